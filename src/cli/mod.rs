@@ -1,0 +1,3 @@
+//! The command line: arguments as typed, one file per command, output and exit codes.
+
+pub mod globals;

@@ -1,0 +1,17 @@
+//! fleetotp enrols the admins of a Linux fleet in TOTP over SSH.
+//!
+//! This library is the program's own; it makes no promise of stability to others. Modules are listed from the bottom
+//! up, and each may only use those above it in this list.
+
+pub mod clock;
+pub mod error;
+pub mod exit;
+pub mod names;
+pub mod text;
+
+pub mod token;
+
+pub mod inventory;
+pub mod project;
+
+pub mod cli;

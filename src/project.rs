@@ -1,0 +1,140 @@
+//! The project file `fleetotp.yml`: where things are and what this organisation's sheets look like.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::clock::Span;
+use crate::names::Login;
+
+/// The settings of a project, as written; paths are relative to the file's directory.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Inventory sources, in order; `-i` replaces them.
+    pub inventory: Vec<String>,
+    /// The ledger: a path or a `sqlite:` URL; `--state` replaces it.
+    pub state: String,
+    /// Who can read secrets.
+    pub vault: VaultSettings,
+    /// How sheets are made.
+    pub sheets: SheetSettings,
+    /// Where reports go.
+    pub reports: ReportSettings,
+    /// Accounts that are never managed; the connecting login is implied.
+    pub protected: Vec<Login>,
+    /// How unknown host keys are treated.
+    pub host_key: HostKey,
+    /// How long a connection may take to be authenticated.
+    pub connect_timeout: Span,
+    /// How long a host waits for the confirmation of a change before it reverts it by itself.
+    pub revert_after: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            inventory: vec!["inventory.yml".to_owned()],
+            state: "state/ledger.db".to_owned(),
+            vault: VaultSettings::default(),
+            sheets: SheetSettings::default(),
+            reports: ReportSettings::default(),
+            protected: Vec::new(),
+            host_key: HostKey::Strict,
+            connect_timeout: Span::from_secs(10),
+            revert_after: Span::from_secs(90),
+        }
+    }
+}
+
+/// Who can read secrets.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VaultSettings {
+    /// age public keys every secret is encrypted to; encrypting needs nothing else.
+    pub recipients: Vec<String>,
+    /// The age identity file, for what must read a secret; `--identity` replaces it.
+    pub identity: Option<PathBuf>,
+}
+
+/// How sheets are made.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SheetSettings {
+    /// Directory of the sheets.
+    pub dir: PathBuf,
+    /// Allows plain PDFs where CI is detected.
+    pub plaintext: bool,
+    /// Language where the admin has none.
+    pub language: String,
+    /// Organisation, as printed in the heading; the policy's issuer where absent.
+    pub organisation: Option<String>,
+    /// Whom to ask, as printed on the sheet.
+    pub contact: Option<String>,
+    /// A PNG logo.
+    pub logo: Option<PathBuf>,
+    /// Accent colour, `#rrggbb`; needs a contrast of 4.5:1 with white.
+    pub accent: Option<String>,
+    /// Directory of sheet texts that win over the built-in ones.
+    pub templates: Option<PathBuf>,
+    /// A TrueType font for names that the built-in one does not cover.
+    pub font: Option<PathBuf>,
+}
+
+impl Default for SheetSettings {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("sheets"),
+            plaintext: false,
+            language: "en".to_owned(),
+            organisation: None,
+            contact: None,
+            logo: None,
+            accent: None,
+            templates: None,
+            font: None,
+        }
+    }
+}
+
+/// Where reports go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportSettings {
+    /// Directory of the reports.
+    pub dir: PathBuf,
+}
+
+impl Default for ReportSettings {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("reports"),
+        }
+    }
+}
+
+/// How unknown host keys are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostKey {
+    /// A host whose key is not known is unreachable.
+    Strict,
+    /// The first key seen is kept; a changed key is refused.
+    AcceptNew,
+}
+
+/// A project: its settings and where they came from.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Directory against which paths are resolved.
+    pub root: PathBuf,
+    /// The settings.
+    pub settings: Settings,
+}
+
+impl Project {
+    /// Returns `path` against the project's directory; absolute paths stay as they are.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+}

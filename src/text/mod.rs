@@ -1,0 +1,6 @@
+//! Texts that users wrote: positions in them, errors about them, and YAML as Ansible reads it.
+
+pub mod source;
+pub mod suggest;
+
+pub use source::{FileError, Position, SourceFile};

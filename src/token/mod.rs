@@ -1,0 +1,3 @@
+//! Tokens: keys, codes, URIs and their life cycle.
+
+pub mod secret;
