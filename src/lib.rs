@@ -11,7 +11,12 @@ pub mod text;
 
 pub mod token;
 
+pub mod host;
 pub mod inventory;
 pub mod project;
+
+pub mod plan;
+
+pub mod fleet;
 
 pub mod cli;
