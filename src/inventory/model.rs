@@ -12,6 +12,8 @@ use crate::clock::{Span, Timestamp};
 use crate::names::{AdminName, HostName, Login, PolicyName, RealmName};
 use crate::token::secret::Secret;
 
+pub use crate::token::params::Algorithm;
+
 /// A host with its merged variables and how to reach it.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -154,18 +156,6 @@ impl Serialize for RateLimit {
             Span::from_secs(u64::from(self.seconds))
         ))
     }
-}
-
-/// Hash function of a code, RFC 6238 section 1.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    /// HMAC-SHA-1: the only one that every authenticator app honours.
-    Sha1,
-    /// HMAC-SHA-256.
-    Sha256,
-    /// HMAC-SHA-512.
-    Sha512,
 }
 
 /// Someone who need not give a code, with owner and end.
