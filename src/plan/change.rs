@@ -121,8 +121,8 @@ pub struct HostPlan {
     pub gaps: Vec<Gap>,
     /// Users for whom sshd must behave after the change as before.
     pub unchanged_users: BTreeSet<String>,
-    /// Users whose `authenticationmethods` must be this after the change.
-    pub wanted_methods: Vec<(String, &'static str)>,
+    /// What `sshd -T` must say for some users after the change: user, keyword, value.
+    pub wanted: Vec<(String, &'static str, &'static str)>,
     /// Keywords of `sshd -T` that may differ for unchanged users.
     pub may_differ: &'static str,
     /// The reaper and its mechanism must be there: a deadline will be open.

@@ -17,6 +17,11 @@ use crate::plan::{enforce, pam, sshd};
 /// The PAM service file of sshd.
 pub const PAM_SSHD: &str = "/etc/pam.d/sshd";
 
+/// The gap that asks for another inspection, one that counts public keys.
+pub const KEYS_UNKNOWN: &str = "keys-unknown";
+/// The gap that asks for a key from the vault.
+pub const NEEDS_KEY: &str = "needs-identity";
+
 /// A change this size or smaller never fits on a full disk.
 const NEEDED_KIB: u64 = 1024;
 
@@ -191,6 +196,26 @@ fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     sshd_files(facts, &config, plan);
     if plan.needs_transaction() {
         expectations(facts, wish, plan);
+    } else {
+        effectiveness(facts, plan);
+    }
+}
+
+/// Where the text is as it should be, it must also have its effect.
+fn effectiveness(facts: &Facts, plan: &mut HostPlan) {
+    for (group, methods) in [(GROUP_ENFORCED, sshd::METHODS_ENFORCED), (GROUP_PENDING, sshd::METHODS_PENDING)] {
+        for member in facts.members(group) {
+            let Some(effective) = facts.effective.get(&member) else { continue };
+            for (key, value) in sshd::wanted(facts.version, methods) {
+                if effective.get(key) != value {
+                    plan.findings.push(Finding::refusal(
+                        "sshd-without-effect",
+                        format!("for {member} sshd says `{key} {}` instead of `{key} {value}`", effective.get(key)),
+                        "another part of sshd's configuration wins: see sshd -T -C user=LOGIN",
+                    ));
+                }
+            }
+        }
     }
 }
 
@@ -404,16 +429,16 @@ fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             plan.gaps.push(gap);
             continue;
         }
-        if enforced.contains(login) || enforce::wanted(member, token, wish.now) {
-            if enforced.contains(login) {
-                pending.remove(login);
-            }
-        } else {
+        let was_pending = pending.contains(login);
+        if enforced.contains(login) {
+            pending.remove(login);
+        } else if !enforce::wanted(member, token, wish.now) && (was_pending || may_wait(facts, member, plan)) {
+            // Where the demand is wanted now it follows once the secret was read back.
             pending.insert(login.to_owned());
         }
-        if !enforced.contains(login) && pending.contains(login) && plan.needs_transaction() {
-            plan.wanted_methods
-                .push((login.to_owned(), sshd::METHODS_PENDING));
+        if plan.needs_transaction() && pending.contains(login) {
+            let wanted = sshd::wanted(facts.version, sshd::METHODS_PENDING);
+            plan.wanted.extend(wanted.into_iter().map(|(k, v)| (login.to_owned(), k, v)));
         }
     }
     let mut after: Vec<String> = before
@@ -432,6 +457,19 @@ fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             },
         ));
     }
+}
+
+/// A pending admin can no longer log in by password: the PAM block takes it for a code. So nobody without a public key
+/// becomes pending.
+fn may_wait(facts: &Facts, member: &Member, plan: &mut HostPlan) -> bool {
+    let login = member.login.to_string();
+    let gap = match facts.accounts.get(&member.login).and_then(|a| a.keys.as_ref()) {
+        Some(keys) if keys.in_files > 0 || keys.elsewhere.is_some() => return true,
+        Some(_) => Gap { text: format!("{login} has no public key: a code alone lets nobody in"), id: "no-public-key", login },
+        None => Gap { text: format!("the public keys of {login} were not read"), id: KEYS_UNKNOWN, login },
+    };
+    plan.gaps.push(gap);
+    false
 }
 
 /// Says why an admin cannot have a token on this host.
@@ -539,7 +577,7 @@ fn state_file(
     }
     let Some(key) = &token.key else {
         return Err(gap(
-            "needs-identity",
+            NEEDS_KEY,
             format!(
                 "the key of {} cannot be read without the vault's identity",
                 token.serial

@@ -160,7 +160,7 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
             format!("{login} has no public key: key and code together would let nobody in"),
         )),
         None => Err(gap(
-            "keys-unknown",
+            crate::plan::decide::KEYS_UNKNOWN,
             format!("the public keys of {login} were not read"),
         )),
     }

@@ -43,6 +43,18 @@ pub fn harmless_differences(version: SshVersion) -> &'static str {
     }
 }
 
+/// What `sshd -T` must say for somebody with these methods: before 8.7 two switches decide together.
+pub fn wanted(version: SshVersion, methods: &'static str) -> Vec<(&'static str, &'static str)> {
+    let mut wanted = vec![
+        ("authenticationmethods", methods),
+        ("kbdinteractiveauthentication", "yes"),
+    ];
+    if version < KBD_IN_MATCH_SINCE {
+        wanted.push(("challengeresponseauthentication", "yes"));
+    }
+    wanted
+}
+
 /// Where the addition goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {

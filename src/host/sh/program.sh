@@ -131,6 +131,10 @@ LIST
       esac
     done
   done
+  for l in $logins; do
+    effective "$l"
+    count_keys "$l"
+  done
 }
 
 # One hash over everything that decides what sshd does: its program, its configuration, PAM's text, the groups.
@@ -150,23 +154,12 @@ effective() {
   t=$("${first%% *}" -T -f "${first#* }" -C "user=$1,host=$from,addr=$from,laddr=$here,lport=$port" 2>&1) || t="error $t"
 }
 
-inspect_accounts() {
-  [ -n "$logins$users" ] || return 0
-  getent passwd $logins $users | while IFS=: read -r l _ uid gid _ home shell; do
-    say account "$l" "$uid" "$gid" "${home:--}" "${shell:--}"
-  done
-  # Never the hash itself: only whether one is there, and the dates (shadow(5)).
-  awk -F: -v want=" $logins " 'index(want, " " $1 " ") { print "shadow\t" $1 "\t" ($2 ~ /^[!*]/ ? "locked" : ($2 == "" ? "empty" : "set")) "\t" ($3 == "" ? "-" : $3) "\t" ($5 == "" ? "-" : $5) "\t" ($7 == "" ? "-" : $7) "\t" ($8 == "" ? "-" : $8) }' /etc/shadow 2>/dev/null
-  awk -F: -v want=" $logins " 'index(want, " " $1 " ") { id[$1] = $3 } { n[$3] = n[$3] " " $1 } END { for (l in id) { c = split(n[id[l]], w, " "); for (i = 1; i <= c; i++) if (w[i] != l) print "shared\t" l "\t" w[i] } }' /etc/passwd
-  # Some accounts that nobody asked about: they must be treated after a change as before.
-  awk -F: -v asked=" $logins $users " '$7 !~ /(nologin|false|sync|halt|shutdown)$/ && !index(asked, " " $1 " ") { print "unmanaged\t" $1 }' /etc/passwd | head -n 16
-  grep -E '^fleetotp(-pending|-exempt)?:' /etc/group | while IFS=: read -r g _ gid members; do
-    say group "$g" "$gid" "${members:--}"
-  done
-  [ -n "$keys" ] || return 0
-  getent passwd $logins | while IFS=: read -r l _ uid _ _ home _; do
-    effective "$l"
-    printf '%s\n' "$t" | { count=0 other=-
+# Counts the public keys of login $1 by the settings in t: files, or a command or authority they may come from.
+count_keys() {
+  getent passwd "$1" | {
+    IFS=: read -r l _ uid _ _ home _ || return 0
+    count=0 other=-
+    printf '%s\n' "$t" | {
       while read -r k v; do
         case $k in
         authorizedkeysfile)
@@ -183,6 +176,21 @@ inspect_accounts() {
       done
       say keys "$l" "$count" "$other"
     }
+  }
+}
+
+inspect_accounts() {
+  [ -n "$logins$users" ] || return 0
+  getent passwd $logins $users | while IFS=: read -r l _ uid gid _ home shell; do
+    say account "$l" "$uid" "$gid" "${home:--}" "${shell:--}"
+  done
+  # Never the hash itself: only whether one is there, and the dates (shadow(5)).
+  awk -F: -v want=" $logins " 'index(want, " " $1 " ") { print "shadow\t" $1 "\t" ($2 ~ /^[!*]/ ? "locked" : ($2 == "" ? "empty" : "set")) "\t" ($3 == "" ? "-" : $3) "\t" ($5 == "" ? "-" : $5) "\t" ($7 == "" ? "-" : $7) "\t" ($8 == "" ? "-" : $8) }' /etc/shadow 2>/dev/null
+  awk -F: -v want=" $logins " 'index(want, " " $1 " ") { id[$1] = $3 } { n[$3] = n[$3] " " $1 } END { for (l in id) { c = split(n[id[l]], w, " "); for (i = 1; i <= c; i++) if (w[i] != l) print "shared\t" l "\t" w[i] } }' /etc/passwd
+  # Some accounts that nobody asked about: they must be treated after a change as before.
+  awk -F: -v asked=" $logins $users " '$7 !~ /(nologin|false|sync|halt|shutdown)$/ && !index(asked, " " $1 " ") { print "unmanaged\t" $1 }' /etc/passwd | head -n 16
+  grep -E '^fleetotp(-pending|-exempt)?:' /etc/group | while IFS=: read -r g _ gid members; do
+    say group "$g" "$gid" "${members:--}"
   done
 }
 
