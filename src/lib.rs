@@ -14,4 +14,6 @@ pub mod token;
 pub mod inventory;
 pub mod project;
 
+pub mod sheet;
+
 pub mod cli;
