@@ -20,5 +20,6 @@ pub mod project;
 pub mod plan;
 
 pub mod fleet;
+pub mod sheet;
 
 pub mod cli;

@@ -13,6 +13,8 @@ pub struct Facts {
     pub node: String,
     /// The uid the program ran as; 0 is needed for any change.
     pub uid: u32,
+    /// The account that the connection was made with, before sudo.
+    pub connecting_login: Option<String>,
     /// The host's clock in seconds since 1970.
     pub epoch: i64,
     /// The host's offset from UTC in seconds, for log lines in local time.

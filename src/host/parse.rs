@@ -67,6 +67,7 @@ impl Reader {
                 self.facts.epoch = epoch.parse().unwrap_or(0);
                 self.facts.utc_offset = utc_offset(offset);
             }
+            ("self", [login]) => self.facts.connecting_login = some(login),
             ("os", [id, version, like]) => {
                 self.facts.os.id = some(id).unwrap_or_default();
                 self.facts.os.version = some(version).unwrap_or_default();

@@ -46,6 +46,7 @@ inspect() {
   machine=-
   [ -r /etc/machine-id ] && read -r machine </etc/machine-id
   read -r node </proc/sys/kernel/hostname
+  say self "${SUDO_USER:-$(id -un)}"
   say host "$machine" "$node" "$(id -u)" "$(date '+%s	%z')"
   inspect_system
   inspect_sshd
@@ -275,7 +276,7 @@ take_lock() {
 apply() {
   take_lock
   count=0
-  live= fresh= want=
+  live= fresh= want= complete=
   while IFS='	' read -r op a b c d e; do
     count=$((count + 1))
     case $op in
@@ -290,7 +291,7 @@ apply() {
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
-    canary) canary "$a" "$b" "$c" ;;
+    canary) canary "$a" "$b" ;;
     same) expect_same "$a" "$b" ;;
     want) want="$want$a	$b	$c
 " ;;
@@ -307,10 +308,12 @@ apply() {
       config_hash
       say config "$all"
       ;;
-    end) break ;;
+    end) complete=1; break ;;
     *) fail protocol "unknown operation" ;;
     esac
   done
+  # A request that is cut off must not be half done.
+  [ -n "$complete" ] || fail protocol "the request is cut off"
   flush
   undo_group=
   clean_up
@@ -383,14 +386,16 @@ put() {
   check_before "$1" "$3"
   new=${1%/*}/.fleetotp.$$.$count
   staged="$staged $new"
+  whole=
   while IFS= read -r line; do
     case $line in
-    .) break ;;
+    .) whole=1; break ;;
     +*) printf '%s\n' "${line#+}" ;;
     ~*) printf '%s' "${line#?}" ;;
     =*) sed -n "${line#=}p" "$1" ;;
     esac
   done >"$new" || fail write "cannot write beside $1"
+  [ -n "$whole" ] || fail protocol "the request is cut off"
   [ "$2" = 600 ] || chmod "$2" "$new"
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
@@ -456,12 +461,13 @@ expect_same() {
   same="$same $1"
 }
 
-# A member for the time of the proof: from address $1 only, with public key $2, also in groups $3.
+# A member for the time of the proof: only from where this connection comes from and from this host itself, with public
+# key $1, also in groups $2.
 canary() {
   if command -v useradd >/dev/null 2>&1; then
     userdel fleetotp-canary >/dev/null 2>&1
     useradd -r -M -N -g fleetotp -d /var/lib/fleetotp-canary -s /bin/sh -e "$(date -d '+2 days' +%Y-%m-%d 2>/dev/null || echo 2099-01-01)" fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
-    [ "$3" = - ] || usermod -a -G "$3" fleetotp-canary >/dev/null 2>&1
+    [ "$2" = - ] || usermod -a -G "$2" fleetotp-canary >/dev/null 2>&1
   else
     adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
   fi
@@ -469,7 +475,7 @@ canary() {
   (
     umask 022
     mkdir -p /var/lib/fleetotp-canary/.ssh &&
-      printf 'restrict,from="%s",command="echo fleetotp-canary-in" %s\n' "$1" "$2" >/var/lib/fleetotp-canary/.ssh/authorized_keys
+      printf 'restrict,from="%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
   ) || fail canary "cannot write the temporary member's key"
 }
 
