@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 
 use crate::clock::Timestamp;
 use crate::ledger::event::Draft;
@@ -253,17 +254,19 @@ async fn observe_tokens(
         .map(|row| token_host_of(row).map(|record| (record.serial.clone(), record)))
         .collect::<Result<BTreeMap<_, _>, _>>()?;
     let mut changes = Vec::new();
+    let mut changed = Vec::new();
     let mut same = BTreeSet::new();
     for token in seen {
         let reason = token.reason.as_deref().map(|r| printable(r, MAX_DETAIL));
         let before = known.get(&token.serial);
         if before.is_some_and(|b| is_same(b, token, reason.as_deref())) {
             same.insert(&token.serial);
-            continue;
+        } else {
+            changes.push(change_of(before, token, reason.as_deref()));
+            changed.push((*token, reason));
         }
-        write_token(tx, token, reason.as_deref()).await?;
-        changes.push(change_of(before, token, reason.as_deref()));
     }
+    write_tokens(tx, &changed).await?;
     touch(tx, host, seen, &same, known.len()).await?;
     Ok(changes)
 }
@@ -302,29 +305,53 @@ fn change_of(
     change
 }
 
-async fn write_token(
+/// Writes rows, many to a statement: what costs is the way to the database's thread and back.
+async fn write_tokens(
     tx: &mut Tx,
-    token: &TokenHostObservation,
-    reason: Option<&str>,
+    changed: &[(&TokenHostObservation, Option<String>)],
 ) -> Result<(), LedgerError> {
-    sqlx::query(
-        "INSERT INTO token_host (serial, host, login, state, reason, current_generation, next_generation, changed_at,
-         observed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
-         ON CONFLICT (serial, host) DO UPDATE SET login = excluded.login, state = excluded.state,
-         reason = excluded.reason, current_generation = excluded.current_generation,
-         next_generation = excluded.next_generation, changed_at = excluded.changed_at,
-         observed_at = excluded.observed_at",
-    )
-    .bind(token.serial.as_str().to_owned())
-    .bind(token.host.as_str().to_owned())
-    .bind(token.login.as_str().to_owned())
-    .bind(token.state.as_str())
-    .bind(reason.map(str::to_owned))
-    .bind(token.current.map(i64::from))
-    .bind(token.next.map(i64::from))
-    .bind(token.at.as_millisecond())
-    .execute(tx.db())
-    .await?;
+    for rows in changed.chunks(100) {
+        let values: Vec<String> = (0..rows.len())
+            .map(|row| {
+                let n = |column: usize| row * 8 + column;
+                format!(
+                    "(${}, ${}, ${}, ${}, ${}, ${}, ${}, ${}, ${})",
+                    n(1),
+                    n(2),
+                    n(3),
+                    n(4),
+                    n(5),
+                    n(6),
+                    n(7),
+                    n(8),
+                    n(8)
+                )
+            })
+            .collect();
+        let sql = format!(
+            "INSERT INTO token_host (serial, host, login, state, reason, current_generation, next_generation,
+             changed_at, observed_at) VALUES {}
+             ON CONFLICT (serial, host) DO UPDATE SET login = excluded.login, state = excluded.state,
+             reason = excluded.reason, current_generation = excluded.current_generation,
+             next_generation = excluded.next_generation, changed_at = excluded.changed_at,
+             observed_at = excluded.observed_at",
+            values.join(", ")
+        );
+        // Safe: the text holds placeholders only, no value.
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (token, reason) in rows {
+            query = query
+                .bind(token.serial.as_str().to_owned())
+                .bind(token.host.as_str().to_owned())
+                .bind(token.login.as_str().to_owned())
+                .bind(token.state.as_str())
+                .bind(reason.clone())
+                .bind(token.current.map(i64::from))
+                .bind(token.next.map(i64::from))
+                .bind(token.at.as_millisecond());
+        }
+        query.execute(tx.db()).await?;
+    }
     Ok(())
 }
 
