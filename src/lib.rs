@@ -13,7 +13,13 @@ pub mod ledger;
 pub mod token;
 pub mod vault;
 
+pub mod host;
 pub mod inventory;
 pub mod project;
+
+pub mod plan;
+
+pub mod fleet;
+pub mod sheet;
 
 pub mod cli;

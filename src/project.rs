@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::clock::Span;
+use crate::error::Error;
 use crate::names::Login;
+use crate::text::{SourceFile, yaml};
+
+/// The name under which the project file is looked for in the working directory.
+pub const FILE_NAME: &str = "fleetotp.yml";
 
 /// The settings of a project, as written; paths are relative to the file's directory.
 #[derive(Debug, Clone, Deserialize)]
@@ -133,8 +138,79 @@ pub struct Project {
 }
 
 impl Project {
+    /// Reads the project file: `explicit`, else `fleetotp.yml` in `cwd`, else the defaults with `cwd` as the root.
+    ///
+    /// # Errors
+    /// An explicit file that is not there, a file that cannot be read, and what is wrong in it (at its position).
+    pub fn load(explicit: Option<&Path>, cwd: &Path) -> Result<Self, Error> {
+        let path = cwd.join(explicit.unwrap_or(Path::new(FILE_NAME)));
+        let shown = explicit
+            .unwrap_or(Path::new(FILE_NAME))
+            .display()
+            .to_string();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && explicit.is_none() => {
+                return Ok(Self {
+                    root: cwd.to_path_buf(),
+                    settings: Settings::default(),
+                });
+            }
+            Err(e) => {
+                return Err(
+                    Error::failed(format!("cannot read the project file `{shown}`")).caused_by(e),
+                );
+            }
+        };
+        let settings = yaml::from_source(&SourceFile::new(shown, text))?;
+        Ok(Self {
+            root: path.parent().unwrap_or(cwd).to_path_buf(),
+            settings,
+        })
+    }
+
     /// Returns `path` against the project's directory; absolute paths stay as they are.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.root.join(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_without_a_project_file_has_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = Project::load(None, dir.path()).unwrap();
+        assert_eq!(project.root, dir.path());
+        assert_eq!(project.settings.inventory, ["inventory.yml"]);
+        let error = Project::load(Some(Path::new("x.yml")), dir.path()).unwrap_err();
+        assert_eq!(error.kind().code(), 1);
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_and_errors_have_a_place() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("p")).unwrap();
+        let file = dir.path().join("p/f.yml");
+        std::fs::write(
+            &file,
+            "protected: [root, deploy]\nconnect_timeout: 5s\nvault:\n",
+        )
+        .unwrap();
+        let project = Project::load(Some(Path::new("p/f.yml")), dir.path()).unwrap();
+        assert_eq!(project.root, dir.path().join("p"));
+        assert_eq!(project.settings.protected.len(), 2);
+        assert_eq!(project.settings.connect_timeout, Span::from_secs(5));
+        std::fs::write(&file, "sheets:\n  languge: fr\n").unwrap();
+        let error = Project::load(Some(Path::new("p/f.yml")), dir.path()).unwrap_err();
+        insta::assert_snapshot!(error.report(), @r"
+        error: p/f.yml:2:3: unknown key `languge`
+           |
+         2 |   languge: fr
+           |   ^^^^^^^
+        hint: did you mean `language`?
+        ");
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod source;
 pub mod suggest;
+pub mod yaml;
 
 pub use source::{FileError, Position, SourceFile};

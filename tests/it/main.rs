@@ -3,4 +3,6 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod sheet;
+#[cfg(test)]
 mod token;

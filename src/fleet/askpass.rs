@@ -1,0 +1,82 @@
+//! Answers ssh's prompt for a code: no secret in argument lists or the environment.
+//!
+//! ssh runs the program named by `SSH_ASKPASS` with the prompt as its argument and reads the answer from its standard
+//! output (readpass.c). That program is this one: it hands the prompt over a private socket to the run, which decides.
+//! Host-key questions come the same way and are always answered `no`; one answer is given per connection.
+
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+
+use crate::fleet::FleetError;
+use crate::token::secret::Secret;
+
+/// Names the socket; the only thing the environment tells.
+pub const SOCKET_VARIABLE: &str = "FLEETOTP_ASKPASS_SOCKET";
+
+/// A socket that answers one prompt for a code.
+#[derive(Debug)]
+pub struct Answerer {
+    listener: UnixListener,
+}
+
+impl Answerer {
+    /// Binds the socket, in a private directory.
+    ///
+    /// # Errors
+    /// When it cannot be bound.
+    pub fn bind(path: &Path) -> Result<Self, FleetError> {
+        let listener = UnixListener::bind(path)
+            .map_err(FleetError::local("cannot bind the prompt's socket"))?;
+        Ok(Self { listener })
+    }
+
+    /// Answers the first prompt for a code with `code`, everything else with nothing. Never returns by itself.
+    pub async fn serve(self, code: Secret) {
+        let mut code = Some(code);
+        loop {
+            let Ok((mut stream, _)) = self.listener.accept().await else {
+                continue;
+            };
+            let mut prompt = Vec::new();
+            if (&mut stream)
+                .take(4096)
+                .read_to_end(&mut prompt)
+                .await
+                .is_err()
+            {
+                continue;
+            }
+            let prompt = String::from_utf8_lossy(&prompt);
+            let answer = if prompt.contains("authenticity of host")
+                || prompt.contains("differs from the key")
+            {
+                Secret::from("no")
+            } else if prompt.contains("erification code") {
+                code.take().unwrap_or_else(|| Secret::from(""))
+            } else {
+                Secret::from("")
+            };
+            // A helper that is gone asks no more.
+            drop(stream.write_all(answer.expose().as_bytes()).await);
+        }
+    }
+}
+
+/// The helper's side: called by `main` when ssh started this program for a prompt. Returns the exit code.
+pub fn helper(socket: &OsString, prompt: &str) -> u8 {
+    let work = || -> std::io::Result<()> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.write_all(prompt.as_bytes())?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut answer = zeroize::Zeroizing::new(Vec::with_capacity(64));
+        stream.take(64).read_to_end(&mut answer)?;
+        answer.push(b'\n');
+        std::io::stdout().write_all(&answer)
+    };
+    u8::from(work().is_err())
+}

@@ -1,0 +1,203 @@
+//! Logins of the temporary member: key and right code must get in, a wrong code must not.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::fleet::FleetError;
+use crate::fleet::askpass::{Answerer, SOCKET_VARIABLE};
+use crate::fleet::limit::{read_answer, read_errors};
+use crate::fleet::session::Session;
+use crate::names::printable;
+use crate::plan::change::CANARY;
+use crate::token::secret::Secret;
+
+/// What the temporary member's forced command prints.
+const GREETING: &str = "fleetotp-canary-in";
+
+/// The temporary member's key pair, in a private directory that goes with it.
+#[derive(Debug)]
+pub struct CanaryKey {
+    dir: TempDir,
+    public: String,
+}
+
+/// How a login of the temporary member ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It got in.
+    In,
+    /// sshd refused the authentication.
+    Refused,
+    /// Something else happened; says nothing about the stack.
+    Unclear(String),
+}
+
+impl CanaryKey {
+    /// Makes a key pair with ssh-keygen.
+    ///
+    /// # Errors
+    /// When ssh-keygen cannot be run.
+    pub async fn generate() -> Result<Self, FleetError> {
+        let dir = tempfile::Builder::new()
+            .prefix("fleetotp-key-")
+            .tempdir()
+            .map_err(FleetError::local("cannot make a directory"))?;
+        let path = dir.path().join("key");
+        let status = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", CANARY, "-f"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .await
+            .map_err(FleetError::local("cannot run ssh-keygen"))?;
+        let public = std::fs::read_to_string(path.with_extension("pub"))
+            .map_err(FleetError::local("ssh-keygen wrote no key"))?;
+        if status.success() {
+            Ok(Self {
+                dir,
+                public: public.trim().to_owned(),
+            })
+        } else {
+            Err(FleetError::Refused("ssh-keygen failed".to_owned()))
+        }
+    }
+
+    /// Returns the public key's line.
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("key")
+    }
+}
+
+/// How the temporary member reaches the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// As everybody does.
+    Direct,
+    /// Through the open connection to the host's own loopback: failed logins are not held against this address
+    /// (PerSourcePenalties).
+    Loopback,
+}
+
+/// Logs in as the temporary member with its key and `code`.
+///
+/// # Errors
+/// When something on this machine fails.
+pub async fn login(
+    session: &Session,
+    key: &CanaryKey,
+    code: Secret,
+    route: Route,
+) -> Result<Outcome, FleetError> {
+    let target = session.target();
+    let socket_dir = tempfile::Builder::new()
+        .prefix("fleetotp-ask-")
+        .tempdir()
+        .map_err(FleetError::local("cannot make a directory"))?;
+    let socket = socket_dir.path().join("s");
+    let answerer = Answerer::bind(&socket)?;
+    let program = std::env::current_exe()
+        .map_err(FleetError::local("cannot find this program's own path"))?;
+    let mut command = Command::new("ssh");
+    command.args([
+        "-oControlMaster=no",
+        "-oControlPath=none",
+        "-oIdentitiesOnly=yes",
+        "-oIdentityAgent=none",
+        "-oNumberOfPasswordPrompts=1",
+    ]);
+    command.args([
+        "-oPreferredAuthentications=publickey,keyboard-interactive",
+        "-oPasswordAuthentication=no",
+        "-oBatchMode=no",
+    ]);
+    command
+        .arg(joined("-oIdentityFile=", &key.path()))
+        .args(["-l", CANARY]);
+    if let (Route::Loopback, Some(control)) = (route, session.control_socket()) {
+        let port = target.port.unwrap_or(22);
+        let mut proxy = OsString::from("-oProxyCommand=ssh -S '");
+        proxy.push(control);
+        proxy.push(format!("' -oControlMaster=no -W 127.0.0.1:{port} x"));
+        command.arg(proxy);
+        if let Some(address) = &target.address {
+            // The key is looked up under the name it is known by.
+            command.arg(format!(
+                "-oHostKeyAlias={}",
+                host_key_alias(address, target.port)
+            ));
+        }
+    }
+    command
+        .args(target.options_for_proof())
+        .args(target.destination()?)
+        .arg("true")
+        .env("SSH_ASKPASS", &program)
+        .env("SSH_ASKPASS_REQUIRE", "force")
+        .env(SOCKET_VARIABLE, &socket)
+        .env_remove("SSH_AUTH_SOCK")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = command
+        .spawn()
+        .map_err(FleetError::local("cannot start ssh"))?;
+    let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(FleetError::Lost);
+    };
+    let talk = async {
+        tokio::select! {
+            (answer, errors) = async { tokio::join!(read_answer(output), read_errors(errors)) } => (answer.unwrap_or_default(), errors),
+            () = answerer.serve(code) => (Vec::new(), String::new()),
+        }
+    };
+    let Ok((answer, errors)) =
+        tokio::time::timeout(target.connect_timeout + Duration::from_secs(20), talk).await
+    else {
+        drop(child.kill().await);
+        return Ok(Outcome::Unclear("the login did not end in time".to_owned()));
+    };
+    drop(child.wait().await);
+    if String::from_utf8_lossy(&answer)
+        .lines()
+        .any(|l| l.trim() == GREETING)
+    {
+        return Ok(Outcome::In);
+    }
+    if errors.contains("Permission denied") {
+        return Ok(Outcome::Refused);
+    }
+    Ok(Outcome::Unclear(printable(
+        errors
+            .lines()
+            .rfind(|l| !l.trim().is_empty())
+            .unwrap_or("ssh gave no reason"),
+        200,
+    )))
+}
+
+fn joined(option: &str, path: &Path) -> OsString {
+    let mut text = OsString::from(option);
+    text.push(path);
+    text
+}
+
+/// known_hosts names a host on another port `[host]:port` (sshd(8)).
+fn host_key_alias(address: &str, port: Option<u16>) -> String {
+    match port {
+        Some(port) if port != 22 => format!("[{address}]:{port}"),
+        _ => address.to_owned(),
+    }
+}

@@ -1,0 +1,117 @@
+//! A fresh connection, not the multiplexed one: the proof that people can still log in.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use zeroize::Zeroizing;
+
+use crate::fleet::error::{Connecting, FleetError, explain};
+use crate::fleet::limit::{read_answer, read_errors};
+use crate::fleet::target::Target;
+use crate::host::program::{BEGIN, PROGRAM_TEXT, command_line};
+use crate::host::request::Request;
+
+/// A connection that was just authenticated anew and whose program waits for its request.
+#[derive(Debug)]
+pub struct Fresh {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Fresh {
+    /// Logs in as the tool itself and starts the program. Tries again while sshd is re-reading its configuration.
+    ///
+    /// # Errors
+    /// [`FleetError::Unreachable`] when no login succeeds within `patience`.
+    pub async fn open(target: &Target, patience: Duration) -> Result<Self, FleetError> {
+        let work = async {
+            loop {
+                match Self::attempt(target).await {
+                    Ok(fresh) => return Ok(fresh),
+                    Err((Connecting::Transient, _)) => {
+                        tokio::time::sleep(Duration::from_millis(200)).await
+                    }
+                    Err((Connecting::Final, error)) => return Err(error),
+                }
+            }
+        };
+        tokio::time::timeout(patience, work)
+            .await
+            .unwrap_or_else(|_| {
+                Err(FleetError::Unreachable(
+                    "no fresh connection in time".to_owned(),
+                ))
+            })
+    }
+
+    async fn attempt(target: &Target) -> Result<Self, (Connecting, FleetError)> {
+        let fail = |e| (Connecting::Final, e);
+        let mut child = Command::new("ssh")
+            .args(["-oControlMaster=no", "-oControlPath=none"])
+            .args(target.options())
+            .args(target.destination().map_err(fail)?)
+            .arg(command_line(target.elevation, Duration::from_secs(60)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(FleetError::local("cannot start ssh"))
+            .map_err(fail)?;
+        let (Some(mut input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err((Connecting::Final, FleetError::Lost));
+        };
+        let mut opening = Zeroizing::new(Vec::with_capacity(PROGRAM_TEXT.len() + 256));
+        if let Some(password) = &target.sudo_password {
+            opening.extend_from_slice(password.expose().as_bytes());
+            opening.push(b'\n');
+        }
+        opening.extend_from_slice(format!("{BEGIN}\n{}", *PROGRAM_TEXT).as_bytes());
+        let mut output = BufReader::new(output);
+        // The first line comes only after a complete login and a started program.
+        if input.write_all(&opening).await.is_ok() {
+            let mut line = String::new();
+            for _ in 0..200 {
+                line.clear();
+                match output.read_line(&mut line).await {
+                    Ok(n) if n > 0 && n < 4096 => {}
+                    _ => break,
+                }
+                if line == "fleetotp\t1\n" {
+                    return Ok(Self {
+                        child,
+                        input,
+                        output,
+                    });
+                }
+            }
+        }
+        drop(input);
+        let said = read_errors(errors).await;
+        drop(child.kill().await);
+        Err(explain(&said))
+    }
+
+    /// Sends the request and returns the whole answer.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn finish(mut self, request: Request) -> Result<Vec<u8>, FleetError> {
+        self.input
+            .write_all(request.lines().bytes())
+            .await
+            .map_err(|_| FleetError::Lost)?;
+        drop(self.input);
+        let rest = tokio::time::timeout(Duration::from_secs(60), read_answer(self.output))
+            .await
+            .map_err(|_| FleetError::Timeout(60))??;
+        drop(self.child.wait().await);
+        Ok([b"fleetotp\t1\n".as_slice(), &rest].concat())
+    }
+}

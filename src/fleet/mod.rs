@@ -1,0 +1,14 @@
+//! Connections to hosts: one OpenSSH master per host, one exec per request, fresh connections for proofs.
+//!
+//! Asynchronous code lives here and in the ledger; what to do on a host is decided in `plan/`.
+
+pub mod askpass;
+pub mod canary;
+pub mod control;
+pub mod error;
+pub mod fresh;
+pub mod limit;
+pub mod session;
+pub mod target;
+
+pub use error::FleetError;

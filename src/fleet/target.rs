@@ -1,0 +1,168 @@
+//! From an inventory's connection variables and the command line's flags to ssh's arguments.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::fleet::FleetError;
+use crate::host::program::Elevation;
+use crate::inventory::model::Host;
+use crate::names::{HostName, Login};
+use crate::project::HostKey;
+use crate::token::secret::Secret;
+
+/// What the command line and the project say about connections; inventory variables win, as in Ansible.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// `-u`.
+    pub user: Option<String>,
+    /// `-b`.
+    pub sudo: bool,
+    /// `--private-key`.
+    pub private_key: Option<PathBuf>,
+    /// `--host-key` or the project's setting.
+    pub host_key: HostKey,
+    /// How long a connection may take to be authenticated.
+    pub connect_timeout: Duration,
+}
+
+/// A host as it is connected to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The name in the inventory.
+    pub name: HostName,
+    /// This machine: no SSH.
+    pub local: bool,
+    /// Where fresh connections for proofs go.
+    pub address: Option<String>,
+    /// The port, ssh's own where absent.
+    pub port: Option<u16>,
+    /// The connecting login, ssh's own where absent.
+    pub user: Option<String>,
+    /// How the program becomes root.
+    pub elevation: Elevation,
+    /// For sudo.
+    pub sudo_password: Option<Secret>,
+    /// How long a connection may take to be authenticated.
+    pub connect_timeout: Duration,
+    key_file: Option<PathBuf>,
+    extra: Vec<String>,
+    host_key: HostKey,
+}
+
+impl Target {
+    /// Resolves how a host is connected to.
+    ///
+    /// # Errors
+    /// When the inventory asks for a way of becoming root that is not sudo to root.
+    pub fn new(host: &Host, defaults: &Defaults) -> Result<Self, FleetError> {
+        let c = &host.connection;
+        if let Some(user) = c.become_user.as_deref().filter(|u| *u != "root") {
+            return Err(FleetError::Settings(format!(
+                "ansible_become_user is {user}; fleetotp needs root"
+            )));
+        }
+        let user = c.user.clone().or_else(|| defaults.user.clone());
+        let elevation = match (c.use_sudo.unwrap_or(defaults.sudo), &c.become_password) {
+            (false, _) => Elevation::None,
+            (true, None) => Elevation::Sudo,
+            (true, Some(_)) => Elevation::SudoWithPassword,
+        };
+        // Only the connecting side knows that `no` was meant; strictness is not given up for an inventory variable.
+        let address = if c.local {
+            c.confirm_host.clone()
+        } else {
+            Some(c.address.clone().unwrap_or_else(|| host.name.to_string()))
+        };
+        if address
+            .as_deref()
+            .is_some_and(|a| a.starts_with('-') || a.contains(char::is_whitespace))
+        {
+            return Err(FleetError::Settings(
+                "ansible_host is no address".to_owned(),
+            ));
+        }
+        Ok(Self {
+            name: host.name.clone(),
+            local: c.local,
+            address,
+            port: c.port,
+            user,
+            elevation,
+            sudo_password: c.become_password.clone(),
+            connect_timeout: c.connect_timeout.unwrap_or(defaults.connect_timeout),
+            key_file: c
+                .private_key_file
+                .clone()
+                .or_else(|| defaults.private_key.clone()),
+            extra: c.ssh_args.clone(),
+            host_key: defaults.host_key,
+        })
+    }
+
+    /// Returns whether a fresh connection can be made to confirm a change.
+    pub const fn can_confirm(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// Returns the connecting login, where it is known before connecting.
+    pub fn connecting_login(&self) -> Option<Login> {
+        self.user.as_deref().and_then(|u| Login::new(u).ok())
+    }
+
+    /// Returns ssh's options for the tool's own logins, without destination.
+    pub(crate) fn options(&self) -> Vec<OsString> {
+        let mut options = self.common_options();
+        options.push("-oBatchMode=yes".into());
+        if let Some(user) = &self.user {
+            options.extend(["-l".into(), user.into()]);
+        }
+        if let Some(key) = &self.key_file {
+            let mut identity = OsString::from("-oIdentityFile=");
+            identity.push(key);
+            options.push(identity);
+        }
+        options.extend(self.extra.iter().map(Into::into));
+        options
+    }
+
+    /// Returns ssh's options for the temporary member's logins: nothing of the tool's own identity.
+    pub(crate) fn options_for_proof(&self) -> Vec<OsString> {
+        let mut options = self.common_options();
+        options.extend(self.extra.iter().map(Into::into));
+        options
+    }
+
+    /// The first value given wins in ssh, so what must not be weakened comes first.
+    fn common_options(&self) -> Vec<OsString> {
+        let strict = match self.host_key {
+            HostKey::Strict => "yes",
+            HostKey::AcceptNew => "accept-new",
+        };
+        let mut options: Vec<OsString> = vec![
+            format!("-oStrictHostKeyChecking={strict}").into(),
+            format!("-oConnectTimeout={}", self.connect_timeout.as_secs().max(1)).into(),
+            "-oServerAliveInterval=15".into(),
+            "-oServerAliveCountMax=3".into(),
+            "-oForwardAgent=no".into(),
+            "-oForwardX11=no".into(),
+            "-oClearAllForwardings=yes".into(),
+            "-oPermitLocalCommand=no".into(),
+            "-oLogLevel=ERROR".into(),
+            "-T".into(),
+        ];
+        if let Some(port) = self.port {
+            options.extend(["-p".into(), port.to_string().into()]);
+        }
+        options
+    }
+
+    /// Returns the destination, protected from being taken for an option.
+    pub(crate) fn destination(&self) -> Result<[OsString; 2], FleetError> {
+        let address = self
+            .address
+            .as_ref()
+            .ok_or_else(|| FleetError::Settings("a local host needs confirm_host".to_owned()))?;
+        Ok(["--".into(), address.into()])
+    }
+}

@@ -1,0 +1,264 @@
+//! What `inspect` read on a host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::names::Login;
+
+/// Everything a plan needs to know about a host.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// `/etc/machine-id`.
+    pub machine_id: Option<String>,
+    /// The kernel's host name.
+    pub node: String,
+    /// The uid the program ran as; 0 is needed for any change.
+    pub uid: u32,
+    /// The account that the connection was made with, before sudo.
+    pub connecting_login: Option<String>,
+    /// The host's clock in seconds since 1970.
+    pub epoch: i64,
+    /// The host's offset from UTC in seconds, for log lines in local time.
+    pub utc_offset: i64,
+    /// `ID`, `VERSION_ID` and `ID_LIKE` of os-release(5).
+    pub os: Os,
+    /// What can run the reaper.
+    pub deadlines: DeadlineMechanism,
+    /// The package manager's command.
+    pub package_manager: Option<String>,
+    /// Path of pam_google_authenticator.so.
+    pub module: Option<String>,
+    /// Whether SELinux is there.
+    pub selinux: bool,
+    /// sudo logs what is typed: a secret on standard input would end up in a log.
+    pub sudo_logs_input: bool,
+    /// Free KiB by mount point, for `/etc` and `/var/lib`.
+    pub free_kib: BTreeMap<String, u64>,
+    /// Running sshd listeners, or the installed sshd with pid 0.
+    pub listeners: Vec<Listener>,
+    /// OpenSSH's version.
+    pub version: SshVersion,
+    /// Hash over sshd's program and configuration, PAM's text and the groups.
+    pub config_hash: Option<String>,
+    /// What sshd does was judged in an earlier run and nothing changed since: `effective` is empty.
+    pub judged_before: bool,
+    /// Configuration files by path.
+    pub files: BTreeMap<String, FileFact>,
+    /// Configuration files that are symbolic links, and where they lead.
+    pub links: BTreeMap<String, String>,
+    /// Lines of shared PAM stacks that name a second-factor module.
+    pub mfa_lines: Vec<String>,
+    /// `sshd -T -C user=…` by user; keys in lower case.
+    pub effective: BTreeMap<String, Effective>,
+    /// Accounts asked about that exist.
+    pub accounts: BTreeMap<Login, Account>,
+    /// fleetotp's groups.
+    pub groups: BTreeMap<String, Group>,
+    /// State files of the logins asked about.
+    pub states: BTreeMap<(Slot, Login), StateFact>,
+    /// State files of other logins.
+    pub other_states: Vec<(Slot, String)>,
+    /// Directories of the state files that are there, with their mode.
+    pub directories: BTreeMap<String, u32>,
+    /// Names of changes that are not confirmed yet.
+    pub open_changes: Vec<String>,
+    /// Open deadlines of secrets by `slot.login`.
+    pub secret_deadlines: BTreeMap<String, SecretDeadline>,
+    /// The last line of the witness file.
+    pub witness: Option<String>,
+    /// SHA-256 of the reaper that is there.
+    pub reaper: Option<String>,
+    /// Logins that are not asked about and have a login shell, at most sixteen.
+    pub unmanaged: Vec<String>,
+    /// Log lines about logins, for evidence of a confirm.
+    pub log_lines: Vec<String>,
+}
+
+impl Facts {
+    /// Returns the text of a configuration file, if it is there and is text.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.files.get(path).and_then(|f| f.text.as_deref())
+    }
+
+    /// Returns the members of a group, empty where there is none.
+    pub fn members(&self, group: &str) -> BTreeSet<String> {
+        self.groups
+            .get(group)
+            .map(|g| g.members.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+}
+
+/// os-release(5).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Os {
+    /// `ID`.
+    pub id: String,
+    /// `VERSION_ID`.
+    pub version: String,
+    /// `ID_LIKE`.
+    pub like: String,
+}
+
+/// What can run the reaper on a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeadlineMechanism {
+    /// A systemd timer, and a service ordered before sshd at boot.
+    Systemd,
+    /// cron: `@reboot` and every minute.
+    Cron,
+    /// Nothing: changes that need a deadline are refused.
+    #[default]
+    None,
+}
+
+/// A running sshd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Process id, 0 where none runs.
+    pub pid: u32,
+    /// The program.
+    pub program: String,
+    /// Its `-f` argument or the default.
+    pub config: String,
+}
+
+/// OpenSSH's version, such as 9.2.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SshVersion(pub u16, pub u16);
+
+impl std::fmt::Display for SshVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// A file on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileFact {
+    /// Content; `None` where it is not UTF-8 or was not sent.
+    pub text: Option<String>,
+    /// SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// What sshd does for one user, from `sshd -T -C`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effective {
+    /// Values by keyword; a keyword that appears several times has its values joined by a blank.
+    pub values: BTreeMap<String, String>,
+    /// What sshd said instead of a configuration.
+    pub error: Option<String>,
+}
+
+impl Effective {
+    /// Returns the value of a keyword, empty where absent.
+    pub fn get(&self, key: &str) -> &str {
+        self.values.get(key).map_or("", String::as_str)
+    }
+
+    /// Returns whether a yes/no keyword is on.
+    pub fn on(&self, key: &str) -> bool {
+        self.get(key) == "yes"
+    }
+}
+
+/// A POSIX account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Home directory.
+    pub home: String,
+    /// Login shell.
+    pub shell: String,
+    /// Dates of shadow(5), where the account is local.
+    pub shadow: Option<Shadow>,
+    /// Other logins with the same uid.
+    pub shared_with: Vec<String>,
+    /// Usable public keys, if asked for.
+    pub keys: Option<Keys>,
+}
+
+/// Dates of shadow(5) in days since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shadow {
+    /// Date of the last password change; 0 forces a change at the next login.
+    pub last_change: Option<i64>,
+    /// Maximum password age in days.
+    pub max_age: Option<i64>,
+    /// Days after the maximum age until the account is disabled.
+    pub inactive: Option<i64>,
+    /// Account expiry.
+    pub expire: Option<i64>,
+}
+
+/// Public keys an account can log in with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Keys in the authorized keys files.
+    pub in_files: u32,
+    /// `authorizedkeyscommand` or `trustedusercakeys`, where set: keys may come from there.
+    pub elsewhere: Option<String>,
+}
+
+/// A group of fleetotp's on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Group id.
+    pub gid: u32,
+    /// Members in the order of the file.
+    pub members: Vec<String>,
+}
+
+/// Which of the two secrets an admin can have on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// The secret that is in force.
+    Current,
+    /// The secret that a rotation brings.
+    Next,
+}
+
+impl Slot {
+    /// Returns the directory name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Next => "next",
+        }
+    }
+}
+
+/// A state file of pam_google_authenticator, without its secret and scratch codes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateFact {
+    /// SHA-256 of the secret line, in hexadecimal.
+    pub secret_sha256: String,
+    /// Option lines with their line number, from 1.
+    pub options: Vec<(u32, String)>,
+    /// Number of lines.
+    pub lines: u32,
+    /// Scratch codes left.
+    pub scratch_codes: u32,
+    /// The file itself.
+    pub file: FileFact,
+}
+
+/// When a secret on a host ends by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretDeadline {
+    /// Seconds since 1970.
+    pub due: i64,
+    /// The token's serial.
+    pub serial: String,
+    /// The generation.
+    pub generation: i64,
+}

@@ -1,0 +1,236 @@
+//! Requests to the program on a host. A request may hold secrets, so its bytes are wiped after use.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::program::{BEGIN, PROGRAM_TEXT};
+use crate::names::Login;
+use crate::token::secret::Secret;
+
+/// The bytes of one exec: what sudo may read, the program, the request.
+pub struct Payload(Zeroizing<Vec<u8>>);
+
+impl Payload {
+    /// Returns the bytes for standard input.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.0.len())
+    }
+}
+
+/// Collects the lines of a request.
+pub struct Request {
+    lines: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({} bytes)", self.lines.len())
+    }
+}
+
+impl Request {
+    fn new(name: &str) -> Self {
+        // Large enough that it rarely grows: growing leaves a copy behind.
+        let mut request = Self {
+            lines: Zeroizing::new(Vec::with_capacity(64 * 1024)),
+        };
+        request.line(&[name]);
+        request
+    }
+
+    /// A request to read the host's facts.
+    pub fn inspect(wanted: &Inspect) -> Self {
+        let mut request = Self::new("inspect");
+        for login in &wanted.logins {
+            request.line(&["login", login.as_str()]);
+        }
+        for user in &wanted.users {
+            request.line(&["user", user.as_str()]);
+        }
+        for login in &wanted.evidence {
+            request.line(&["evidence", login.as_str()]);
+        }
+        if wanted.keys {
+            request.line(&["keys", "1"]);
+        }
+        if let Some(hash) = &wanted.judged_hash {
+            request.line(&["known", hash]);
+        }
+        request
+    }
+
+    /// A request to carry out operations; add them with [`Request::line`] and [`Request::file`].
+    pub fn apply() -> Self {
+        Self::new("apply")
+    }
+
+    /// Adds one operation. Fields must not be empty nor hold tabs or newlines: they are names, paths and hashes.
+    pub fn line(&mut self, fields: &[&str]) {
+        for (index, field) in fields.iter().enumerate() {
+            debug_assert!(
+                !field.is_empty() && !field.contains(['\n', '\t']),
+                "field {index} of {}",
+                fields.first().unwrap_or(&"")
+            );
+            if index > 0 {
+                self.lines.push(b'\t');
+            }
+            self.lines
+                .extend(field.bytes().filter(|b| *b != b'\n' && *b != b'\t'));
+        }
+        self.lines.push(b'\n');
+    }
+
+    /// Adds a file's content: path, mode, the hash it must have now (or `absent`), and whether it belongs to the
+    /// transaction.
+    pub fn file(&mut self, path: &str, mode: u32, before: &str, scope: Scope, content: &[Line]) {
+        self.line(&["put", path, &format!("{mode:o}"), before, scope.as_str()]);
+        for line in content {
+            match line {
+                Line::Text(text) => self.content(b'+', text.as_bytes()),
+                Line::Secret(text) => self.content(b'+', text.expose().as_bytes()),
+                Line::Unterminated(text) => self.content(b'~', text.as_bytes()),
+                Line::Keep(from, to) => self.content(b'=', format!("{from},{to}").as_bytes()),
+            }
+        }
+        self.lines.extend_from_slice(b".\n");
+    }
+
+    fn content(&mut self, mark: u8, text: &[u8]) {
+        self.lines.push(mark);
+        self.lines.extend(text.iter().filter(|b| **b != b'\n'));
+        self.lines.push(b'\n');
+    }
+
+    /// Ends the request and returns its lines alone, for a program that waits for them.
+    pub fn lines(mut self) -> Payload {
+        self.line(&["end"]);
+        Payload(self.lines)
+    }
+
+    /// Ends the request and puts the program before it. `password` is for sudo.
+    pub fn finish(mut self, password: Option<&Secret>) -> Payload {
+        self.line(&["end"]);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(
+            self.lines.len() + PROGRAM_TEXT.len() + 128,
+        ));
+        if let Some(password) = password {
+            bytes.extend_from_slice(password.expose().as_bytes());
+            bytes.push(b'\n');
+        }
+        bytes.extend_from_slice(BEGIN.as_bytes());
+        bytes.push(b'\n');
+        bytes.extend_from_slice(PROGRAM_TEXT.as_bytes());
+        bytes.extend_from_slice(&self.lines);
+        Payload(bytes)
+    }
+}
+
+/// What an inspection is to report.
+#[derive(Debug, Clone, Default)]
+pub struct Inspect {
+    /// Accounts to report on with their state files.
+    pub logins: Vec<Login>,
+    /// Further users for whom to judge what sshd does.
+    pub users: Vec<Login>,
+    /// Logins whose log lines are wanted.
+    pub evidence: Vec<Login>,
+    /// Count public keys.
+    pub keys: bool,
+    /// Skip judging where the configuration still has this hash.
+    pub judged_hash: Option<String>,
+}
+
+/// A line of a file to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// This text.
+    Text(String),
+    /// This text, which must not be shown.
+    Secret(Secret),
+    /// This text without a newline: only as the last line.
+    Unterminated(String),
+    /// Lines of the file that is there, both numbers from 1 and inclusive.
+    Keep(u32, u32),
+}
+
+impl Line {
+    /// Splits a text into lines, minding whether it ends with a newline.
+    pub fn from_text(text: &str) -> Vec<Self> {
+        let mut lines: Vec<Self> = text.lines().map(|l| Self::Text(l.to_owned())).collect();
+        // `lines()` also strips a carriage return, which must stay.
+        if text.contains('\r') {
+            lines = text
+                .strip_suffix('\n')
+                .unwrap_or(text)
+                .split('\n')
+                .map(|l| Self::Text(l.to_owned()))
+                .collect();
+        }
+        if !text.ends_with('\n')
+            && let Some(Self::Text(last)) = lines.pop()
+        {
+            lines.push(Self::Unterminated(last));
+        }
+        lines
+    }
+}
+
+/// Whether a file belongs to the transaction that the host reverts by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Written at once: state files, deadlines. Never backed up, never restored.
+    Live,
+    /// PAM and sshd text.
+    Transaction,
+}
+
+impl Scope {
+    /// Returns the word of the protocol.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Transaction => "tx",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_split_so_that_it_comes_back_byte_for_byte() {
+        let text = |s: &str| Line::Text(s.to_owned());
+        assert_eq!(Line::from_text("a\nb\n"), [text("a"), text("b")]);
+        assert_eq!(
+            Line::from_text("a\nb"),
+            [text("a"), Line::Unterminated("b".to_owned())]
+        );
+        assert_eq!(Line::from_text("a\r\nb\n"), [text("a\r"), text("b")]);
+        assert_eq!(Line::from_text(""), []);
+    }
+
+    #[test]
+    fn nothing_shows_a_request() {
+        let mut request = Request::apply();
+        request.file(
+            "/x",
+            0o600,
+            "absent",
+            Scope::Live,
+            &[Line::Secret(Secret::from("hunter2"))],
+        );
+        assert!(!format!("{request:?}").contains("hunter2"));
+        let payload = request.finish(None);
+        assert!(!format!("{payload:?}").contains("hunter2"));
+        assert!(String::from_utf8_lossy(payload.bytes()).contains("+hunter2\n"));
+    }
+}

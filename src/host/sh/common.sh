@@ -1,0 +1,149 @@
+# Shared by the program that is sent to a host and by the reaper that stays there while a deadline is open.
+# POSIX sh: runs under dash, bash and busybox. Lines that begin with # and leading blanks are removed before sending.
+
+LIB=/var/lib/fleetotp
+GA=/var/lib/google-authenticator
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+LC_ALL=C
+export PATH LC_ALL
+umask 077
+
+# Seconds since boot, whole. Monotonic: setting the clock does not move it.
+read_uptime() {
+  read -r up _ </proc/uptime
+  up=${up%%.*}
+}
+
+# Says what happened in the host's own log.
+note() {
+  logger -t fleetotp -p authpriv.notice -- "$1" 2>/dev/null || :
+}
+
+# Lists this root's running sshd listeners, one a line: pid, program, configuration. Also tells whether cron runs.
+# A listener's title is "sshd: /usr/sbin/sshd -D [listener] ..." since 8.2 and the bare command line before.
+scan_processes() {
+  listeners=
+  cron_runs=
+  for p in /proc/[0-9]*; do
+    set -f
+    read -r comm <"$p/comm" || continue
+    case $comm in
+    cron | crond) [ "$p/root/" -ef / ] && cron_runs=1 ;;
+    sshd)
+      [ "$p/root/" -ef / ] || continue
+      title=$(tr '\0' ' ' <"$p/cmdline") || continue
+      case $title in
+      "sshd: "*"[listener]"*) title=${title#sshd: } ;;
+      /*) ;;
+      *) continue ;;
+      esac
+      conf=/etc/ssh/sshd_config
+      previous=
+      exe=
+      # The title is split into words on purpose; globbing is off for that.
+      for word in $title; do
+        [ -n "$exe" ] || exe=$word
+        case $previous in -f) conf=$word ;; esac
+        case $word in -f?*) conf=${word#-f} ;; esac
+        previous=$word
+      done
+      [ -x "$exe" ] || exe=$(command -v sshd) || continue
+      listeners="$listeners${p#/proc/} $exe $conf
+"
+      ;;
+    esac
+  done 2>/dev/null
+  set +f
+}
+
+# Makes what was written survive a power cut: only these paths where sync can do that, else everything.
+settle() {
+  sync "$@" 2>/dev/null || sync
+}
+
+# Makes every running sshd read its configuration again. A HUP with a bad configuration kills the listener, so each
+# is tested first (sshd(8): SIGHUP re-executes).
+reload_sshd() {
+  scan_processes
+  while read -r pid exe conf; do
+    [ -n "$pid" ] || continue
+    if "$exe" -t -f "$conf" >/dev/null 2>&1; then
+      kill -HUP "$pid"
+    else
+      note "sshd refuses $conf: not reloaded"
+      return 1
+    fi
+  done <<LIST
+$listeners
+LIST
+  return 0
+}
+
+# Starts sshd where none listens any more, by whatever the host has.
+revive_sshd() {
+  scan_processes
+  [ -z "$listeners" ] || return 0
+  if [ -d /run/systemd/system ]; then
+    systemctl start ssh 2>/dev/null || systemctl start sshd 2>/dev/null
+  elif command -v rc-service >/dev/null 2>&1; then
+    rc-service sshd start >/dev/null 2>&1
+  else
+    $(command -v sshd) >/dev/null 2>&1
+  fi
+}
+
+# Gives a file the SELinux context that its place asks for, where there is SELinux.
+relabel() {
+  [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null 2>&1 && restorecon "$1" 2>/dev/null
+  return 0
+}
+
+# Removes the temporary member of transaction directory $1, if it has one.
+drop_canary() {
+  [ -f "$1/canary" ] || return 0
+  read -r canary <"$1/canary"
+  case $canary in fleetotp-canary) ;; *) return 0 ;; esac
+  if command -v userdel >/dev/null 2>&1; then
+    userdel "$canary" >/dev/null 2>&1
+  else
+    deluser "$canary" >/dev/null 2>&1
+  fi
+  rm -rf /var/lib/fleetotp-canary
+  rm -f "$GA/current/$canary" "$GA/current/$canary"~* "$1/canary"
+}
+
+# Puts the PAM and sshd text of transaction $1 back as it was. Whoever renames the open transaction first, this or the
+# confirmation, wins; the other finds it gone.
+revert() {
+  case $1 in *[!A-Za-z0-9-]* | '') return 1 ;; esac
+  d=$LIB/tx/$1.reverting
+  mv "$LIB/tx/$1" "$d" 2>/dev/null || [ -d "$d" ] || return 1
+  while IFS='	' read -r n what path; do
+    case $what in
+    restore)
+      cp -p "$d/$n" "${path%/*}/.fleetotp-revert" && mv -f "${path%/*}/.fleetotp-revert" "$path"
+      relabel "$path"
+      ;;
+    remove) rm -f "$path" ;;
+    esac
+  done <"$d/manifest"
+  settle /etc/pam.d /etc/ssh
+  reload_sshd
+  revive_sshd
+  drop_canary "$d"
+  mv "$d" "$LIB/tx/$1.reverted"
+  note "change $1 was not confirmed and has been reverted"
+}
+
+# Removes the reaper and what runs it once no deadline is open.
+disarm() {
+  for t in "$LIB"/tx/* "$LIB"/deadlines/*; do
+    case $t in *.done | *.reverted | *.new | *'*') ;; *) return 0 ;; esac
+  done
+  if [ -f /etc/systemd/system/fleetotp-reaper.timer ]; then
+    systemctl disable --now fleetotp-reaper.timer fleetotp-boot.service >/dev/null 2>&1
+    rm -f /etc/systemd/system/fleetotp-reaper.timer /etc/systemd/system/fleetotp-reaper.service /etc/systemd/system/fleetotp-boot.service
+    systemctl daemon-reload >/dev/null 2>&1
+  fi
+  rm -f /etc/cron.d/fleetotp "$LIB/reaper"
+}

@@ -1,0 +1,589 @@
+# The program that is sent to a host. Reads one request on standard input, answers in lines of tab-separated fields;
+# lines of file content begin with |. It knows files, groups and sshd's own tests; it does not know PAM.
+
+say() {
+  printf '%s' "$1"
+  shift
+  for field in "$@"; do printf '\t%s' "$field"; done
+  printf '\n'
+}
+
+# Ends the request: staged files are removed, the lock is given back.
+fail() {
+  say fail "$1" "$2"
+  clean_up
+  exit 3
+}
+
+clean_up() {
+  for f in $staged; do rm -f "$f"; done
+  [ -z "$undo_group" ] || set_members "$undo_group" "$undo_members"
+  [ -z "$txnew" ] || rm -rf "$txnew"
+  [ -z "$locked" ] || rm -rf "$LIB/lock"
+}
+
+staged= undo_group= undo_members= txnew= locked=
+
+sum_of() {
+  sum=$(sha256sum <"$1") || return 1
+  sum=${sum%% *}
+}
+
+# ---------------------------------------------------------------- inspect
+
+inspect() {
+  logins= users= keys= evidence= known=
+  while IFS='	' read -r k a b; do
+    case $k in
+    login) logins="$logins $a" ;;
+    user) users="$users $a" ;;
+    keys) keys=1 ;;
+    known) known=$a ;;
+    evidence) evidence="$evidence $a" ;;
+    end) break ;;
+    esac
+  done
+  machine=-
+  [ -r /etc/machine-id ] && read -r machine </etc/machine-id
+  read -r node </proc/sys/kernel/hostname
+  say self "${SUDO_USER:-$(id -un)}"
+  say host "$machine" "$node" "$(id -u)" "$(date '+%s	%z')"
+  inspect_system
+  inspect_sshd
+  inspect_accounts
+  inspect_state
+  inspect_transactions
+  [ -z "$evidence" ] || inspect_evidence
+}
+
+inspect_system() {
+  os=- osv=- like=-
+  while IFS='=' read -r k v; do
+    v=${v#[\"\']}
+    v=${v%[\"\']}
+    case $k in ID) os=$v ;; VERSION_ID) osv=$v ;; ID_LIKE) like=$v ;; esac
+  done 2>/dev/null </etc/os-release
+  say os "$os" "$osv" "$like"
+  scan_processes
+  how=none
+  if [ -d /run/systemd/system ]; then how=systemd; elif [ -n "$cron_runs" ] && [ -d /etc/cron.d ]; then how=cron; fi
+  say deadlines "$how"
+  pm=-
+  for c in apt-get dnf zypper apk pacman; do
+    if command -v "$c" >/dev/null 2>&1; then pm=$c; break; fi
+  done
+  say packages "$pm"
+  module=-
+  for m in /lib/*/security /lib/security /lib64/security /usr/lib/*/security /usr/lib/security /usr/lib64/security; do
+    if [ -e "$m/pam_google_authenticator.so" ]; then module=$m/pam_google_authenticator.so; break; fi
+  done
+  say module "$module"
+  selinux=-
+  [ -e /sys/fs/selinux/enforce ] && read -r selinux </sys/fs/selinux/enforce
+  say selinux "$selinux"
+  log=0
+  grep -rqsE '^[^#]*Defaults.*[[:space:],]log_(input|stdin)' /etc/sudoers /etc/sudoers.d && log=1
+  say sudolog "$log"
+  df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
+    case $free in *[!0-9]*) ;; *) say free "$free" "$mount" ;; esac
+  done
+}
+
+inspect_sshd() {
+  [ -n "$listeners" ] || {
+    exe=$(command -v sshd) && listeners="0 $exe /etc/ssh/sshd_config
+"
+  }
+  mains=
+  first=
+  while read -r pid exe conf; do
+    [ -n "$pid" ] || continue
+    say sshd "$pid" "$exe" "$conf"
+    case " $mains " in *" $conf "*) ;; *) mains="$mains $conf" ;; esac
+    [ -n "$first" ] || first="$exe $conf"
+  done <<LIST
+$listeners
+LIST
+  [ -n "$first" ] || return 0
+  config_hash
+  for f in $mains /etc/ssh/sshd_config.d/*.conf /etc/pam.d/sshd; do
+    [ -L "$f" ] && say link "$f" "$(readlink -f "$f")"
+  done
+  say config "$all"
+  printf '%s\n' "$sums" | sed 's/^/sum	/'
+  stat -c 'stat	%a	%u	%g	%i	%s	%n' $files
+  awk 'FNR == 1 { print "file\t" FILENAME } { print "|" $0 }' $files
+  for f in /etc/pam.d/common-auth /etc/pam.d/password-auth /etc/pam.d/system-auth /etc/pam.d/system-remote-login /etc/pam.d/base-auth; do
+    [ -f "$f" ] && grep -HE '^[^#]*pam_(google_authenticator|oath|duo|yubico|u2f|radius|sss|ussh|exec|python)' "$f" | sed 's/^/mfa	/'
+  done
+  version=$("${first%% *}" -V 2>&1)
+  version=${version##*OpenSSH_}
+  say version "${version%%[, ]*}"
+  # What was judged before and has not changed need not be judged again.
+  [ "$all" = "$known" ] && [ -z "$keys" ] && { say judged known; return 0; }
+  for u in $users $logins; do
+    effective "$u"
+    say effective "$u"
+    printf '%s\n' "$t" | while read -r k v; do
+      case $k in
+      authenticationmethods | kbdinteractiveauthentication | challengeresponseauthentication | usepam | passwordauthentication | pubkeyauthentication | permitrootlogin | permitemptypasswords | authorizedkeysfile | authorizedkeyscommand | trustedusercakeys | allowusers | allowgroups | denyusers | denygroups | hostbasedauthentication | gssapiauthentication | kerberosauthentication | allowtcpforwarding | logingracetime | maxauthtries)
+        printf '|%s %s\n' "$k" "$v"
+        ;;
+      esac
+    done
+  done
+  for l in $logins; do
+    effective "$l"
+    count_keys "$l"
+  done
+}
+
+# One hash over everything that decides what sshd does: its program, its configuration, PAM's text, the groups.
+config_hash() {
+  files=
+  for f in $mains /etc/ssh/sshd_config.d/*.conf /etc/pam.d/sshd; do
+    [ -f "$f" ] && files="$files $f"
+  done
+  sums=$(sha256sum $files "${first%% *}" /etc/group)
+  all=$(printf '%s\n' "$sums" | sha256sum)
+  all=${all%% *}
+}
+
+# What sshd would do for user $1 who comes from where this connection comes from: sshd -T -C, into t.
+# The daemon's own program and configuration are in first.
+effective() {
+  t=$("${first%% *}" -T -f "${first#* }" -C "user=$1,host=$from,addr=$from,laddr=$here,lport=$port" 2>&1) || t="error $t"
+}
+
+# Counts the public keys of login $1 by the settings in t: files, or a command or authority they may come from.
+count_keys() {
+  getent passwd "$1" | {
+    IFS=: read -r l _ uid _ _ home _ || return 0
+    count=0 other=-
+    printf '%s\n' "$t" | {
+      while read -r k v; do
+        case $k in
+        authorizedkeysfile)
+          for f in $v; do
+            f=$(printf '%s' "$f" | sed "s|%h|$home|g; s|%u|$l|g; s|%U|$uid|g; s|%%|%|g")
+            case $f in none) continue ;; /*) ;; *) f=$home/$f ;; esac
+            [ -r "$f" ] || continue
+            c=$(grep -cE '^[^#]*(ssh-(rsa|ed25519)|ecdsa-sha2|sk-)' "$f")
+            count=$((count + c))
+          done
+          ;;
+        authorizedkeyscommand | trustedusercakeys) [ "$v" = none ] || other=$k ;;
+        esac
+      done
+      say keys "$l" "$count" "$other"
+    }
+  }
+}
+
+inspect_accounts() {
+  [ -n "$logins$users" ] || return 0
+  getent passwd $logins $users | while IFS=: read -r l _ uid gid _ home shell; do
+    say account "$l" "$uid" "$gid" "${home:--}" "${shell:--}"
+  done
+  # Never the hash itself: only whether one is there, and the dates (shadow(5)).
+  awk -F: -v want=" $logins " 'index(want, " " $1 " ") { print "shadow\t" $1 "\t" ($2 ~ /^[!*]/ ? "locked" : ($2 == "" ? "empty" : "set")) "\t" ($3 == "" ? "-" : $3) "\t" ($5 == "" ? "-" : $5) "\t" ($7 == "" ? "-" : $7) "\t" ($8 == "" ? "-" : $8) }' /etc/shadow 2>/dev/null
+  awk -F: -v want=" $logins " 'index(want, " " $1 " ") { id[$1] = $3 } { n[$3] = n[$3] " " $1 } END { for (l in id) { c = split(n[id[l]], w, " "); for (i = 1; i <= c; i++) if (w[i] != l) print "shared\t" l "\t" w[i] } }' /etc/passwd
+  # Some accounts that nobody asked about: they must be treated after a change as before.
+  awk -F: -v asked=" $logins $users " '$7 !~ /(nologin|false|sync|halt|shutdown)$/ && !index(asked, " " $1 " ") { print "unmanaged\t" $1 }' /etc/passwd | head -n 16
+  grep -E '^fleetotp(-pending|-exempt)?:' /etc/group | while IFS=: read -r g _ gid members; do
+    say group "$g" "$gid" "${members:--}"
+  done
+}
+
+inspect_state() {
+  present=
+  for slot in current next; do
+    for f in "$GA/$slot"/*; do
+      [ -f "$f" ] || continue
+      l=${f##*/}
+      case " $logins " in *" $l "*) ;; *) say other "$slot" "$l"; continue ;; esac
+      present="$present $f"
+      { IFS= read -r s
+        fp=$(printf '%s' "$s" | sha256sum)
+        s=
+        say state "$slot" "$l" "${fp%% *}"
+        n=1 scratch=0
+        while IFS= read -r line || [ -n "$line" ]; do
+          n=$((n + 1))
+          case $line in
+          '"'*) say option "$n" "$line" ;;
+          [0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*) scratch=$((scratch + 1)) ;;
+          esac
+        done
+        say lines "$n" "$scratch"
+      } <"$f"
+    done
+  done
+  for l in $logins; do
+    for f in "$GA/current/$l"~* "$GA/next/$l"~*; do [ -e "$f" ] && say temporary "$f"; done
+  done
+  stat -c 'stat	%a	%u	%g	%i	%s	%n' "$GA" "$GA/current" "$GA/next" "$LIB" "$LIB/tx" "$LIB/deadlines" 2>/dev/null
+  [ -z "$present" ] && return 0
+  stat -c 'stat	%a	%u	%g	%i	%s	%n' $present
+  sha256sum $present | sed 's/^/sum	/'
+}
+
+inspect_transactions() {
+  for t in "$LIB"/tx/*; do
+    [ -d "$t" ] || continue
+    case $t in *.done | *.reverted | *.new) ;; *) say open "${t##*/}" ;; esac
+  done
+  for f in "$LIB"/deadlines/*; do
+    [ -f "$f" ] || continue
+    read -r due serial gen <"$f" && say deadline "${f##*/}" "$due" "$serial" "$gen"
+  done
+  if [ -f "$LIB/witness" ]; then
+    while IFS= read -r line; do last=$line; done <"$LIB/witness"
+    say witness "$last"
+  fi
+  if [ -f "$LIB/reaper" ]; then
+    sum_of "$LIB/reaper" && say reaper "$sum"
+  fi
+}
+
+# Lines that can prove a login with code and key in one connection.
+inspect_evidence() {
+  pattern="(Partial keyboard-interactive/pam|Accepted publickey) for ($(printf '%s' "${evidence# }" | tr ' ' '|')) from "
+  if [ -d /run/systemd/system ] && command -v journalctl >/dev/null 2>&1; then
+    journalctl -q -o short-unix -S -15d _COMM=sshd + _COMM=sshd-session + _COMM=sshd-auth 2>/dev/null | grep -E "$pattern"
+  else
+    for f in /var/log/auth.log.1 /var/log/auth.log /var/log/secure; do
+      [ -f "$f" ] && grep -E "$pattern" "$f"
+    done
+  fi | tail -n 400 | sed 's/^/log	/'
+}
+
+# ---------------------------------------------------------------- apply
+
+take_lock() {
+  [ -d "$LIB" ] || mkdir -m 700 "$LIB" || fail lock "cannot make $LIB"
+  if ! mkdir "$LIB/lock" 2>/dev/null; then
+    read -r holder 2>/dev/null <"$LIB/lock/pid" || holder=
+    if [ -n "$holder" ] && [ -d "/proc/$holder" ]; then fail busy "another run (process $holder) is changing this host"; fi
+    rm -rf "$LIB/lock"
+    mkdir "$LIB/lock" 2>/dev/null || fail busy "another run is changing this host"
+  fi
+  locked=1
+  echo $$ >"$LIB/lock/pid"
+}
+
+# Carries out operations in the order given; stops at the first that fails.
+apply() {
+  take_lock
+  count=0
+  live= fresh= want= complete=
+  while IFS='	' read -r op a b c d e; do
+    count=$((count + 1))
+    case $op in
+    run) run_command "$a" "$b" ;;
+    need) [ -e "$a" ] || fail need "$a is missing" ;;
+    dir)
+      if [ ! -d "$a" ]; then mkdir -p "$a" && chmod "$b" "$a" && chown 0:0 "$a" || fail dir "cannot make $a"; relabel "$a"; fi
+      [ "$(stat -c %a "$a")" = "$b" ] || chmod "$b" "$a" ;;
+    group) make_group "$a" ;;
+    members) change_members "$a" "$b" "$c" ;;
+    put) put "$a" "$b" "$c" "$d" ;;
+    del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
+    flush) flush ;;
+    tx) begin "$a" "$b" "$c" ;;
+    canary) canary "$a" "$b" ;;
+    same) expect_same "$a" "$b" ;;
+    want) want="$want$a	$b	$c
+" ;;
+    judge) judge_now "$a" "$b" "$c" ;;
+    go) go ;;
+    confirm) confirm "$a" ;;
+    rollback) revert "$a" && say reverted "$a" || fail rollback "change $a is not open" ;;
+    disarm) disarm ;;
+    arm) arm ;;
+    witness) printf '%s\n' "$a" >>"$LIB/witness" ;;
+    hash)
+      first=$(printf '%s' "$a" | tr '|' ' ')
+      mains=${first#* }
+      config_hash
+      say config "$all"
+      ;;
+    end) complete=1; break ;;
+    *) fail protocol "unknown operation" ;;
+    esac
+  done
+  # A request that is cut off must not be half done.
+  [ -n "$complete" ] || fail protocol "the request is cut off"
+  flush
+  undo_group=
+  clean_up
+}
+
+# Installs packages. The command was shown in the plan.
+run_command() {
+  out=$(sh -c "$2" 2>&1 </dev/null) || fail "$1" "$(printf '%s' "$out" | tail -n 3 | tr '\n\t' '  ')"
+  say ran "$1"
+}
+
+make_group() {
+  getent group "$1" >/dev/null 2>&1 && return 0
+  groupadd -r "$1" >/dev/null 2>&1 || addgroup -S "$1" >/dev/null 2>&1 || fail group "cannot create group $1"
+  say made "$1"
+}
+
+members_of() {
+  members=
+  while IFS=: read -r g _ _ m; do
+    [ "$g" = "$1" ] && members=$m && return 0
+  done </etc/group
+  return 1
+}
+
+# Sets the whole list in one call: gpasswd takes the system's own lock and keeps gshadow in step.
+set_members() {
+  if command -v gpasswd >/dev/null 2>&1; then
+    gpasswd -M "$2" "$1" >/dev/null 2>&1
+  else
+    members_of "$1"
+    for m in $(printf '%s' "$members" | tr ',' ' '); do
+      case ",$2," in *",$m,"*) ;; *) delgroup "$m" "$1" >/dev/null 2>&1 ;; esac
+    done
+    for m in $(printf '%s' "$2" | tr ',' ' '); do
+      case ",$members," in *",$m,"*) ;; *) addgroup "$m" "$1" >/dev/null 2>&1 ;; esac
+    done
+    return 0
+  fi
+}
+
+# Group, members expected now, members wanted; - is nobody. Undone if a later operation of this request fails.
+change_members() {
+  members_of "$1" || fail members "group $1 does not exist"
+  before=$2 after=$3
+  [ "$before" = - ] && before=
+  [ "$after" = - ] && after=
+  [ "$members" = "$before" ] || fail changed "group $1 changed meanwhile"
+  set_members "$1" "$after" || fail members "cannot change the members of $1"
+  members_of "$1"
+  [ "$members" = "$after" ] || fail members "the members of $1 did not change"
+  case $1 in fleetotp) undo_group=$1 undo_members=$before ;; esac
+  say members "$1"
+}
+
+check_before() {
+  if [ "$2" = any ]; then
+    :
+  elif [ "$2" = absent ]; then
+    [ ! -e "$1" ] || fail changed "$1 appeared meanwhile"
+  else
+    [ -f "$1" ] && sum_of "$1" && [ "$sum" = "$2" ] || fail changed "$1 changed meanwhile"
+  fi
+  [ ! -L "$1" ] || fail link "$1 is a symbolic link"
+}
+
+# Reads a file's content into a staged file beside its place: path, mode, hash it must have now, scope.
+# Content lines: +text, =FROM-TO (lines kept from the file that is there), ~text (last line without newline), then a dot.
+put() {
+  check_before "$1" "$3"
+  new=${1%/*}/.fleetotp.$$.$count
+  staged="$staged $new"
+  whole=
+  while IFS= read -r line; do
+    case $line in
+    .) whole=1; break ;;
+    +*) printf '%s\n' "${line#+}" ;;
+    ~*) printf '%s' "${line#?}" ;;
+    =*) sed -n "${line#=}p" "$1" ;;
+    esac
+  done >"$new" || fail write "cannot write beside $1"
+  [ -n "$whole" ] || fail protocol "the request is cut off"
+  [ "$2" = 600 ] || chmod "$2" "$new"
+  if [ "$4" = tx ]; then
+    into_transaction "$1" "$new"
+  else
+      fresh="$fresh $new"
+    live="$live$3	$new	$1
+"
+  fi
+}
+
+# Moves staged files into place: one sync for all, each checked again just before.
+flush() {
+  [ -n "$live" ] || return 0
+  settle $fresh
+  fresh=
+  while IFS='	' read -r before new path; do
+    [ -n "$path" ] || continue
+    check_before "$path" "$before"
+    mv -f "$new" "$path" || fail write "cannot replace $path"
+    relabel "$path"
+    say wrote "$path"
+  done <<LIST
+$live
+LIST
+  live=
+}
+
+# ---------------------------------------------------------------- transactions
+
+begin() {
+  case $1 in *[!A-Za-z0-9-]* | '') fail protocol "bad transaction name" ;; esac
+  for t in "$LIB"/tx/*; do
+    [ -d "$t" ] || continue
+    case $t in *.done | *.reverted) ;; *.new) rm -rf "$t" ;; *) fail busy "change ${t##*/} is still open on this host" ;; esac
+  done
+  flush
+  tx=$1
+  window=$2
+  first=$(printf '%s' "$3" | tr '|' ' ')
+  txnew=$LIB/tx/$1.new
+  mkdir -p "$txnew" || fail write "cannot make $txnew"
+  : >"$txnew/manifest"
+  moves= want= same= files=0
+}
+
+# Keeps what is there for a revert, and remembers what to move where.
+into_transaction() {
+  files=$((files + 1))
+  if [ -e "$1" ]; then
+    cp -p "$1" "$txnew/$files" || fail write "cannot keep a copy of $1"
+    printf '%s\t%s\t%s\n' "$files" restore "$1" >>"$txnew/manifest"
+  else
+    printf '%s\t%s\t%s\n' "$files" remove "$1" >>"$txnew/manifest"
+  fi
+  moves="$moves$2	$1
+"
+}
+
+# Remembers what sshd does for user $1 now; lines whose key is in $2 may change.
+expect_same() {
+  effective "$1"
+  printf '%s\n' "$t" | grep -vE "^($2) " >"$txnew/same.$1"
+  same="$same $1"
+}
+
+# A member for the time of the proof: only from where this connection comes from and from this host itself, with public
+# key $1, also in groups $2.
+canary() {
+  if command -v useradd >/dev/null 2>&1; then
+    userdel fleetotp-canary >/dev/null 2>&1
+    useradd -r -M -N -g fleetotp -d /var/lib/fleetotp-canary -s /bin/sh -e "$(date -d '+2 days' +%Y-%m-%d 2>/dev/null || echo 2099-01-01)" fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
+    [ "$2" = - ] || usermod -a -G "$2" fleetotp-canary >/dev/null 2>&1
+  else
+    adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
+  fi
+  echo fleetotp-canary >"$txnew/canary"
+  (
+    umask 022
+    mkdir -p /var/lib/fleetotp-canary/.ssh &&
+      printf 'restrict,from="%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
+  ) || fail canary "cannot write the temporary member's key"
+}
+
+# Lets the host revert by itself: at boot, every minute, and by a process that watches this one change.
+arm() {
+  chmod 700 "$LIB/reaper"
+  if [ -d /run/systemd/system ]; then
+    printf '[Unit]\nDescription=fleetotp deadlines\n[Service]\nType=oneshot\nExecStart=%s/reaper tick\n' "$LIB" >/etc/systemd/system/fleetotp-reaper.service
+    printf '[Unit]\nDescription=fleetotp deadlines\n[Timer]\nOnBootSec=5\nOnActiveSec=10\nOnUnitActiveSec=15\nAccuracySec=1\n[Install]\nWantedBy=timers.target\n' >/etc/systemd/system/fleetotp-reaper.timer
+    printf '[Unit]\nDescription=fleetotp revert after reboot\nBefore=ssh.service sshd.service ssh.socket\n[Service]\nType=oneshot\nExecStart=%s/reaper boot\n[Install]\nWantedBy=multi-user.target\n' "$LIB" >/etc/systemd/system/fleetotp-boot.service
+    systemctl daemon-reload && systemctl enable fleetotp-boot.service >/dev/null 2>&1 && systemctl enable --now fleetotp-reaper.timer >/dev/null 2>&1 || fail arm "systemd does not take the timer"
+  elif [ -d /etc/cron.d ]; then
+    [ -f /etc/cron.d/fleetotp ] || {
+      printf '@reboot root %s/reaper boot\n* * * * * root %s/reaper tick\n' "$LIB" "$LIB" >"/etc/cron.d/.fleetotp" && chmod 644 /etc/cron.d/.fleetotp && mv -f /etc/cron.d/.fleetotp /etc/cron.d/fleetotp
+    } || fail arm "cannot write /etc/cron.d/fleetotp"
+  else
+    fail arm "this host has neither systemd nor cron"
+  fi
+}
+
+# Arms the dead man's switch, then makes the change: files in the order given, sshd last.
+go() {
+  flush
+  # The temporary member needs its home until the change is confirmed or reverted: no longer ours to clean up.
+  read_uptime
+  printf '%s %s\n' "$up" "$((up + window))" >"$txnew/window"
+  arm
+  settle "$txnew"/* "$txnew"
+  mv "$txnew" "$LIB/tx/$tx" || fail write "cannot open the change"
+  txnew=
+  (setsid "$LIB/reaper" watch "$tx" </dev/null >/dev/null 2>&1 &)
+  while IFS='	' read -r new path; do
+    [ -n "$path" ] || continue
+    if [ "$new" = remove_now ]; then rm -f "$path"; else mv -f "$new" "$path" && relabel "$path"; fi || { revert "$tx"; fail write "cannot replace $path"; }
+  done <<LIST
+$moves
+LIST
+  settle /etc/pam.d /etc/ssh
+  staged=
+  judge || { revert "$tx"; fail "$why" "$what"; }
+  reload_sshd || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
+  say opened "$tx" "$window"
+}
+
+# Tests the new configuration before any sshd reads it.
+judge() {
+  why=test
+  what=$("${first%% *}" -t -f "${first#* }" 2>&1) || { what=$(printf '%s' "$what" | tr '\n\t' '  '); return 1; }
+  why=weaker
+  for u in $same; do
+    effective "$u"
+    keys_left=$(sed -n 's/^\([^ ]*\).*/\1/p' "$LIB/tx/$tx/same.$u" | sort -u | tr '\n' '|')
+    printf '%s\n' "$t" | grep -E "^(${keys_left%|}) " >"$LIB/tx/$tx/now"
+    cmp -s "$LIB/tx/$tx/now" "$LIB/tx/$tx/same.$u" || {
+      what="sshd would treat $u differently: $(diff "$LIB/tx/$tx/same.$u" "$LIB/tx/$tx/now" | grep '^[<>]' | head -n 4 | tr '\n\t' '  ')"
+      return 1
+    }
+  done
+  why=no-effect
+  while IFS='	' read -r u k v; do
+    [ -n "$k" ] || continue
+    effective "$u"
+    case "
+$t
+" in *"
+$k $v
+"*) ;; *)
+      what="sshd gives $u not '$k $v' but '$(printf '%s\n' "$t" | grep "^$k " | head -n 1)'"
+      return 1
+      ;;
+    esac
+  done <<LIST
+$want
+LIST
+}
+
+# One check of what sshd does for a user now; a failure undoes the group change made in this request.
+judge_now() {
+  first=$(printf '%s' "$b" | tr '|' ' ')
+  effective "$a"
+  case "
+$t
+" in *"
+$c
+"*) ;; *) fail no-effect "sshd gives $a not '$c'" ;;
+  esac
+}
+
+# Whoever renames first wins: this, or the host's own revert.
+confirm() {
+  case $1 in *[!A-Za-z0-9-]* | '') fail protocol "bad transaction name" ;; esac
+  mv "$LIB/tx/$1" "$LIB/tx/$1.done" 2>/dev/null || fail late "change $1 is not open any more: the host has reverted it"
+  drop_canary "$LIB/tx/$1.done"
+  rm -f "$LIB/tx/$1.done"/same.* "$LIB/tx/$1.done/now"
+  say confirmed "$1"
+  disarm
+}
+
+# ---------------------------------------------------------------- main
+
+set -- $connection
+from=${1:-127.0.0.1} here=${3:-127.0.0.1} port=${4:-22}
+say fleetotp 1
+IFS='	' read -r request _
+case $request in
+inspect) inspect ;;
+apply) apply ;;
+ping) ;;
+*) fail protocol "unknown request" ;;
+esac
+say done

@@ -1,0 +1,61 @@
+# The reaper: reverts unconfirmed changes and deletes secrets whose time is over, without any controller.
+# Called with: boot (before or right after sshd starts), tick (every minute), watch ID (while one change is open).
+
+# Deletes secrets whose deadline has passed, if they are still the generation the deadline was made for.
+expire_secrets() {
+  now=$(date +%s)
+  for f in "$LIB"/deadlines/*; do
+    [ -f "$f" ] || continue
+    read -r due serial gen <"$f" || continue
+    case $due in '' | *[!0-9]*) continue ;; esac
+    [ "$now" -ge "$due" ] || continue
+    name=${f##*/}
+    slot=${name%%.*}
+    login=${name#*.}
+    case $slot in current | next) ;; *) continue ;; esac
+    file=$GA/$slot/$login
+    if [ -f "$file" ] && grep -q "^\" FLEETOTP .*serial=$serial gen=$gen " "$file"; then
+      rm -f "$file" "$file"~??????
+      note "the enrolment of $login ($serial generation $gen) expired and its secret was deleted"
+    fi
+    rm -f "$f"
+  done
+}
+
+# Reverts every open change whose window is over, or all of them with "boot".
+expire_changes() {
+  read_uptime
+  for t in "$LIB"/tx/*; do
+    [ -d "$t" ] || continue
+    id=${t##*/}
+    case $id in
+    *.done | *.reverted) continue ;;
+    *.new) [ "$1" = boot ] && rm -rf "$t" ; continue ;;
+    *.reverting) revert "${id%.reverting}" ; continue ;;
+    esac
+    read -r armed due <"$t/window" || armed=0 due=0
+    # Less uptime than when armed: there was a reboot inside the window.
+    if [ "$1" = boot ] || [ "$up" -ge "$due" ] || [ "$up" -lt "$armed" ]; then revert "$id"; fi
+  done
+}
+
+case $1 in
+boot)
+  expire_changes boot
+  expire_secrets
+  disarm
+  ;;
+tick)
+  expire_changes tick
+  expire_secrets
+  disarm
+  ;;
+watch)
+  case $2 in *[!A-Za-z0-9-]* | '') exit 1 ;; esac
+  while [ -d "$LIB/tx/$2" ]; do
+    expire_changes tick
+    sleep 1
+  done
+  disarm
+  ;;
+esac

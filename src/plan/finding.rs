@@ -1,0 +1,59 @@
+//! What a plan noticed: each finding has an id, a sentence and a remedy.
+
+use serde::Serialize;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing; nothing is held back.
+    Note,
+    /// Nothing is changed on the host.
+    Refusal,
+}
+
+/// Something a plan noticed on a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// A stable name, such as `pam-other-mfa`.
+    pub id: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was found.
+    pub text: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl Finding {
+    /// Something worth knowing.
+    pub fn note(id: &'static str, text: impl Into<String>, remedy: &'static str) -> Self {
+        Self {
+            id,
+            severity: Severity::Note,
+            text: text.into(),
+            remedy,
+        }
+    }
+
+    /// Something for which nothing is changed on the host.
+    pub fn refusal(id: &'static str, text: impl Into<String>, remedy: &'static str) -> Self {
+        Self {
+            id,
+            severity: Severity::Refusal,
+            text: text.into(),
+            remedy,
+        }
+    }
+}
+
+/// Why an admin's token is not in force on a host: a named gap, never a silent success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The account concerned.
+    pub login: String,
+    /// A stable name, such as `no-account`.
+    pub id: &'static str,
+    /// What is missing.
+    pub text: String,
+}

@@ -1,0 +1,14 @@
+//! Decides which bytes a host must have, given what is there. Pure: facts in, changes out.
+//!
+//! All knowledge of PAM and sshd is here. Tests are data: no SSH is needed to test a decision.
+
+pub mod change;
+pub mod decide;
+pub mod diff;
+pub mod enforce;
+pub mod evidence;
+pub mod finding;
+pub mod pam;
+pub mod sshd;
+pub mod state;
+pub mod wish;

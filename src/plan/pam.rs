@@ -1,0 +1,183 @@
+//! The marked block in a PAM service file.
+//!
+//! Facts: pam.d(5); in Linux-PAM `@include` and `include` run in the same stack, so a block before the first auth line
+//! decides before anything else does; a jump (`default=2`) counts module lines.
+
+/// First line of the block.
+pub const BEGIN: &str = "# BEGIN fleetotp";
+/// Last line of the block.
+pub const END: &str = "# END fleetotp";
+
+/// The block for sshd, ends with a newline.
+pub const SSHD_BLOCK: &str = include_str!("../../templates/pam.d/sshd");
+
+/// Why a service file cannot be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PamError {
+    /// There is no auth line to stand before.
+    #[error("it has no auth line")]
+    NoAuthLine,
+    /// A begin marker has no end marker, or the other way round.
+    #[error("fleetotp's markers in it are damaged")]
+    DamagedMarkers,
+}
+
+/// Returns the text with the block before the first auth line, everything else untouched.
+///
+/// # Errors
+/// When the place for the block cannot be told.
+pub fn with_block(text: &str, block: &str) -> Result<String, PamError> {
+    let bare = without_block(text)?;
+    let mut out = String::with_capacity(bare.len() + block.len());
+    let mut placed = false;
+    for line in bare.split_inclusive('\n') {
+        if !placed && is_auth(line) {
+            out.push_str(block);
+            placed = true;
+        }
+        out.push_str(line);
+    }
+    if placed {
+        Ok(out)
+    } else {
+        Err(PamError::NoAuthLine)
+    }
+}
+
+/// Returns the text as it was without the block.
+///
+/// # Errors
+/// When the markers do not pair.
+pub fn without_block(text: &str) -> Result<String, PamError> {
+    let mut out = String::with_capacity(text.len());
+    let mut inside = false;
+    for line in text.split_inclusive('\n') {
+        match (line.trim_end(), inside) {
+            (BEGIN, false) => inside = true,
+            (END, true) => inside = false,
+            (BEGIN, true) | (END, false) => return Err(PamError::DamagedMarkers),
+            (_, true) => {}
+            (_, false) => out.push_str(line),
+        }
+    }
+    if inside {
+        Err(PamError::DamagedMarkers)
+    } else {
+        Ok(out)
+    }
+}
+
+/// An auth line, or an include that can hold auth lines.
+fn is_auth(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    match words.next() {
+        Some("auth" | "-auth") => true,
+        Some("@include") => words.next().is_some_and(|file| {
+            !file.contains("account") && !file.contains("session") && !file.contains("password")
+        }),
+        _ => false,
+    }
+}
+
+/// Returns lines outside the block that name another second-factor module.
+pub fn other_mfa(text: &str) -> Vec<&str> {
+    const MODULES: [&str; 9] = [
+        "pam_google_auth",
+        "pam_oath",
+        "pam_duo",
+        "pam_yubico",
+        "pam_u2f",
+        "pam_radius",
+        "pam_ussh",
+        "pam_privacyidea",
+        "pam_otp",
+    ];
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        match line.trim_end() {
+            BEGIN => inside = true,
+            END => inside = false,
+            line if inside || line.trim_start().starts_with('#') => {}
+            line if MODULES.iter().any(|m| line.contains(m)) => found.push(line),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN: &str = "# PAM configuration for sshd\n\n# Standard Un*x authentication.\n@include common-auth\naccount    required     pam_nologin.so\n@include common-account\n";
+
+    #[test]
+    fn the_block_stands_before_the_first_auth_line_and_can_be_taken_out() {
+        let with = with_block(DEBIAN, SSHD_BLOCK).unwrap();
+        assert!(with.contains("# END fleetotp\n@include common-auth\n"));
+        assert_eq!(without_block(&with).unwrap(), DEBIAN);
+        assert_eq!(
+            with_block(&with, SSHD_BLOCK).unwrap(),
+            with,
+            "a second time changes nothing"
+        );
+    }
+
+    #[test]
+    fn red_hats_layout_has_its_place_too() {
+        let text = "#%PAM-1.0\nauth       substack     password-auth\nauth       include      postlogin\naccount    required     pam_sepermit.so\n";
+        assert!(
+            with_block(text, SSHD_BLOCK)
+                .unwrap()
+                .starts_with("#%PAM-1.0\n# BEGIN fleetotp\n")
+        );
+    }
+
+    #[test]
+    fn an_include_of_another_type_is_no_place() {
+        assert_eq!(
+            with_block(
+                "@include common-account\n@include common-session\n",
+                SSHD_BLOCK
+            ),
+            Err(PamError::NoAuthLine)
+        );
+    }
+
+    #[test]
+    fn damaged_markers_are_not_guessed_at() {
+        assert_eq!(
+            with_block("# BEGIN fleetotp\nauth required x\n", SSHD_BLOCK),
+            Err(PamError::DamagedMarkers)
+        );
+    }
+
+    #[test]
+    fn other_second_factors_are_seen_but_not_ours() {
+        let text = format!(
+            "{SSHD_BLOCK}auth required pam_google_authenticator.so\n# auth required pam_oath.so\n"
+        );
+        assert_eq!(
+            other_mfa(&text),
+            ["auth required pam_google_authenticator.so"]
+        );
+    }
+
+    /// Everything the block holds fails closed (facts: pam_succeed_if(8), `notingroup` with a missing group is true).
+    #[test]
+    fn the_block_fails_closed() {
+        let lines: Vec<&str> = SSHD_BLOCK
+            .lines()
+            .filter(|l| l.starts_with("auth"))
+            .collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].contains("[success=ignore default=2]") && lines[0].contains(" ingroup "));
+        assert!(lines[2].contains("[success=done default=die]") && !lines[2].contains("nullok"));
+        assert!(
+            !SSHD_BLOCK.contains("notingroup")
+                && !SSHD_BLOCK.contains("sufficient")
+                && !SSHD_BLOCK.contains("pam_permit")
+        );
+    }
+}

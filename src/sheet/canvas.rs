@@ -1,0 +1,183 @@
+//! One A4 page to draw on: text, rectangles and the logo, measured in points from the top left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use printpdf::{
+    Color, FontId, Mm, Op, PaintMode, PdfFontHandle, PdfPage, Point, Pt, Rect, Rgb, TextItem,
+    XObjectId, XObjectTransform,
+};
+use zeroize::Zeroize as _;
+
+use super::colour::Colour;
+use super::font::{Fonts, Slot, Style};
+use super::logo::LOGO_RESOURCE;
+use super::rich::Piece;
+
+/// Points per millimetre.
+pub(super) const MM: f32 = 72.0 / 25.4;
+/// Width of A4 in points.
+pub(super) const PAGE_WIDTH: f32 = 210.0 * MM;
+/// Height of A4 in points.
+pub(super) const PAGE_HEIGHT: f32 = 297.0 * MM;
+
+/// A page being drawn. Wiped when dropped: its operations hold the key.
+pub(super) struct Canvas<'a> {
+    fonts: &'a Fonts,
+    ops: Vec<Op>,
+    used: BTreeMap<Slot, BTreeSet<char>>,
+    fill: Option<Colour>,
+}
+
+impl<'a> Canvas<'a> {
+    pub(super) const fn new(fonts: &'a Fonts) -> Self {
+        Self {
+            fonts,
+            ops: Vec::new(),
+            used: BTreeMap::new(),
+            fill: None,
+        }
+    }
+
+    pub(super) const fn fonts(&self) -> &'a Fonts {
+        self.fonts
+    }
+
+    /// Draws a text with its baseline at `y`; returns its width.
+    pub(super) fn text(
+        &mut self,
+        x: f32,
+        y: f32,
+        style: Style,
+        size: f32,
+        colour: Colour,
+        text: &str,
+    ) -> f32 {
+        self.fill(colour);
+        let mut pen = x;
+        let mut run = String::new();
+        let mut run_slot = None;
+        let mut run_start = x;
+        for c in text.chars() {
+            let Some(slot) = self.fonts.slot(style, c) else {
+                continue;
+            };
+            if run_slot != Some(slot) {
+                self.show(run_start, y, run_slot, size, &run);
+                run.clear();
+                run_start = pen;
+                run_slot = Some(slot);
+            }
+            run.push(c);
+            pen += self.fonts.advance(style, c) * size;
+        }
+        self.show(run_start, y, run_slot, size, &run);
+        run.zeroize();
+        pen - x
+    }
+
+    /// Draws a line of pieces.
+    pub(super) fn line(&mut self, x: f32, y: f32, size: f32, colour: Colour, pieces: &[Piece]) {
+        let mut pen = x;
+        for piece in pieces {
+            pen += self.text(pen, y, piece.style, size, colour, &piece.text);
+        }
+    }
+
+    fn show(&mut self, x: f32, y: f32, slot: Option<Slot>, size: f32, text: &str) {
+        let Some(slot) = slot.filter(|_| !text.is_empty()) else {
+            return;
+        };
+        self.used.entry(slot).or_default().extend(text.chars());
+        self.ops.extend([
+            Op::StartTextSection,
+            Op::SetFont {
+                font: PdfFontHandle::External(FontId(slot.resource().to_owned())),
+                size: Pt(size),
+            },
+            Op::SetTextCursor {
+                pos: Point {
+                    x: Pt(rounded(x)),
+                    y: Pt(rounded(PAGE_HEIGHT - y)),
+                },
+            },
+            Op::ShowText {
+                items: vec![TextItem::Text(text.to_owned())],
+            },
+            Op::EndTextSection,
+        ]);
+    }
+
+    /// Fills a rectangle whose top left corner is at `x`, `y`.
+    pub(super) fn rectangle(&mut self, x: f32, y: f32, width: f32, height: f32, colour: Colour) {
+        self.fill(colour);
+        let mut rectangle = Rect::from_xywh(
+            Pt(rounded(x)),
+            Pt(rounded(PAGE_HEIGHT - y - height)),
+            Pt(rounded(width)),
+            Pt(rounded(height)),
+        );
+        rectangle.mode = Some(PaintMode::Fill);
+        self.ops.push(Op::DrawRectangle { rectangle });
+    }
+
+    /// Draws the logo into a rectangle whose top left corner is at `x`, `y`.
+    pub(super) fn logo(&mut self, x: f32, y: f32, width: f32, height: f32) {
+        self.ops.push(Op::UseXobject {
+            id: XObjectId(LOGO_RESOURCE.to_owned()),
+            transform: XObjectTransform {
+                translate_x: Some(Pt(x)),
+                translate_y: Some(Pt(PAGE_HEIGHT - y - height)),
+                scale_x: Some(width),
+                scale_y: Some(height),
+                no_auto_scale: true,
+                ..XObjectTransform::default()
+            },
+        });
+    }
+
+    fn fill(&mut self, colour: Colour) {
+        if self.fill == Some(colour) {
+            return;
+        }
+        self.fill = Some(colour);
+        let part = |channel: u8| f32::from(channel) / 255.0;
+        self.ops.push(Op::SetFillColor {
+            col: Color::Rgb(Rgb {
+                r: part(colour.red),
+                g: part(colour.green),
+                b: part(colour.blue),
+                icc_profile: None,
+            }),
+        });
+    }
+
+    /// Takes the page and the characters it needs of each font.
+    pub(super) fn finish(mut self) -> (PdfPage, BTreeMap<Slot, BTreeSet<char>>) {
+        let page = PdfPage::new(Mm(210.0), Mm(297.0), std::mem::take(&mut self.ops));
+        (page, std::mem::take(&mut self.used))
+    }
+}
+
+impl Drop for Canvas<'_> {
+    fn drop(&mut self) {
+        wipe(&mut self.ops);
+    }
+}
+
+/// Overwrites the texts of operations.
+pub(super) fn wipe(ops: &mut [Op]) {
+    for op in ops {
+        if let Op::ShowText { items } = op {
+            for item in items {
+                if let TextItem::Text(text) = item {
+                    text.zeroize();
+                }
+            }
+        }
+    }
+}
+
+/// A thousandth of a point is far below what a printer shows, and keeps the file short.
+fn rounded(points: f32) -> f32 {
+    (points * 1000.0).round() / 1000.0
+}
