@@ -1,1 +1,45 @@
-//! x
+//! The ledger: tokens, sheets, hosts, runs and events in one SQLite database.
+//!
+//! Every change goes through a transaction of [`tx`], which also appends its events to the hash chain; so what is in
+//! the tables and what the log says cannot differ by a crash. The operations are methods of [`Ledger`], one file per
+//! topic.
+
+mod canonical;
+mod chain;
+mod confirm;
+mod error;
+mod event;
+mod expire;
+mod hosts;
+mod issue;
+mod lock;
+mod observe;
+mod open;
+mod people;
+mod record;
+mod row;
+mod run;
+mod schema;
+mod sheets;
+mod tokens;
+mod tries;
+mod tx;
+
+#[cfg(test)]
+mod tests;
+
+pub use canonical::canonical_json;
+pub use chain::{ChainFault, ChainReport, Head};
+pub use confirm::{Confirmation, Confirmed, ConfirmedHow, Vouched};
+pub use error::LedgerError;
+pub use event::Event;
+pub use expire::Expired;
+pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
+pub use lock::{Holder, Lock};
+pub use observe::{HostObservation, HostOutcome, TokenHostObservation};
+pub use open::{Ledger, locate};
+pub use record::{
+    GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
+};
+pub use run::Actor;
+pub use tries::{TryId, TryOutcome};

@@ -39,6 +39,14 @@ macro_rules! state_type {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = StateError;
+
+            fn from_str(text: &str) -> Result<Self, StateError> {
+                Self::parse(text)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(self.as_str())

@@ -1,0 +1,106 @@
+//! Reading what was last known of hosts, and of tokens on them.
+
+use sqlx::any::AnyRow;
+
+use crate::ledger::event::Draft;
+use crate::ledger::open::Ledger;
+use crate::ledger::row::RowExt as _;
+use crate::ledger::{HostRecord, LedgerError, TokenHostRecord};
+use crate::names::HostName;
+
+impl Ledger {
+    /// Returns all hosts that were ever met and are not retired, by name.
+    ///
+    /// # Errors
+    /// When the database fails or holds something unreadable.
+    pub async fn hosts(&self) -> Result<Vec<HostRecord>, LedgerError> {
+        sqlx::query("SELECT * FROM host WHERE retired_at IS NULL ORDER BY name")
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(host_of)
+            .collect()
+    }
+
+    /// Returns every token on every host, as last read, by token and host.
+    ///
+    /// # Errors
+    /// When the database fails or holds something unreadable.
+    pub async fn token_hosts(&self) -> Result<Vec<TokenHostRecord>, LedgerError> {
+        sqlx::query("SELECT * FROM token_host ORDER BY serial, host")
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(token_host_of)
+            .collect()
+    }
+
+    /// Returns whether a class of hosts was ever shown to work by a canary's logins.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_proven(&self, class: &str) -> Result<bool, LedgerError> {
+        let row = sqlx::query("SELECT class FROM proven_class WHERE class = $1")
+            .bind(class.to_owned())
+            .fetch_optional(&self.inner.pool)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Records that a canary's logins went as they should on a host of this class.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_proof(&self, class: &str, host: &HostName) -> Result<(), LedgerError> {
+        let mut tx = self.begin().await?;
+        let now = tx.now_ms();
+        let run = tx.context().run.as_ref().map(|r| r.as_str().to_owned());
+        sqlx::query(
+            "INSERT INTO proven_class (class, host, proven_at, run) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (class) DO UPDATE SET host = excluded.host, proven_at = excluded.proven_at, run = excluded.run",
+        )
+        .bind(class.to_owned())
+        .bind(host.as_str().to_owned())
+        .bind(now)
+        .bind(run)
+        .execute(tx.db())
+        .await?;
+        tx.event(
+            Draft::new("class.proven")
+                .with("class", class)
+                .with("host", host.as_str()),
+        )
+        .await?;
+        tx.commit().await
+    }
+}
+
+pub(super) fn host_of(row: &AnyRow) -> Result<HostRecord, LedgerError> {
+    Ok(HostRecord {
+        name: row.parsed("name")?,
+        machine_id: row.maybe_text("machine_id")?,
+        host_key: row.maybe_text("host_key")?,
+        connection: row.maybe_json("connection")?,
+        facts: row.maybe_json("facts")?,
+        class: row.maybe_text("class")?,
+        config_hash: row.maybe_text("config_hash")?,
+        reachable: row.int("reachable")? != 0,
+        detail: row.maybe_text("detail")?,
+        last_attempt_at: row.time("last_attempt_at")?,
+        last_seen_at: row.maybe_time("last_seen_at")?,
+    })
+}
+
+pub(super) fn token_host_of(row: &AnyRow) -> Result<TokenHostRecord, LedgerError> {
+    Ok(TokenHostRecord {
+        serial: row.parsed("serial")?,
+        host: row.parsed("host")?,
+        login: row.parsed("login")?,
+        state: row.parsed("state")?,
+        reason: row.maybe_text("reason")?,
+        current: row.maybe_generation("current_generation")?,
+        next: row.maybe_generation("next_generation")?,
+        changed_at: row.time("changed_at")?,
+        observed_at: row.time("observed_at")?,
+    })
+}

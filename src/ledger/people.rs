@@ -1,0 +1,84 @@
+//! Pseudonyms: events name people by these, and one table says who they are.
+
+use crate::ledger::LedgerError;
+use crate::ledger::open::Ledger;
+use crate::ledger::row::RowExt as _;
+use crate::ledger::tx::Tx;
+use crate::names::AdminName;
+use crate::token::id::PersonId;
+
+/// Why a person is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PersonKind {
+    /// Holds tokens.
+    Admin,
+    /// Runs the program, or vouches for something.
+    Actor,
+}
+
+impl PersonKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Actor => "actor",
+        }
+    }
+}
+
+impl Tx {
+    /// Returns the pseudonym of a person, which is made on first use.
+    pub(super) async fn person(
+        &mut self,
+        kind: PersonKind,
+        name: &str,
+    ) -> Result<PersonId, LedgerError> {
+        let row = sqlx::query("SELECT id FROM person WHERE kind = $1 AND name = $2")
+            .bind(kind.as_str())
+            .bind(name.to_owned())
+            .fetch_optional(self.db())
+            .await?;
+        if let Some(row) = row {
+            return row.parsed("id");
+        }
+        let id = PersonId::random(self.entropy.as_ref())?;
+        let now = self.now_ms();
+        sqlx::query("INSERT INTO person (id, kind, name, created_at) VALUES ($1, $2, $3, $4)")
+            .bind(id.as_str().to_owned())
+            .bind(kind.as_str())
+            .bind(name.to_owned())
+            .bind(now)
+            .execute(self.db())
+            .await?;
+        Ok(id)
+    }
+}
+
+impl Ledger {
+    /// Returns the name behind a pseudonym: an admin's or an actor's; `None` for unknown and erased people.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn person_name(&self, id: &PersonId) -> Result<Option<String>, LedgerError> {
+        let row = sqlx::query("SELECT name FROM person WHERE id = $1")
+            .bind(id.as_str().to_owned())
+            .fetch_optional(&self.inner.pool)
+            .await?;
+        match row {
+            Some(row) => row.maybe_text("name"),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns an admin's pseudonym, if the admin ever held a token.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn admin_id(&self, admin: &AdminName) -> Result<Option<PersonId>, LedgerError> {
+        sqlx::query("SELECT id FROM person WHERE kind = 'admin' AND name = $1")
+            .bind(admin.as_str().to_owned())
+            .fetch_optional(&self.inner.pool)
+            .await?
+            .map(|row| row.parsed("id"))
+            .transpose()
+    }
+}
