@@ -3,4 +3,8 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod lab_self;
+#[cfg(test)]
 mod token;
