@@ -9,5 +9,4 @@ pub mod outcome;
 pub mod prove;
 pub mod schema;
 pub mod sheets;
-pub mod show;
 pub mod worker;
