@@ -186,7 +186,7 @@ fn list_text(inventory: &Inventory, hosts: &[&Host]) -> String {
 }
 
 /// Aligns columns; the last is not padded.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0usize; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -140,6 +140,16 @@ impl Desk {
         self.tokens.get(&(admin.clone(), realm.clone()))
     }
 
+    /// Returns all tokens.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenRecord> {
+        self.tokens.values()
+    }
+
+    /// Returns the admins of tokens.
+    pub fn names_of(&self, serials: &BTreeSet<Serial>) -> BTreeSet<AdminName> {
+        self.tokens.values().filter(|t| serials.contains(&t.serial)).filter_map(|t| t.admin.clone()).collect()
+    }
+
     /// Says what a seat should have, issuing what is missing and allowed.
     ///
     /// # Errors

@@ -163,7 +163,7 @@ impl Dispatcher<'_> {
             Ask::Confirmed(admin, realm, host, step, reply) => {
                 let done = self.desk.confirmed_by_login(&admin, &realm, &host, step).await;
                 if self.keep(done).is_some() {
-                    drop(reply.send(()));
+                    reply.send(()).unwrap_or_default();
                 }
             }
             Ask::Class(class, reply) => self.turn(class, reply),
