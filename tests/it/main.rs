@@ -3,6 +3,10 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod init;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod sheet;
 #[cfg(test)]
 mod token;
