@@ -24,4 +24,6 @@ pub mod plan;
 pub mod fleet;
 pub mod sheet;
 
+pub mod playbook;
+
 pub mod cli;

@@ -2,3 +2,4 @@
 
 pub mod globals;
 pub mod init;
+pub mod inventory;

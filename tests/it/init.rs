@@ -9,7 +9,9 @@ use fleetotp::cli::globals::Output;
 use fleetotp::cli::init::{InitArgs, run};
 use fleetotp::clock::{SystemClock, SystemEntropy};
 use fleetotp::error::Error;
-use fleetotp::ledger::Ledger;
+use fleetotp::inventory::{Inventory, LoadOptions};
+use fleetotp::ledger::{Ledger, locate};
+use fleetotp::project::Project;
 use fleetotp::token::id::Serial;
 use fleetotp::token::secret::Secret;
 use fleetotp::vault::{SealLabel, Vault};
@@ -66,20 +68,13 @@ async fn a_new_project_has_all_it_needs_and_keeps_its_secrets_private() {
         assert!(text.contains(words), "{text}");
     }
     // What the settings name fits together: sealed to the recipient, opened with the identity.
-    let settings = read(&root.join("fleetotp.yml"));
-    let recipient = settings
-        .lines()
-        .find_map(|l| l.trim().strip_prefix("- age1"))
-        .map(|rest| format!("age1{rest}"))
+    let project = Project::load(None, &root).unwrap();
+    let path = locate(&project.settings.state, &project.root).unwrap();
+    let ledger = Ledger::open(&path, Arc::new(SystemClock), Arc::new(SystemEntropy))
+        .await
         .unwrap();
-    let ledger = Ledger::open(
-        &root.join("state/ledger.db"),
-        Arc::new(SystemClock),
-        Arc::new(SystemEntropy),
-    )
-    .await
-    .unwrap();
-    let vault = Vault::parse(&[recipient], Some(root.join("state/identity.txt"))).unwrap();
+    let identity = project.resolve(project.settings.vault.identity.as_deref().unwrap());
+    let vault = Vault::parse(&project.settings.vault.recipients, Some(identity)).unwrap();
     let serial = Serial::random(&SystemEntropy).unwrap();
     let label = SealLabel {
         project: ledger.project_id(),
@@ -157,6 +152,31 @@ async fn ansible_reads_the_starter_inventory() {
             .contains(&"prod".into()),
         "{value}"
     );
+}
+
+/// The starter is right as it is, and with all its examples.
+#[tokio::test]
+async fn fleetotp_reads_the_starter_inventory() {
+    let cwd = tempfile::tempdir().unwrap();
+    init(cwd.path(), ".", Output::Text).await.unwrap();
+    let load = || {
+        Inventory::load(
+            &["inventory.yml".to_owned()],
+            cwd.path(),
+            &LoadOptions::default(),
+        )
+    };
+    load().unwrap_or_else(|e| panic!("{}", e.report()));
+    let path = cwd.path().join("inventory.yml");
+    let all: String = read(&path)
+        .replace("hosts: {}", "hosts:")
+        .lines()
+        .filter(|line| !line.starts_with("# "))
+        .map(|line| format!("{}\n", line.strip_prefix('#').unwrap_or(line)))
+        .collect();
+    std::fs::write(&path, &all).unwrap();
+    let inventory = load().unwrap_or_else(|e| panic!("{}\n{all}", e.report()));
+    assert_eq!(inventory.hosts().len(), 4);
 }
 
 /// Every setting stands in the file, as itself or behind a `#`, and the file is right with all of them.

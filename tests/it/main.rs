@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod init;
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod lab_self;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod sheet;

@@ -28,29 +28,24 @@ lab_describe_hosts() {
     lab_write_json >"$DIR/lab.json"
 }
 
+# Two configurations for ssh: `ssh_config` with the lab's key, for people and scripts (ssh -F), and `system_ssh_config`,
+# which stands for the machine's own on the controller's side: it knows the hosts and their keys, and nobody's identity.
 lab_write_ssh_files() {
     local at name address port key where
     for at in "$DIR"/hosts/*; do
         name=${at##*/} address=$(cat "$at/address") port=$(cat "$at/port")
-        read -r -d '' key <"$at/host_key.pub" || true
+        key=$(cut -d' ' -f1,2 "$at/host_key.pub")
         for where in "$name" "$address"; do
-            if [[ $port == 22 ]]; then echo "$where ${key% *}"; else echo "[$where]:$port ${key% *}"; fi
+            if [[ $port == 22 ]]; then echo "$where $key"; else echo "[$where]:$port $key"; fi
         done >>"$DIR/known_hosts"
-        cat >>"$DIR/ssh_config" <<EOF
-Host $name
-    HostName $address
-    Port $port
-EOF
+        printf 'Host %s\n    HostName %s\n    Port %s\n' "$name" "$address" "$port" >>"$DIR/system_ssh_config"
     done
-    cat >>"$DIR/ssh_config" <<EOF
-Host *
-    UserKnownHostsFile $DIR/known_hosts
-    GlobalKnownHostsFile /dev/null
-    StrictHostKeyChecking yes
-    IdentityFile $DIR/root_key
-    IdentitiesOnly yes
-    ControlPath none
-EOF
+    printf 'Host *\n    GlobalKnownHostsFile %s\n' "$DIR/known_hosts" >>"$DIR/system_ssh_config"
+    {
+        cat "$DIR/system_ssh_config"
+        printf '    UserKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    ControlPath none\n'
+        printf '    IdentityFile %s\n    IdentitiesOnly yes\n' "$DIR/root_key"
+    } >"$DIR/ssh_config"
 }
 
 lab_write_json() {

@@ -37,7 +37,8 @@ namespaces_exec() {
     exec nsenter --net="/proc/$(cat "$DIR/world")/ns/net" -- \
         unshare --mount --propagation private -- \
         setpriv --pdeathsig KILL -- \
-        sh -c 'mount --bind "$1" /etc/hosts && shift && exec "$@"' sh "$DIR/etc-hosts" "$@"
+        sh -c 'mount --bind "$1/etc-hosts" /etc/hosts && mount --bind "$1/system_ssh_config" /etc/ssh/ssh_config &&
+            shift && exec "$@"' sh "$DIR" "$@"
 }
 
 # Becomes a command inside a host, as its root.

@@ -1,0 +1,254 @@
+//! Policies: what is written, the defaults, and what is not built yet.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use super::{Texts, Time, value_at};
+use crate::clock::Span;
+use crate::inventory::model::{Algorithm, Enforce, Policy, RateLimit, Service};
+use crate::names::{PolicyName, printable};
+use crate::text::yaml::{Entry, from_node};
+use crate::text::{FileError, SourceFile, suggest};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    issuer: Option<String>,
+    enrolment_ttl: Option<Span>,
+    rotate_every: Option<Span>,
+    overlap: Option<Span>,
+    enforce: Option<RawEnforce>,
+    enforce_from: Option<Time>,
+    services: Option<Texts>,
+    window: Option<u8>,
+    rate_limit: Option<RawRateLimit>,
+    algorithm: Option<RawAlgorithm>,
+    digits: Option<u8>,
+    period: Option<Span>,
+    recovery_codes: Option<u16>,
+    scratch_codes: Option<u16>,
+    confirm_tries: Option<u16>,
+    on_overdue: Option<RawOnOverdue>,
+    on_state_unwritable: Option<RawOnUnwritable>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawEnforce {
+    OnConfirm,
+    OnIssue,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawAlgorithm {
+    Sha1,
+    Sha256,
+    Sha512,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum RawOnOverdue {
+    Keep,
+    Expire,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum RawOnUnwritable {
+    Deny,
+    Allow,
+}
+
+struct RawRateLimit(RateLimit);
+
+impl<'de> Deserialize<'de> for RawRateLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || {
+            D::Error::custom(format!(
+                "`{}` is no rate limit: write attempts from 1 to 100, a slash and a time up to 1h, such as 3/30s",
+                printable(&text, 40)
+            ))
+        };
+        let (attempts, time) = text.split_once('/').ok_or_else(wrong)?;
+        let attempts = attempts
+            .parse()
+            .ok()
+            .filter(|n| (1..=100).contains(n) && !attempts.starts_with('+'))
+            .ok_or_else(wrong)?;
+        let seconds = time
+            .parse::<Span>()
+            .ok()
+            .and_then(|span| u16::try_from(span.as_secs()).ok())
+            .filter(|s| (1..=3600).contains(s))
+            .ok_or_else(wrong)?;
+        Ok(Self(RateLimit { attempts, seconds }))
+    }
+}
+
+/// The built-in policy of that name.
+pub(super) fn built_in(name: PolicyName) -> Policy {
+    Policy {
+        name,
+        issuer: "fleetotp".to_owned(),
+        enrolment_ttl: Span::from_secs(72 * 3600),
+        rotate_every: None,
+        overlap: Span::from_days(7),
+        enforce: Enforce::OnConfirm,
+        enforce_from: None,
+        services: vec![Service::Sshd],
+        window: 1,
+        rate_limit: RateLimit {
+            attempts: 3,
+            seconds: 30,
+        },
+        algorithm: Algorithm::Sha1,
+        digits: 6,
+        period: Span::from_secs(30),
+    }
+}
+
+/// Reads one entry of `policies:`.
+pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError> {
+    let text = entry.key.scalar.text.as_str();
+    let name = PolicyName::new(text).map_err(|e| file.error(entry.key.position, e.to_string()))?;
+    let raw: Raw = from_node(file, &entry.value)?;
+    let wrong = |key: &str, message: &str| value_at(file, entry, key).error(message);
+    let not_built = |key: &str| {
+        Err(value_at(file, entry, key)
+            .error(format!("`{key}` other than its default is not built yet"))
+            .hinted(format!("remove `{key}`")))
+    };
+    if raw.recovery_codes.is_some_and(|n| n != 0) {
+        return not_built("recovery_codes");
+    }
+    if raw.scratch_codes.is_some_and(|n| n != 0) {
+        return not_built("scratch_codes");
+    }
+    if raw.confirm_tries.is_some_and(|n| n != 5) {
+        return not_built("confirm_tries");
+    }
+    if raw.on_overdue.is_some_and(|v| v != RawOnOverdue::Keep) {
+        return not_built("on_overdue");
+    }
+    if raw
+        .on_state_unwritable
+        .is_some_and(|v| v != RawOnUnwritable::Deny)
+    {
+        return not_built("on_state_unwritable");
+    }
+    let mut policy = built_in(name);
+    match raw.issuer {
+        Some(issuer) => {
+            check_issuer(&issuer).map_err(|why| wrong("issuer", why))?;
+            policy.issuer = issuer;
+        }
+        None if text == "default" => {}
+        None => {
+            return Err(file
+                .error(entry.key.position, "the key `issuer` is missing")
+                .hinted("it names the organisation, as authenticator apps show it"));
+        }
+    }
+    if let Some(services) = raw.services {
+        policy.services = read_services(&services.0, file, entry)?;
+    }
+    policy.enrolment_ttl = raw.enrolment_ttl.unwrap_or(policy.enrolment_ttl);
+    policy.rotate_every = raw.rotate_every;
+    policy.overlap = raw.overlap.unwrap_or(policy.overlap);
+    policy.enforce = match raw.enforce {
+        Some(RawEnforce::OnIssue) => Enforce::OnIssue,
+        Some(RawEnforce::OnConfirm) | None => Enforce::OnConfirm,
+    };
+    policy.enforce_from = raw.enforce_from.map(|t| t.0);
+    policy.window = raw.window.unwrap_or(policy.window);
+    policy.rate_limit = raw.rate_limit.map_or(policy.rate_limit, |r| r.0);
+    policy.algorithm = match raw.algorithm {
+        Some(RawAlgorithm::Sha256) => Algorithm::Sha256,
+        Some(RawAlgorithm::Sha512) => Algorithm::Sha512,
+        Some(RawAlgorithm::Sha1) | None => Algorithm::Sha1,
+    };
+    policy.digits = raw.digits.unwrap_or(policy.digits);
+    policy.period = raw.period.unwrap_or(policy.period);
+    if policy.window > 8 {
+        return Err(wrong(
+            "window",
+            "the window is a number of steps from 0 to 8",
+        ));
+    }
+    if policy.digits != 6 && policy.digits != 8 {
+        return Err(wrong("digits", "a code has 6 or 8 digits"));
+    }
+    if !(15..=300).contains(&policy.period.as_secs()) {
+        return Err(wrong("period", "the period lies between 15s and 5m"));
+    }
+    if policy.enrolment_ttl.as_secs() < 60 {
+        return Err(wrong(
+            "enrolment_ttl",
+            "nobody can enrol in less than a minute",
+        ));
+    }
+    if policy.overlap.as_secs() < 60 {
+        return Err(wrong(
+            "overlap",
+            "nobody can change over in less than a minute",
+        ));
+    }
+    if let Some(every) = policy.rotate_every
+        && every <= policy.overlap
+    {
+        return Err(wrong(
+            "rotate_every",
+            "a rotation would begin before the last one ends: this must be longer than `overlap`",
+        ));
+    }
+    Ok(policy)
+}
+
+fn read_services(
+    services: &[String],
+    file: &SourceFile,
+    entry: &Entry,
+) -> Result<Vec<Service>, FileError> {
+    let at = value_at(file, entry, "services");
+    for service in services {
+        match service.as_str() {
+            "sshd" => {}
+            "sudo" => {
+                return Err(at
+                    .error("the service `sudo` is not built yet")
+                    .hinted("write `services: [sshd]`"));
+            }
+            other => {
+                return Err(at
+                    .error(format!("unknown service `{}`", printable(other, 40)))
+                    .hinted_if(suggest::hint(other, ["sshd", "sudo"])));
+            }
+        }
+    }
+    if services.is_empty() {
+        return Err(at.error("a policy needs at least one service"));
+    }
+    Ok(vec![Service::Sshd])
+}
+
+/// The issuer stands in a URI before a colon, in a QR code, and on paper.
+fn check_issuer(issuer: &str) -> Result<(), &'static str> {
+    if issuer.trim().is_empty() {
+        return Err("the issuer is empty");
+    }
+    if issuer.chars().count() > 64 {
+        return Err("the issuer is longer than 64 characters");
+    }
+    if issuer.contains(':') {
+        return Err(
+            "the issuer cannot contain a colon, which separates it from the account in apps",
+        );
+    }
+    if printable(issuer, usize::MAX) != issuer {
+        return Err("the issuer contains control characters");
+    }
+    Ok(())
+}

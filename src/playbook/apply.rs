@@ -1,0 +1,160 @@
+//! From a plan to a request: in the order that is safe at each step.
+
+use crate::host::facts::Facts;
+use crate::host::request::{Line, Request, Scope};
+use crate::inventory::model::Policy;
+use crate::plan::change::{CANARY, Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, state_path};
+use crate::plan::enforce::Enforcement;
+use crate::plan::sshd;
+use crate::plan::state::{Stamp, new_file};
+use crate::token::secret::Secret;
+
+/// The temporary member of a change that is proved by logins.
+#[derive(Debug)]
+pub struct Canary<'a> {
+    /// Public key line.
+    pub public_key: &'a str,
+    /// Key of its codes.
+    pub key: &'a Secret,
+    /// The policy whose window and step it uses.
+    pub policy: &'a Policy,
+    /// Further groups, so that sshd's AllowGroups lets it in as it does an admin.
+    pub groups: Vec<String>,
+}
+
+/// Returns `program|configuration`, as operations name an sshd.
+fn daemon(facts: &Facts) -> String {
+    facts.listeners.first().map_or_else(
+        || "/usr/sbin/sshd|/etc/ssh/sshd_config".to_owned(),
+        |l| format!("{}|{}", l.program, l.config),
+    )
+}
+
+/// Builds the request for a plan. Everything outside the transaction comes first: packages, groups and secrets must be
+/// there before PAM asks for them.
+pub fn request(
+    facts: &Facts,
+    plan: &HostPlan,
+    transaction: &str,
+    window: u64,
+    project: &str,
+    canary: Option<&Canary<'_>>,
+) -> Request {
+    let mut request = Request::apply();
+    let daemon = daemon(facts);
+    let (inside, outside): (Vec<_>, Vec<_>) = plan
+        .changes
+        .iter()
+        .map(|(_, c)| c)
+        .partition(|c| c.scope() == Scope::Transaction);
+    for change in outside {
+        change.send(&mut request);
+    }
+    request.line(&["flush"]);
+    if plan.needs_reaper {
+        request.line(&["arm"]);
+    }
+    if inside.is_empty() {
+        // No sshd is reloaded; what the new memberships do is judged at once.
+        for login in newly_pending(plan) {
+            for (key, value) in sshd::wanted(facts.version, sshd::METHODS_PENDING) {
+                request.line(&["judge", &login, &daemon, &format!("{key} {value}")]);
+            }
+        }
+    } else {
+        request.line(&["tx", transaction, &window.to_string(), &daemon]);
+        if let Some(canary) = canary {
+            add_canary(&mut request, facts, project, canary);
+        }
+        for user in &plan.unchanged_users {
+            request.line(&["same", user, plan.may_differ]);
+        }
+        for (user, key, value) in &plan.wanted {
+            request.line(&["want", user, key, value]);
+        }
+        for change in inside {
+            change.send(&mut request);
+        }
+        request.line(&["go"]);
+    }
+    request.line(&["witness", project]);
+    request.line(&["hash", &daemon]);
+    request
+}
+
+fn newly_pending(plan: &HostPlan) -> Vec<String> {
+    plan.changes
+        .iter()
+        .filter_map(|(_, c)| match c {
+            Change::Members {
+                group,
+                before,
+                after,
+            } if *group == GROUP_PENDING => {
+                Some(after.iter().filter(|m| !before.contains(m)).cloned())
+            }
+            _ => None,
+        })
+        .flatten()
+        .collect()
+}
+
+fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Canary<'_>) {
+    let stamp = Stamp {
+        project: project.to_owned(),
+        serial: "canary".to_owned(),
+        generation: 0,
+        uid: 0,
+        expires: 0,
+    };
+    let mut lines = new_file(canary.key, canary.policy, &stamp);
+    // Its own logins come in quick succession.
+    if let Some(Line::Text(limit)) = lines.get_mut(1) {
+        "\" RATE_LIMIT 10 30".clone_into(limit);
+    }
+    request.file(
+        &state_path(crate::host::facts::Slot::Current, CANARY),
+        0o600,
+        "any",
+        Scope::Live,
+        &lines,
+    );
+    let groups = if canary.groups.is_empty() {
+        "-".to_owned()
+    } else {
+        canary.groups.join(",")
+    };
+    request.line(&["canary", canary.public_key, &groups]);
+    for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
+        request.line(&["want", CANARY, key, value]);
+    }
+}
+
+/// Builds the request that makes a host demand codes; judged at once, undone if sshd does not follow.
+pub fn enforcement_request(facts: &Facts, enforcement: &Enforcement, project: &str) -> Request {
+    let mut request = Request::apply();
+    let daemon = daemon(facts);
+    for change in enforcement
+        .changes
+        .iter()
+        .filter(|c| matches!(c, Change::Members { group, .. } if *group == GROUP_ENFORCED))
+    {
+        change.send(&mut request);
+    }
+    for login in &enforcement.logins {
+        for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
+            request.line(&["judge", login, &daemon, &format!("{key} {value}")]);
+        }
+    }
+    for change in enforcement
+        .changes
+        .iter()
+        .filter(|c| !matches!(c, Change::Members { group, .. } if *group == GROUP_ENFORCED))
+    {
+        change.send(&mut request);
+    }
+    request.line(&["disarm"]);
+    request.line(&["witness", project]);
+    request.line(&["hash", &daemon]);
+    request
+}

@@ -1,0 +1,437 @@
+//! The desk where tokens are issued: part of the dispatcher, so there is only one.
+//!
+//! Workers ask what a host's admins should have. A token is issued at the first host that needs it: stored encrypted in
+//! the ledger, its sheet written, and only then handed out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::clock::{Clock, Entropy};
+use crate::error::Error;
+use crate::inventory::model::{Admin, Realm};
+use crate::ledger::{
+    Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, NewGeneration, TokenRecord,
+    Vouched,
+};
+use crate::names::{AdminName, HostName, Login, RealmName};
+use crate::plan::wish::TokenWish;
+use crate::playbook::outcome::IssuedSheet;
+use crate::playbook::sheets::{SheetMaker, destroy};
+use crate::sheet::SheetContent;
+use crate::token::id::{Generation, Serial};
+use crate::token::params::CodeParams;
+use crate::token::secret::Secret;
+use crate::token::state::{GenerationState, SheetState, TokenState};
+use crate::token::{key, lint, uri};
+use crate::vault::{SealLabel, Vault, VaultError};
+
+/// What a run may do with tokens.
+#[derive(Debug, Clone, Default)]
+pub struct Permissions {
+    /// Issue tokens that are missing.
+    pub issue: bool,
+    /// Only say what would be issued.
+    pub check: bool,
+    /// Replace unconfirmed generations (`--reissue`) or all (`--lost-device`) of the chosen admins, once each.
+    pub replace: Option<IssueKind>,
+    /// Who vouched for the admins of this run.
+    pub vouched: Vouched,
+}
+
+/// An admin's place in a realm, as a worker asks for it.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// The admin.
+    pub admin: Arc<Admin>,
+    /// The realm.
+    pub realm: Arc<Realm>,
+    /// The account on the host that asks.
+    pub login: Login,
+}
+
+/// Issues and hands out tokens.
+#[derive(Debug)]
+pub struct Desk {
+    ledger: Ledger,
+    vault: Vault,
+    maker: Option<SheetMaker>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    permissions: Permissions,
+    tokens: BTreeMap<(AdminName, RealmName), TokenRecord>,
+    keys: HashMap<(Serial, Generation), Secret>,
+    replaced: BTreeSet<(AdminName, RealmName)>,
+    refused: BTreeMap<(AdminName, RealmName), String>,
+    /// Sheets written in this run.
+    pub sheets: Vec<IssuedSheet>,
+    /// Things worth saying.
+    pub notes: Vec<String>,
+    /// Tokens that a host's log has confirmed in this run.
+    pub confirmed: BTreeSet<Serial>,
+}
+
+/// What a seat gets.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// This generation belongs into the slot `current`.
+    Token(TokenWish),
+    /// No token, and why.
+    Gap(&'static str, String),
+    /// No token, and none is to be issued by this run.
+    Nothing,
+}
+
+impl Desk {
+    /// Opens the desk. `maker` is needed where tokens may be issued.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn open(
+        ledger: Ledger,
+        vault: Vault,
+        maker: Option<SheetMaker>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        permissions: Permissions,
+    ) -> Result<Self, Error> {
+        if let Some(maker) = maker.as_ref().filter(|_| !permissions.check) {
+            maker
+                .settle(&ledger, &ledger.sheets_in(SheetState::Rendering).await?)
+                .await?;
+        }
+        let mut desk = Self {
+            ledger,
+            vault,
+            maker,
+            clock,
+            entropy,
+            permissions,
+            tokens: BTreeMap::new(),
+            keys: HashMap::new(),
+            replaced: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            sheets: Vec::new(),
+            notes: Vec::new(),
+            confirmed: BTreeSet::new(),
+        };
+        desk.reload().await?;
+        Ok(desk)
+    }
+
+    /// Reads all tokens again.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn reload(&mut self) -> Result<(), Error> {
+        self.tokens = self
+            .ledger
+            .tokens()
+            .await?
+            .into_iter()
+            .filter_map(|t| Some(((t.admin.clone()?, t.realm.clone()), t)))
+            .collect();
+        Ok(())
+    }
+
+    /// Returns the ledger.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Returns the token of an admin in a realm.
+    pub fn token(&self, admin: &AdminName, realm: &RealmName) -> Option<&TokenRecord> {
+        self.tokens.get(&(admin.clone(), realm.clone()))
+    }
+
+    /// Says what a seat should have, issuing what is missing and allowed.
+    ///
+    /// # Errors
+    /// When the ledger, the vault or a sheet cannot be written: the run must not go on.
+    pub async fn place(&mut self, seat: &Seat) -> Result<Place, Error> {
+        let id = (seat.admin.name.clone(), seat.realm.name.clone());
+        if let Some(why) = self.refused.get(&id) {
+            return Ok(Place::Gap("sheet", why.clone()));
+        }
+        if let Some(kind) = self.due(&id) {
+            if self.permissions.check {
+                return Ok(Place::Token(self.imagined(&id)));
+            }
+            if !self.issue(seat, kind).await? {
+                return Ok(Place::Gap(
+                    "sheet",
+                    self.refused.get(&id).cloned().unwrap_or_default(),
+                ));
+            }
+        }
+        let Some(token) = self.tokens.get(&id) else {
+            return Ok(Place::Nothing);
+        };
+        Ok(match (token.state, &token.current) {
+            (TokenState::Revoking | TokenState::Revoked, _) => Place::Gap(
+                "revoked",
+                format!(
+                    "the token of {} is {}; enrol anew with `enroll`",
+                    id.0, token.state
+                ),
+            ),
+            (TokenState::Expired, _) => Place::Gap(
+                "expired",
+                format!(
+                    "the enrolment of {} expired unconfirmed; issue a new sheet with `enroll`",
+                    id.0
+                ),
+            ),
+            (_, Some(generation)) => Place::Token(self.wish(&id.0, token, generation)),
+            (_, None) => Place::Gap(
+                "no-generation",
+                format!("the token of {} has no live generation", id.0),
+            ),
+        })
+    }
+
+    /// Tells whether, and how, a generation is to be issued for an admin in a realm now.
+    fn due(&self, id: &(AdminName, RealmName)) -> Option<IssueKind> {
+        if !self.permissions.issue || self.replaced.contains(id) {
+            return None;
+        }
+        let Some(token) = self.tokens.get(id) else {
+            return Some(IssueKind::First);
+        };
+        match (self.permissions.replace, token.state) {
+            (Some(_), TokenState::Revoked | TokenState::Revoking | TokenState::Expired) => {
+                Some(IssueKind::First)
+            }
+            (Some(IssueKind::Reissue), _) if token.pending().is_none() => None,
+            (Some(kind), _) => Some(kind),
+            // A sheet that an earlier run could not finish: nobody has it, and it cannot be rendered again.
+            (None, _) => token
+                .pending()
+                .is_some_and(|g| {
+                    g.sheet
+                        .as_ref()
+                        .is_some_and(|s| s.state == SheetState::Rendering)
+                })
+                .then_some(IssueKind::Reissue),
+        }
+    }
+
+    /// A token that would be issued, for `--check`.
+    fn imagined(&self, id: &(AdminName, RealmName)) -> TokenWish {
+        let own_serials = self.serials_of(&id.0);
+        TokenWish {
+            serial: "(new)".to_owned(),
+            generation: 1,
+            fingerprint: "(new)".to_owned(),
+            key: Some(Secret::from("")),
+            confirmed: false,
+            expires: None,
+            own_serials,
+        }
+    }
+
+    fn serials_of(&self, admin: &AdminName) -> BTreeSet<String> {
+        self.tokens
+            .iter()
+            .filter(|((a, _), _)| a == admin)
+            .map(|(_, t)| t.serial.to_string())
+            .collect()
+    }
+
+    fn wish(
+        &self,
+        admin: &AdminName,
+        token: &TokenRecord,
+        generation: &GenerationRecord,
+    ) -> TokenWish {
+        TokenWish {
+            serial: token.serial.to_string(),
+            generation: i64::from(generation.number),
+            fingerprint: generation.fingerprint.clone(),
+            key: self
+                .keys
+                .get(&(token.serial.clone(), generation.number))
+                .cloned(),
+            confirmed: generation.state == GenerationState::Active,
+            expires: generation.expires_at,
+            own_serials: self.serials_of(admin),
+        }
+    }
+
+    /// Issues a generation. Returns false where the admin's sheet cannot be made: that is this admin's gap, not the
+    /// run's end.
+    async fn issue(&mut self, seat: &Seat, kind: IssueKind) -> Result<bool, Error> {
+        let id = (seat.admin.name.clone(), seat.realm.name.clone());
+        let policy = &seat.realm.policy;
+        let params = CodeParams::new(policy.algorithm, policy.digits, policy.period);
+        lint::supported_by_module(params).map_err(|e| {
+            Error::new(
+                crate::error::Kind::File,
+                format!("policy {}: {e}", policy.name),
+            )
+        })?;
+        let Some(maker) = self.maker.as_mut() else {
+            return Err(Error::new(
+                crate::error::Kind::Internal,
+                "tokens cannot be issued without a sheet maker",
+            ));
+        };
+        let now = self.clock.now();
+        let expires = policy.enrolment_ttl.after(now);
+        let names = self.ledger.reserve(&id.0, &id.1).await?;
+        let key = key::generate(self.entropy.as_ref()).map_err(|e| Error::failed(e.to_string()))?;
+        let label = uri::account_label(&seat.admin.login, &id.1);
+        let uri = uri::build(&key, &policy.issuer, &label, params).map_err(|e| {
+            Error::new(
+                crate::error::Kind::File,
+                format!("policy {}: {e}", policy.name),
+            )
+        })?;
+        let content = SheetContent {
+            sheet_id: names.sheet.to_string(),
+            name: seat.admin.display_name.clone(),
+            login: seat.login.to_string(),
+            realm: id.1.to_string(),
+            issuer: policy.issuer.clone(),
+            account: label.clone(),
+            key: key.clone(),
+            uri,
+            serial: names.serial.to_string(),
+            generation: names.generation,
+            algorithm: policy.algorithm,
+            digits: policy.digits,
+            period: policy.period.as_secs(),
+            issued: now,
+            expires,
+            rotation: false,
+        };
+        let drawn = match maker.draw(&seat.admin, &content, self.entropy.as_ref()) {
+            Ok(drawn) => drawn,
+            Err(error) => {
+                self.refused.insert(id, error.to_string());
+                return Ok(false);
+            }
+        };
+        let label_of_seal = SealLabel {
+            project: self.ledger.project_id(),
+            serial: &names.serial,
+            generation: names.generation,
+        };
+        let sealed = self.vault.seal(&label_of_seal, &key)?;
+        let new = NewGeneration {
+            names: names.clone(),
+            admin: id.0.clone(),
+            realm: id.1.clone(),
+            kind,
+            policy: policy.name.clone(),
+            issuer: policy.issuer.clone(),
+            label,
+            params,
+            sealed,
+            fingerprint: key.fingerprint(),
+            expires_at: Some(expires),
+            encryption: drawn.encryption,
+            vouched: self.permissions.vouched.clone(),
+        };
+        for issued in self.ledger.issue(std::slice::from_ref(&new)).await? {
+            self.notes.extend(issued.voided.iter().filter_map(destroy));
+            self.tokens.insert(id.clone(), issued.token);
+        }
+        let path = maker.publish(&self.ledger, &names.sheet, &drawn).await?;
+        if let Some(token) = self.ledger.token(&id.0, &id.1).await? {
+            self.tokens.insert(id.clone(), token);
+        }
+        self.keys.insert((names.serial, names.generation), key);
+        self.replaced.insert(id.clone());
+        self.sheets.push(IssuedSheet {
+            id: names.sheet.to_string(),
+            admin: id.0.to_string(),
+            realm: id.1.to_string(),
+            path: path.display().to_string(),
+            expires: Some(expires.to_string()),
+            plain: drawn.encryption == crate::ledger::SheetEncryption::Plain,
+            passphrase: drawn.passphrase,
+        });
+        Ok(true)
+    }
+
+    /// Reads a key from the vault. `None` without the identity.
+    ///
+    /// # Errors
+    /// When the ciphertext is gone, damaged or another token's.
+    pub async fn key(
+        &mut self,
+        admin: &AdminName,
+        realm: &RealmName,
+    ) -> Result<Option<Secret>, Error> {
+        let Some(token) = self.token(admin, realm) else {
+            return Ok(None);
+        };
+        let (serial, Some(number)) = (
+            token.serial.clone(),
+            token.current.as_ref().map(|g| g.number),
+        ) else {
+            return Ok(None);
+        };
+        if let Some(key) = self.keys.get(&(serial.clone(), number)) {
+            return Ok(Some(key.clone()));
+        }
+        let Some(sealed) = self.ledger.sealed_secret(&serial, number).await? else {
+            return Ok(None);
+        };
+        let label = SealLabel {
+            project: self.ledger.project_id(),
+            serial: &serial,
+            generation: number,
+        };
+        match self.vault.open(&label, &sealed) {
+            Ok(key) => {
+                self.keys.insert((serial, number), key.clone());
+                Ok(Some(key))
+            }
+            Err(VaultError::NeedsIdentity { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes in that a host has seen a complete login with a pending generation.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn confirmed_by_login(
+        &mut self,
+        admin: &AdminName,
+        realm: &RealmName,
+        host: &HostName,
+        step: u64,
+    ) -> Result<(), Error> {
+        let Some(token) = self.token(admin, realm) else {
+            return Ok(());
+        };
+        let Some(pending) = token
+            .current
+            .as_ref()
+            .filter(|g| g.state == GenerationState::Pending)
+        else {
+            return Ok(());
+        };
+        let confirmation = Confirmation {
+            serial: token.serial.clone(),
+            generation: pending.number,
+            how: ConfirmedHow::Login {
+                host: host.clone(),
+                step: Some(step),
+            },
+            vouched: Vouched::default(),
+        };
+        let confirmed = self.ledger.confirm(&confirmation).await?;
+        self.notes.push(format!(
+            "{admin} confirmed the sheet of realm {realm} by a login on {host}"
+        ));
+        self.notes
+            .extend(confirmed.sheet.as_ref().and_then(destroy));
+        self.confirmed.insert(confirmed.token.serial.clone());
+        self.tokens
+            .insert((admin.clone(), realm.clone()), confirmed.token);
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! The dispatcher: owns the run's state, hands out tokens and turns, takes in reports.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::clock::{Clock, Entropy};
+use crate::error::Error;
+use crate::fleet::control::ControlDir;
+use crate::ledger::{HostObservation, TokenHostObservation};
+use crate::names::{HostName, Login};
+use crate::plan::wish::Parts;
+use crate::playbook::desk::{Desk, Seat};
+use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::worker::{Ask, ClassTurn, Finished, Job, work};
+
+/// How many reports are stored at a time.
+const BATCH: usize = 50;
+
+/// What all workers of a run share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Control sockets.
+    pub control: ControlDir,
+    /// The project's id.
+    pub project: String,
+    /// The run's id.
+    pub run: String,
+    /// What is to be brought about.
+    pub parts: Parts,
+    /// Change nothing.
+    pub check: bool,
+    /// Look for logins that confirm.
+    pub evidence: bool,
+    /// Accounts that keep their way in.
+    pub protected: BTreeSet<Login>,
+    /// How long hosts wait for a confirmation.
+    pub revert_after: Duration,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Set by the first signal.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// Returns whether a signal asked the run to end: nothing new is begun then.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// In debug builds, waits at a named point for as many seconds as `FLEETOTP_TEST_PAUSE=point:seconds` says, so that
+    /// tests can kill the run or reboot a host there.
+    pub async fn pause_for_tests(&self, point: &str) {
+        #[cfg(debug_assertions)]
+        if let Ok(wish) = std::env::var("FLEETOTP_TEST_PAUSE")
+            && let Some((at, seconds)) = wish.split_once(':')
+            && at == point
+        {
+            tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap_or(0))).await;
+        }
+        #[cfg(not(debug_assertions))]
+        let _ = point;
+    }
+}
+
+/// How a class's change stands.
+#[derive(Debug)]
+enum Class {
+    /// One host proves it; these wait.
+    Proving(Vec<oneshot::Sender<ClassTurn>>),
+    Proved,
+    Failed(HostName, String),
+}
+
+/// Told after each host, for progress.
+pub trait Progress {
+    /// A host is done.
+    fn done(&self, report: &HostReport, done: usize, all: usize);
+}
+
+/// Runs jobs, at most `forks` at a time, and returns what came of them.
+///
+/// # Errors
+/// When the ledger cannot be written; hosts that are being worked on are then finished first.
+pub async fn run(
+    jobs: Vec<Job>,
+    forks: usize,
+    shared: Arc<Shared>,
+    desk: &mut Desk,
+    progress: &dyn Progress,
+) -> Result<Outcome, Error> {
+    let all = jobs.len();
+    let (sender, mut asks) = mpsc::channel(256);
+    let permits = Arc::new(Semaphore::new(forks.max(1)));
+    let mut workers = JoinSet::new();
+    for job in jobs {
+        let (permits, shared, sender) = (permits.clone(), shared.clone(), sender.clone());
+        workers.spawn(async move {
+            let name = job.name.clone();
+            let Ok(_permit) = permits.acquire_owned().await else {
+                return;
+            };
+            if shared.stopping() {
+                let report = HostReport::new(name.clone(), Status::Skipped);
+                let at = shared.clock.now();
+                let host = HostObservation::new(
+                    name,
+                    at,
+                    crate::ledger::HostOutcome::Failed("interrupted".to_owned()),
+                );
+                drop(
+                    sender
+                        .send(Ask::Done(Box::new(Finished {
+                            report,
+                            host,
+                            tokens: Vec::new(),
+                        })))
+                        .await,
+                );
+                return;
+            }
+            work(job, shared, sender).await;
+        });
+    }
+    drop(sender);
+    let mut dispatcher = Dispatcher {
+        desk,
+        shared: &shared,
+        classes: HashMap::new(),
+        outcome: Outcome::default(),
+        machines: BTreeMap::new(),
+        hosts: Vec::new(),
+        tokens: Vec::new(),
+        fault: None,
+    };
+    while let Some(ask) = asks.recv().await {
+        if let Some(report) = dispatcher.answer(ask).await {
+            progress.done(&report, dispatcher.outcome.hosts.len() + 1, all);
+            dispatcher
+                .outcome
+                .hosts
+                .insert(report.host.clone(), *report);
+        }
+    }
+    while let Some(ended) = workers.join_next().await {
+        if let Err(error) = ended {
+            // A panic in a worker is a defect of this program; the other hosts were finished all the same.
+            dispatcher.fault.get_or_insert(Error::new(
+                crate::error::Kind::Internal,
+                format!("a worker ended abnormally: {error}"),
+            ));
+        }
+    }
+    dispatcher.store().await;
+    let Dispatcher {
+        mut outcome, fault, ..
+    } = dispatcher;
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    outcome.interrupted = shared.stopping();
+    outcome.sheets = std::mem::take(&mut desk.sheets);
+    outcome.notes = std::mem::take(&mut desk.notes);
+    outcome.needs_identity = outcome.hosts.values().any(|r| {
+        r.gaps
+            .iter()
+            .any(|g| g.id == crate::plan::decide::NEEDS_KEY)
+    });
+    Ok(outcome)
+}
+
+struct Dispatcher<'a> {
+    desk: &'a mut Desk,
+    shared: &'a Shared,
+    classes: HashMap<String, Class>,
+    outcome: Outcome,
+    machines: BTreeMap<String, HostName>,
+    hosts: Vec<HostObservation>,
+    tokens: Vec<TokenHostObservation>,
+    fault: Option<Error>,
+}
+
+impl Dispatcher<'_> {
+    /// Answers one message. A worker whose answer is dropped ends as interrupted.
+    async fn answer(&mut self, ask: Ask) -> Option<Box<HostReport>> {
+        match ask {
+            Ask::Places(seats, reply) => {
+                if let Some(places) = self.places(&seats).await {
+                    drop(reply.send(places));
+                }
+            }
+            Ask::Key(admin, realm, reply) => {
+                let key = self.desk.key(&admin, &realm).await;
+                if let Some(key) = self.keep(key) {
+                    drop(reply.send(key));
+                }
+            }
+            Ask::Confirmed(admin, realm, host, step, reply) => {
+                let done = self
+                    .desk
+                    .confirmed_by_login(&admin, &realm, &host, step)
+                    .await;
+                if self.keep(done).is_some() {
+                    drop(reply.send(()));
+                }
+            }
+            Ask::Class(class, reply) => self.turn(class, reply),
+            Ask::Proved(class, host, result) => {
+                let (turn, state) = match result {
+                    Ok(()) => (ClassTurn::Follow, Class::Proved),
+                    Err(why) => (
+                        ClassTurn::Leave(host.clone(), why.clone()),
+                        Class::Failed(host, why),
+                    ),
+                };
+                if let Some(Class::Proving(waiting)) = self.classes.insert(class, state) {
+                    for reply in waiting {
+                        drop(reply.send(turn.clone()));
+                    }
+                }
+            }
+            Ask::Done(finished) => {
+                let Finished {
+                    mut report,
+                    mut host,
+                    tokens,
+                } = *finished;
+                self.twins(&mut report, &mut host);
+                self.hosts.push(host);
+                self.tokens.extend(tokens);
+                if self.hosts.len() >= BATCH {
+                    self.store().await;
+                }
+                return Some(Box::new(report));
+            }
+        }
+        None
+    }
+
+    async fn places(&mut self, seats: &[Seat]) -> Option<Vec<crate::playbook::desk::Place>> {
+        let mut places = Vec::with_capacity(seats.len());
+        for seat in seats {
+            let place = self.desk.place(seat).await;
+            places.push(self.keep(place)?);
+        }
+        Some(places)
+    }
+
+    fn turn(&mut self, class: String, reply: oneshot::Sender<ClassTurn>) {
+        match self.classes.get_mut(&class) {
+            None => {
+                self.classes.insert(class, Class::Proving(Vec::new()));
+                drop(reply.send(ClassTurn::Prove));
+            }
+            Some(Class::Proving(waiting)) => waiting.push(reply),
+            Some(Class::Proved) => drop(reply.send(ClassTurn::Follow)),
+            Some(Class::Failed(host, why)) => {
+                drop(reply.send(ClassTurn::Leave(host.clone(), why.clone())))
+            }
+        }
+    }
+
+    /// One machine under two names is one host: said, not counted twice in silence.
+    fn twins(&mut self, report: &mut HostReport, host: &mut HostObservation) {
+        let Some(machine) = &host.machine_id else {
+            return;
+        };
+        match self.machines.get(machine) {
+            Some(other) if *other != report.host => {
+                let text = format!(
+                    "{} and {other} have the same machine-id: one machine under two names",
+                    report.host
+                );
+                crate::playbook::worker::note(
+                    report,
+                    "same-machine",
+                    text,
+                    "name it once in the inventory, or give a cloned machine its own /etc/machine-id",
+                );
+            }
+            _ => {
+                self.machines.insert(machine.clone(), report.host.clone());
+            }
+        }
+    }
+
+    /// Stores what was observed; a check observes too.
+    async fn store(&mut self) {
+        if self.hosts.is_empty() || self.shared.check {
+            self.hosts.clear();
+            self.tokens.clear();
+            return;
+        }
+        let stored = self.desk.ledger().observe(&self.hosts, &self.tokens).await;
+        self.hosts.clear();
+        self.tokens.clear();
+        self.keep(stored.map_err(Error::from));
+    }
+
+    /// Keeps the first error and asks workers to stop; returns what succeeded.
+    fn keep<T>(&mut self, result: Result<T, Error>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.shared.stop.store(true, Ordering::Relaxed);
+                self.fault.get_or_insert(error);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Playbooks, and the engine that brings hosts to what they should be; every command that touches hosts is a play.
+//!
+//! One dispatcher owns the run's state (tokens, proofs, reports); a worker per host only sends it messages.
+
+pub mod apply;
+pub mod desk;
+pub mod engine;
+pub mod outcome;
+pub mod prove;
+pub mod schema;
+pub mod sheets;
+pub mod worker;
