@@ -9,9 +9,11 @@ pub mod exit;
 pub mod names;
 pub mod text;
 
-pub mod ledger;
 pub mod token;
+
 pub mod vault;
+
+pub mod ledger;
 
 pub mod host;
 pub mod inventory;

@@ -16,7 +16,14 @@ use crate::project::Project;
 
 /// Enrols the admins of a Linux fleet in TOTP over SSH, and proves it.
 #[derive(Debug, Parser)]
-#[command(name = "fleetotp", version, about, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "fleetotp",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -53,7 +60,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     // ssh started this program to answer a prompt.
     if let Some(socket) = std::env::var_os(askpass::SOCKET_VARIABLE) {
-        let prompt = args.get(1).map(|a| a.to_string_lossy().into_owned()).unwrap_or_default();
+        let prompt = args
+            .get(1)
+            .map(|a| a.to_string_lossy().into_owned())
+            .unwrap_or_default();
         return askpass::helper(&socket, &prompt);
     }
     let cli = match Cli::try_parse_from(args) {
@@ -61,7 +71,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => {
             // A closed pipe is no reason to fail.
             drop(error.print());
-            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
+            return if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            };
         }
     };
     start_log(cli.globals.verbose);
@@ -84,7 +98,12 @@ fn start_log(verbose: u8) {
         _ => tracing::Level::TRACE,
     };
     let filter = tracing_subscriber::EnvFilter::new(format!("warn,fleetotp={level}"));
-    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).without_time().try_init();
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .try_init();
     // A second start in one process keeps the first.
     drop(started);
 }
@@ -92,7 +111,10 @@ fn start_log(verbose: u8) {
 fn is_broken_pipe(error: &Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        {
             return true;
         }
         cause = error.source();
@@ -120,7 +142,15 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     let code = runtime.block_on(async {
         match &cli.command {
             Command::Init(args) => {
-                super::init::run(args, globals.output, &world.cwd, world.clock.clone(), world.entropy.clone(), &mut stdout).await
+                super::init::run(
+                    args,
+                    globals.output,
+                    &world.cwd,
+                    world.clock.clone(),
+                    world.entropy.clone(),
+                    &mut stdout,
+                )
+                .await
             }
             Command::Play(args) => play::run(args, globals, &world, &mut stdout).await,
             Command::Enroll(args) => enroll::run(args, globals, &world, &mut stdout).await,
@@ -153,7 +183,10 @@ mod tests {
             if matches!(name, "help" | "version" | "verbose") {
                 continue;
             }
-            assert!(argument.get_env().is_some(), "--{name} has no FLEETOTP_ variable");
+            assert!(
+                argument.get_env().is_some(),
+                "--{name} has no FLEETOTP_ variable"
+            );
         }
     }
 }

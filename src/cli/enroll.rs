@@ -79,7 +79,11 @@ pub struct VouchingArgs {
 impl VouchingArgs {
     /// Returns it as the ledger stores it.
     pub fn vouched(&self) -> Vouched {
-        Vouched { verified_by: self.verified_by.clone(), verified_how: self.verified_how.clone(), approved_by: self.approved_by.clone() }
+        Vouched {
+            verified_by: self.verified_by.clone(),
+            verified_how: self.verified_how.clone(),
+            approved_by: self.approved_by.clone(),
+        }
     }
 }
 
@@ -89,7 +93,9 @@ impl VouchingArgs {
 /// When there is none.
 pub fn read_line(what: &str) -> Result<Secret, Error> {
     let mut line = String::with_capacity(1024);
-    std::io::stdin().read_line(&mut line).map_err(|e| Error::failed(format!("cannot read {what} from standard input")).caused_by(e))?;
+    std::io::stdin().read_line(&mut line).map_err(|e| {
+        Error::failed(format!("cannot read {what} from standard input")).caused_by(e)
+    })?;
     let secret = Secret::new(line.trim_end_matches(['\r', '\n']).to_owned());
     let mut line = zeroize::Zeroizing::new(line);
     line.clear();
@@ -103,16 +109,27 @@ pub fn read_line(what: &str) -> Result<Secret, Error> {
 ///
 /// # Errors
 /// Patterns that match nothing, and whatever keeps the whole run from going on.
-pub async fn run(args: &EnrollArgs, globals: &Globals, world: &World, out: &mut (dyn Write + Send)) -> Result<u8, Error> {
+pub async fn run(
+    args: &EnrollArgs,
+    globals: &Globals,
+    world: &World,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let pattern = match (args.names.is_empty(), &globals.admins) {
         (true, pattern) => pattern.clone(),
         (false, None) => Some(args.names.join(",")),
-        (false, Some(_)) => return Err(Error::usage("name admins as arguments or with --admins, not both")),
+        (false, Some(_)) => {
+            return Err(Error::usage(
+                "name admins as arguments or with --admins, not both",
+            ));
+        }
     };
     let admins = admins_of(&setup, pattern.as_deref())?;
     if (args.lost_device || args.reissue) && admins.is_none() {
-        return Err(Error::usage("name the admins whose sheets are to be replaced"));
+        return Err(Error::usage(
+            "name the admins whose sheets are to be replaced",
+        ));
     }
     let replace = match (args.lost_device, args.reissue) {
         (true, _) => Some(IssueKind::LostDevice),
@@ -122,11 +139,40 @@ pub async fn run(args: &EnrollArgs, globals: &Globals, world: &World, out: &mut 
     let hosts = setup.inventory.select("all", globals.limit.as_deref())?;
     let relevant: Vec<_> = match &admins {
         None => hosts,
-        Some(only) => hosts.into_iter().filter(|h| setup.inventory.admins_on(&h.name).any(|a| only.contains(&a.name))).collect(),
+        Some(only) => hosts
+            .into_iter()
+            .filter(|h| {
+                setup
+                    .inventory
+                    .admins_on(&h.name)
+                    .any(|a| only.contains(&a.name))
+            })
+            .collect(),
     };
-    let wanted = Wanted { hosts: names(&relevant), admins, parts: Parts { host: false, secrets: true }, evidence: false };
-    let permissions = Permissions { issue: true, check: false, replace, vouched: args.vouching.vouched() };
-    let mut run = Run::begin(&setup, globals, world, "enroll", permissions, args.protection.read()?).await?;
+    let wanted = Wanted {
+        hosts: names(&relevant),
+        admins,
+        parts: Parts {
+            host: false,
+            secrets: true,
+        },
+        evidence: false,
+    };
+    let permissions = Permissions {
+        issue: true,
+        check: false,
+        replace,
+        vouched: args.vouching.vouched(),
+    };
+    let mut run = Run::begin(
+        &setup,
+        globals,
+        world,
+        "enroll",
+        permissions,
+        args.protection.read()?,
+    )
+    .await?;
     let outcome = run.converge(&wanted).await?;
     show::tell(&outcome);
     match globals.output {

@@ -32,7 +32,8 @@ pub struct ManArgs {
 pub fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> Result<u8, Error> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "fleetotp", &mut text);
-    out.write_all(&text).map_err(|e| Error::failed("cannot write the completions").caused_by(e))?;
+    out.write_all(&text)
+        .map_err(|e| Error::failed("cannot write the completions").caused_by(e))?;
     Ok(exit::DONE)
 }
 
@@ -44,6 +45,12 @@ pub fn man(args: &ManArgs, cwd: &Path) -> Result<u8, Error> {
     let dir = cwd.join(&args.dir);
     std::fs::create_dir_all(&dir)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), &dir))
-        .map_err(|e| Error::failed(format!("cannot write manual pages to `{}`", args.dir.display())).caused_by(e))?;
+        .map_err(|e| {
+            Error::failed(format!(
+                "cannot write manual pages to `{}`",
+                args.dir.display()
+            ))
+            .caused_by(e)
+        })?;
     Ok(exit::DONE)
 }

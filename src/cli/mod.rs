@@ -5,6 +5,7 @@ pub mod confirm;
 pub mod enroll;
 pub mod generate;
 pub mod globals;
+pub mod init;
 pub mod inventory;
 pub mod play;
 pub mod progress;

@@ -26,11 +26,22 @@ pub struct PlayArgs {
     playbooks: Vec<PathBuf>,
 
     /// Only tasks with one of these tags
-    #[arg(short = 't', long, env = "FLEETOTP_TAGS", value_name = "TAGS", value_delimiter = ',')]
+    #[arg(
+        short = 't',
+        long,
+        env = "FLEETOTP_TAGS",
+        value_name = "TAGS",
+        value_delimiter = ','
+    )]
     tags: Vec<String>,
 
     /// No tasks with one of these tags
-    #[arg(long, env = "FLEETOTP_SKIP_TAGS", value_name = "TAGS", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FLEETOTP_SKIP_TAGS",
+        value_name = "TAGS",
+        value_delimiter = ','
+    )]
     skip_tags: Vec<String>,
 
     /// List the hosts of each play; do nothing
@@ -53,11 +64,18 @@ pub struct PlayArgs {
 ///
 /// # Errors
 /// A playbook that is wrong, a pattern that matches nothing, and whatever keeps the whole run from going on.
-pub async fn run(args: &PlayArgs, globals: &Globals, world: &World, out: &mut (dyn Write + Send)) -> Result<u8, Error> {
+pub async fn run(
+    args: &PlayArgs,
+    globals: &Globals,
+    world: &World,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
     let mut books = Vec::new();
     for path in &args.playbooks {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(world.cwd.join(path)).map_err(|e| Error::failed(format!("cannot read the playbook `{shown}`")).caused_by(e))?;
+        let text = std::fs::read_to_string(world.cwd.join(path)).map_err(|e| {
+            Error::failed(format!("cannot read the playbook `{shown}`")).caused_by(e)
+        })?;
         let mut plays = schema::parse(&SourceFile::new(shown.clone(), text))?;
         schema::choose(&mut plays, &args.tags, &args.skip_tags).map_err(Error::failed)?;
         books.push((shown, plays));
@@ -66,10 +84,31 @@ pub async fn run(args: &PlayArgs, globals: &Globals, world: &World, out: &mut (d
     if args.list_hosts || args.list_tasks {
         return list(args, globals, &setup, &books, out);
     }
-    let issues = books.iter().flat_map(|(_, plays)| plays).any(|p| p.tasks.iter().any(|t| t.action == Action::Enroll));
-    let permissions = Permissions { issue: issues, ..Permissions::default() };
-    let command = format!("play {}", args.playbooks.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" "));
-    let mut run = Run::begin(&setup, globals, world, &command, permissions, args.protection.read()?).await?;
+    let issues = books
+        .iter()
+        .flat_map(|(_, plays)| plays)
+        .any(|p| p.tasks.iter().any(|t| t.action == Action::Enroll));
+    let permissions = Permissions {
+        issue: issues,
+        ..Permissions::default()
+    };
+    let command = format!(
+        "play {}",
+        args.playbooks
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    let mut run = Run::begin(
+        &setup,
+        globals,
+        world,
+        &command,
+        permissions,
+        args.protection.read()?,
+    )
+    .await?;
     let mut all = Outcome::default();
     let mut documents = Vec::new();
     for (_, plays) in &books {
@@ -107,26 +146,44 @@ pub async fn run(args: &PlayArgs, globals: &Globals, world: &World, out: &mut (d
 }
 
 fn wanted(play: &Play, globals: &Globals, setup: &Setup) -> Result<Wanted, Error> {
-    let hosts = setup.inventory.select(&play.hosts, globals.limit.as_deref())?;
+    let hosts = setup
+        .inventory
+        .select(&play.hosts, globals.limit.as_deref())?;
     let pattern = globals.admins.as_deref().or(play.admins.as_deref());
     let has = |action| play.tasks.iter().any(|t| t.action == action);
     Ok(Wanted {
         hosts: names(&hosts),
         admins: admins_of(setup, pattern)?,
-        parts: Parts { host: has(Action::PamTotp), secrets: has(Action::Enroll) },
+        parts: Parts {
+            host: has(Action::PamTotp),
+            secrets: has(Action::Enroll),
+        },
         evidence: false,
     })
 }
 
 /// Prints hosts and tasks as Ansible does.
-fn list(args: &PlayArgs, globals: &Globals, setup: &Setup, books: &[(String, Vec<Play>)], out: &mut (dyn Write + Send)) -> Result<u8, Error> {
+fn list(
+    args: &PlayArgs,
+    globals: &Globals,
+    setup: &Setup,
+    books: &[(String, Vec<Play>)],
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
     let mut text = String::new();
     for (book, plays) in books {
         text.push_str(&format!("\nplaybook: {book}\n"));
         for (number, play) in plays.iter().enumerate() {
-            text.push_str(&format!("\n  play #{} ({}): {}\tTAGS: []\n", number + 1, play.hosts, play.name));
+            text.push_str(&format!(
+                "\n  play #{} ({}): {}\tTAGS: []\n",
+                number + 1,
+                play.hosts,
+                play.name
+            ));
             if args.list_hosts {
-                let hosts = setup.inventory.select(&play.hosts, globals.limit.as_deref())?;
+                let hosts = setup
+                    .inventory
+                    .select(&play.hosts, globals.limit.as_deref())?;
                 text.push_str(&format!("    pattern: ['{}']\n", play.hosts));
                 for line in inventory::list_hosts(&hosts).lines() {
                     text.push_str(&format!("  {line}\n"));
@@ -136,7 +193,11 @@ fn list(args: &PlayArgs, globals: &Globals, setup: &Setup, books: &[(String, Vec
                 text.push_str("    tasks:\n");
                 for task in &play.tasks {
                     let tags: Vec<&str> = task.tags.iter().map(String::as_str).collect();
-                    text.push_str(&format!("      {}\tTAGS: [{}]\n", task.name, tags.join(", ")));
+                    text.push_str(&format!(
+                        "      {}\tTAGS: [{}]\n",
+                        task.name,
+                        tags.join(", ")
+                    ));
                 }
             }
         }
@@ -147,5 +208,7 @@ fn list(args: &PlayArgs, globals: &Globals, setup: &Setup, books: &[(String, Vec
 
 /// Writes to standard output.
 pub(crate) fn write(out: &mut (dyn Write + Send), text: &str) -> Result<(), Error> {
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::failed("cannot write to standard output").caused_by(e))
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Error::failed("cannot write to standard output").caused_by(e))
 }

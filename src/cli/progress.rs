@@ -20,10 +20,15 @@ impl Bar {
     pub fn new(hosts: usize, globals: &Globals) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = (terminal && hosts > 1 && globals.verbose == 0).then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} hosts  {elapsed}  {msg}");
-            ProgressBar::new(hosts as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            let style =
+                ProgressStyle::with_template("{bar:30} {pos}/{len} hosts  {elapsed}  {msg}");
+            ProgressBar::new(hosts as u64)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Self { bar, lines: globals.verbose > 0 }
+        Self {
+            bar,
+            lines: globals.verbose > 0,
+        }
     }
 
     /// Removes the bar.

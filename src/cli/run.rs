@@ -50,7 +50,14 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// When another run holds the lock (exit code 75), or ledger, vault or sheet settings are not as needed.
-    pub async fn begin(setup: &'a Setup, globals: &'a Globals, world: &'a World, command: &str, permissions: Permissions, protection: Protection) -> Result<Self, Error> {
+    pub async fn begin(
+        setup: &'a Setup,
+        globals: &'a Globals,
+        world: &'a World,
+        command: &str,
+        permissions: Permissions,
+        protection: Protection,
+    ) -> Result<Self, Error> {
         let mut permissions = permissions;
         permissions.check = globals.check;
         let mut id = "check".to_owned();
@@ -61,13 +68,37 @@ impl<'a> Run<'a> {
                 tracing::warn!("took over the lock of a run that is gone: {holder}");
             }
             lock = Some(held);
-            id = setup.ledger.begin_run(command, &world.actor).await?.to_string();
+            id = setup
+                .ledger
+                .begin_run(command, &world.actor)
+                .await?
+                .to_string();
         }
-        let maker = if permissions.issue { Some(SheetMaker::new(&setup.project, protection, world.in_ci)?) } else { None };
-        let desk = Desk::open(setup.ledger.clone(), setup.vault.clone(), maker, world.clock.clone(), world.entropy.clone(), permissions).await?;
+        let maker = if permissions.issue {
+            Some(SheetMaker::new(&setup.project, protection, world.in_ci)?)
+        } else {
+            None
+        };
+        let desk = Desk::open(
+            setup.ledger.clone(),
+            setup.vault.clone(),
+            maker,
+            world.clock.clone(),
+            world.entropy.clone(),
+            permissions,
+        )
+        .await?;
         let stop = Arc::new(AtomicBool::new(false));
         tokio::spawn(listen_for_signals(stop.clone()));
-        Ok(Self { setup, globals, world, id, lock, desk, stop })
+        Ok(Self {
+            setup,
+            globals,
+            world,
+            id,
+            lock,
+            desk,
+            stop,
+        })
     }
 
     /// Returns the desk.
@@ -98,7 +129,14 @@ impl<'a> Run<'a> {
             stop: self.stop.clone(),
         });
         let bar = Bar::new(jobs.len(), self.globals);
-        let outcome = engine::run(jobs, usize::from(self.globals.forks), shared, &mut self.desk, &bar).await;
+        let outcome = engine::run(
+            jobs,
+            usize::from(self.globals.forks),
+            shared,
+            &mut self.desk,
+            &bar,
+        )
+        .await;
         bar.finish();
         before.merge(outcome?);
         Ok(before)
@@ -107,13 +145,41 @@ impl<'a> Run<'a> {
     /// Makes the jobs; hosts that cannot be worked on are reported at once.
     async fn jobs(&self, wanted: &Wanted) -> Result<(Vec<Job>, Outcome), Error> {
         let defaults = self.setup.defaults(self.globals, &self.world.cwd);
-        let judged: std::collections::HashMap<_, _> = self.setup.ledger.hosts().await?.into_iter().filter_map(|h| Some((h.name, h.config_hash?))).collect();
-        let admins: std::collections::HashMap<&AdminName, Arc<Admin>> = self.setup.inventory.enrolment().admins.iter().map(|(n, a)| (n, Arc::new(a.clone()))).collect();
-        let realms: std::collections::HashMap<_, _> = self.setup.inventory.enrolment().realms.iter().map(|(n, r)| (n, Arc::new(r.clone()))).collect();
+        let judged: std::collections::HashMap<_, _> = self
+            .setup
+            .ledger
+            .hosts()
+            .await?
+            .into_iter()
+            .filter_map(|h| Some((h.name, h.config_hash?)))
+            .collect();
+        let admins: std::collections::HashMap<&AdminName, Arc<Admin>> = self
+            .setup
+            .inventory
+            .enrolment()
+            .admins
+            .iter()
+            .map(|(n, a)| (n, Arc::new(a.clone())))
+            .collect();
+        let realms: std::collections::HashMap<_, _> = self
+            .setup
+            .inventory
+            .enrolment()
+            .realms
+            .iter()
+            .map(|(n, r)| (n, Arc::new(r.clone())))
+            .collect();
         let (mut jobs, mut outcome, mut unmanaged) = (Vec::new(), Outcome::default(), Vec::new());
         for name in &wanted.hosts {
-            let Some(host) = self.setup.inventory.host(name.as_str()) else { continue };
-            let Some(realm) = self.setup.inventory.realm_of(name).and_then(|r| realms.get(&r.name)) else {
+            let Some(host) = self.setup.inventory.host(name.as_str()) else {
+                continue;
+            };
+            let Some(realm) = self
+                .setup
+                .inventory
+                .realm_of(name)
+                .and_then(|r| realms.get(&r.name))
+            else {
                 unmanaged.push(name.to_string());
                 continue;
             };
@@ -121,7 +187,10 @@ impl<'a> Run<'a> {
             let target = match Target::new(host, &defaults) {
                 Ok(target) => target,
                 Err(error) => {
-                    outcome.hosts.insert(name.clone(), HostReport::new(name.clone(), Status::Failed(error.to_string())));
+                    outcome.hosts.insert(
+                        name.clone(),
+                        HostReport::new(name.clone(), Status::Failed(error.to_string())),
+                    );
                     continue;
                 }
             };
@@ -129,14 +198,32 @@ impl<'a> Run<'a> {
                 .setup
                 .inventory
                 .admins_on(name)
-                .filter(|a| wanted.admins.as_ref().is_none_or(|only| only.contains(&a.name)))
+                .filter(|a| {
+                    wanted
+                        .admins
+                        .as_ref()
+                        .is_none_or(|only| only.contains(&a.name))
+                })
                 .filter_map(|a| admins.get(&a.name))
-                .map(|admin| Seat { admin: admin.clone(), realm: realm.clone(), login: admin.login.clone() })
+                .map(|admin| Seat {
+                    admin: admin.clone(),
+                    realm: realm.clone(),
+                    login: admin.login.clone(),
+                })
                 .collect();
-            jobs.push(Job { name: name.clone(), target, seats, realm: realm.clone(), judged_hash: judged.get(name).cloned() });
+            jobs.push(Job {
+                name: name.clone(),
+                target,
+                seats,
+                realm: realm.clone(),
+                judged_hash: judged.get(name).cloned(),
+            });
         }
         if !unmanaged.is_empty() {
-            outcome.notes.push(format!("unmanaged, since no realm covers them: {}", unmanaged.join(", ")));
+            outcome.notes.push(format!(
+                "unmanaged, since no realm covers them: {}",
+                unmanaged.join(", ")
+            ));
         }
         Ok((jobs, outcome))
     }
@@ -157,7 +244,12 @@ impl<'a> Run<'a> {
 /// The first SIGINT or SIGTERM lets hosts that were begun be finished; the second ends the program at once.
 async fn listen_for_signals(stop: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -175,9 +267,19 @@ pub fn names(hosts: &[&Host]) -> Vec<HostName> {
 ///
 /// # Errors
 /// A pattern that matches nobody.
-pub fn admins_of(setup: &Setup, pattern: Option<&str>) -> Result<Option<BTreeSet<AdminName>>, Error> {
+pub fn admins_of(
+    setup: &Setup,
+    pattern: Option<&str>,
+) -> Result<Option<BTreeSet<AdminName>>, Error> {
     match pattern {
         None => Ok(None),
-        Some(_) => Ok(Some(setup.inventory.select_admins(pattern)?.into_iter().map(|a| a.name.clone()).collect())),
+        Some(_) => Ok(Some(
+            setup
+                .inventory
+                .select_admins(pattern)?
+                .into_iter()
+                .map(|a| a.name.clone())
+                .collect(),
+        )),
     }
 }

@@ -34,7 +34,8 @@ impl World {
     /// # Errors
     /// When there is no working directory.
     pub fn real() -> Result<Self, Error> {
-        let cwd = std::env::current_dir().map_err(|e| Error::failed("cannot tell the working directory").caused_by(e))?;
+        let cwd = std::env::current_dir()
+            .map_err(|e| Error::failed("cannot tell the working directory").caused_by(e))?;
         Ok(Self {
             cwd,
             clock: Arc::new(SystemClock),
@@ -47,9 +48,18 @@ impl World {
 
 /// The CI job, the user behind sudo, or the user: a claim of the environment, marked as such.
 fn actor(variable: impl Fn(&str) -> Option<String>) -> Actor {
-    let ci = ["CI_JOB_URL", "GITHUB_RUN_ID", "BUILD_TAG"].iter().find_map(|n| variable(n).map(|v| format!("ci:{v}")));
-    let name = ci.or_else(|| variable("SUDO_USER")).or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or_else(|| "unknown".to_owned());
-    Actor { name: crate::names::printable(&name, 200), claimed: true }
+    let ci = ["CI_JOB_URL", "GITHUB_RUN_ID", "BUILD_TAG"]
+        .iter()
+        .find_map(|n| variable(n).map(|v| format!("ci:{v}")));
+    let name = ci
+        .or_else(|| variable("SUDO_USER"))
+        .or_else(|| variable("USER"))
+        .or_else(|| variable("LOGNAME"))
+        .unwrap_or_else(|| "unknown".to_owned());
+    Actor {
+        name: crate::names::printable(&name, 200),
+        claimed: true,
+    }
 }
 
 /// A project, opened.
@@ -77,16 +87,31 @@ impl Setup {
             Some(state) => (state, &world.cwd),
             None => (&project.settings.state, &project.root),
         };
-        let ledger = Ledger::open(&locate(state, base)?, world.clock.clone(), world.entropy.clone()).await?;
+        let ledger = Ledger::open(
+            &locate(state, base)?,
+            world.clock.clone(),
+            world.entropy.clone(),
+        )
+        .await?;
         let identity = match &globals.identity {
             Some(path) => Some(world.cwd.join(path)),
-            None => project.settings.vault.identity.as_ref().map(|p| project.resolve(p)),
+            None => project
+                .settings
+                .vault
+                .identity
+                .as_ref()
+                .map(|p| project.resolve(p)),
         };
         let vault = Vault::parse(&project.settings.vault.recipients, identity)?;
         for warning in inventory.warnings() {
             tracing::warn!("{warning}");
         }
-        Ok(Self { project, inventory, ledger, vault })
+        Ok(Self {
+            project,
+            inventory,
+            ledger,
+            vault,
+        })
     }
 
     /// Returns what flags and project say about connections.

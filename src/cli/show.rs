@@ -30,7 +30,11 @@ const fn parts(action: Action) -> &'static [Part] {
 
 /// Returns a play task by task, host by host.
 pub fn play(play: &Play, outcome: &Outcome, globals: &Globals) -> String {
-    let mut text = banner(&format!("PLAY [{}]{}", play.name, if globals.check { " [CHECK MODE]" } else { "" }));
+    let mut text = banner(&format!(
+        "PLAY [{}]{}",
+        play.name,
+        if globals.check { " [CHECK MODE]" } else { "" }
+    ));
     let mut first = true;
     for task in &play.tasks {
         text.push_str(&banner(&format!("TASK [{}]", task.name)));
@@ -46,13 +50,23 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
     let host = &report.host;
     // Writing to a string cannot fail.
     match &report.status {
-        Status::Unreachable(why) if first => _ = writeln!(text, "fatal: [{host}]: UNREACHABLE! => {why}"),
+        Status::Unreachable(why) if first => {
+            _ = writeln!(text, "fatal: [{host}]: UNREACHABLE! => {why}")
+        }
         Status::Failed(why) if first => _ = writeln!(text, "fatal: [{host}]: FAILED! => {why}"),
         Status::Skipped if first => _ = writeln!(text, "skipping: [{host}]"),
         Status::Unreachable(_) | Status::Failed(_) | Status::Skipped => return,
         Status::Ok => {
-            let changes: Vec<_> = report.changes.iter().filter(|c| c.part.is_some_and(|p| parts(task.action).contains(&p))).collect();
-            _ = writeln!(text, "{}: [{host}]", if changes.is_empty() { "ok" } else { "changed" });
+            let changes: Vec<_> = report
+                .changes
+                .iter()
+                .filter(|c| c.part.is_some_and(|p| parts(task.action).contains(&p)))
+                .collect();
+            _ = writeln!(
+                text,
+                "{}: [{host}]",
+                if changes.is_empty() { "ok" } else { "changed" }
+            );
             for change in changes {
                 if globals.diff {
                     for line in change.diff.lines() {
@@ -66,7 +80,11 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
     }
     if first {
         for finding in &report.findings {
-            let mark = if finding.severity == Severity::Refusal { "refused" } else { "note" };
+            let mark = if finding.severity == Severity::Refusal {
+                "refused"
+            } else {
+                "note"
+            };
             _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
             _ = writeln!(text, "      -> {}", finding.remedy);
         }
@@ -80,7 +98,10 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
 
 /// Counts of one host, as Ansible's recap has them.
 fn counts(report: &HostReport) -> [usize; 4] {
-    let changed = [Part::Host, Part::Secrets, Part::Enforcement].into_iter().filter(|p| report.changed(*p)).count();
+    let changed = [Part::Host, Part::Secrets, Part::Enforcement]
+        .into_iter()
+        .filter(|p| report.changed(*p))
+        .count();
     match report.status {
         Status::Ok => [1, changed, 0, 0],
         Status::Unreachable(_) => [0, 0, 1, 0],
@@ -106,10 +127,19 @@ pub fn recap(outcome: &Outcome) -> String {
 /// Says on standard error what only the controller knows: sheets written, notes.
 pub fn tell(outcome: &Outcome) {
     for sheet in &outcome.sheets {
-        let until = sheet.expires.as_deref().map(|e| format!(", expires {e}")).unwrap_or_default();
-        eprintln!("sheet {} for {} in realm {}: {}{until}", sheet.id, sheet.admin, sheet.realm, sheet.path);
+        let until = sheet
+            .expires
+            .as_deref()
+            .map(|e| format!(", expires {e}"))
+            .unwrap_or_default();
+        eprintln!(
+            "sheet {} for {} in realm {}: {}{until}",
+            sheet.id, sheet.admin, sheet.realm, sheet.path
+        );
         if sheet.plain {
-            eprintln!("  it is a plain PDF: whoever can read the file has the key; hand it over and delete it");
+            eprintln!(
+                "  it is a plain PDF: whoever can read the file has the key; hand it over and delete it"
+            );
         }
         if let Some(passphrase) = &sheet.passphrase {
             // The one secret that is printed: asked for by --passphrase, shown once, kept nowhere.
@@ -120,7 +150,9 @@ pub fn tell(outcome: &Outcome) {
         eprintln!("note: {note}");
     }
     if outcome.needs_identity {
-        eprintln!("note: some secrets could not be read without the vault's identity; run again with --identity where it is kept");
+        eprintln!(
+            "note: some secrets could not be read without the vault's identity; run again with --identity where it is kept"
+        );
     }
 }
 
@@ -143,7 +175,10 @@ pub fn document(plays: &[Value], outcome: &Outcome) -> String {
         .iter()
         .map(|(host, report)| {
             let [ok, changed, unreachable, failed] = counts(report);
-            (host.to_string(), json!({"ok": ok, "changed": changed, "unreachable": unreachable, "failed": failed}))
+            (
+                host.to_string(),
+                json!({"ok": ok, "changed": changed, "unreachable": unreachable, "failed": failed}),
+            )
         })
         .collect();
     let document = json!({
@@ -167,7 +202,11 @@ pub fn lines(outcome: &Outcome, globals: &Globals) -> String {
             Status::Skipped => _ = writeln!(text, "{host}: not begun"),
             Status::Ok => {
                 if !report.enforced.is_empty() {
-                    _ = writeln!(text, "{host}: now asks for a code: {}", report.enforced.join(", "));
+                    _ = writeln!(
+                        text,
+                        "{host}: now asks for a code: {}",
+                        report.enforced.join(", ")
+                    );
                 }
                 for change in &report.changes {
                     if globals.diff {

@@ -203,14 +203,22 @@ fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
 
 /// Where the text is as it should be, it must also have its effect.
 fn effectiveness(facts: &Facts, plan: &mut HostPlan) {
-    for (group, methods) in [(GROUP_ENFORCED, sshd::METHODS_ENFORCED), (GROUP_PENDING, sshd::METHODS_PENDING)] {
+    for (group, methods) in [
+        (GROUP_ENFORCED, sshd::METHODS_ENFORCED),
+        (GROUP_PENDING, sshd::METHODS_PENDING),
+    ] {
         for member in facts.members(group) {
-            let Some(effective) = facts.effective.get(&member) else { continue };
+            let Some(effective) = facts.effective.get(&member) else {
+                continue;
+            };
             for (key, value) in sshd::wanted(facts.version, methods) {
                 if effective.get(key) != value {
                     plan.findings.push(Finding::refusal(
                         "sshd-without-effect",
-                        format!("for {member} sshd says `{key} {}` instead of `{key} {value}`", effective.get(key)),
+                        format!(
+                            "for {member} sshd says `{key} {}` instead of `{key} {value}`",
+                            effective.get(key)
+                        ),
                         "another part of sshd's configuration wins: see sshd -T -C user=LOGIN",
                     ));
                 }
@@ -432,13 +440,16 @@ fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         let was_pending = pending.contains(login);
         if enforced.contains(login) {
             pending.remove(login);
-        } else if !enforce::wanted(member, token, wish.now) && (was_pending || may_wait(facts, member, plan)) {
+        } else if !enforce::wanted(member, token, wish.now)
+            && (was_pending || may_wait(facts, member, plan))
+        {
             // Where the demand is wanted now it follows once the secret was read back.
             pending.insert(login.to_owned());
         }
         if plan.needs_transaction() && pending.contains(login) {
             let wanted = sshd::wanted(facts.version, sshd::METHODS_PENDING);
-            plan.wanted.extend(wanted.into_iter().map(|(k, v)| (login.to_owned(), k, v)));
+            plan.wanted
+                .extend(wanted.into_iter().map(|(k, v)| (login.to_owned(), k, v)));
         }
     }
     let mut after: Vec<String> = before
@@ -463,10 +474,22 @@ fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
 /// becomes pending.
 fn may_wait(facts: &Facts, member: &Member, plan: &mut HostPlan) -> bool {
     let login = member.login.to_string();
-    let gap = match facts.accounts.get(&member.login).and_then(|a| a.keys.as_ref()) {
+    let gap = match facts
+        .accounts
+        .get(&member.login)
+        .and_then(|a| a.keys.as_ref())
+    {
         Some(keys) if keys.in_files > 0 || keys.elsewhere.is_some() => return true,
-        Some(_) => Gap { text: format!("{login} has no public key: a code alone lets nobody in"), id: "no-public-key", login },
-        None => Gap { text: format!("the public keys of {login} were not read"), id: KEYS_UNKNOWN, login },
+        Some(_) => Gap {
+            text: format!("{login} has no public key: a code alone lets nobody in"),
+            id: "no-public-key",
+            login,
+        },
+        None => Gap {
+            text: format!("the public keys of {login} were not read"),
+            id: KEYS_UNKNOWN,
+            login,
+        },
     };
     plan.gaps.push(gap);
     false

@@ -24,15 +24,29 @@ pub struct Canary<'a> {
 
 /// Returns `program|configuration`, as operations name an sshd.
 fn daemon(facts: &Facts) -> String {
-    facts.listeners.first().map_or_else(|| "/usr/sbin/sshd|/etc/ssh/sshd_config".to_owned(), |l| format!("{}|{}", l.program, l.config))
+    facts.listeners.first().map_or_else(
+        || "/usr/sbin/sshd|/etc/ssh/sshd_config".to_owned(),
+        |l| format!("{}|{}", l.program, l.config),
+    )
 }
 
 /// Builds the request for a plan. Everything outside the transaction comes first: packages, groups and secrets must be
 /// there before PAM asks for them.
-pub fn request(facts: &Facts, plan: &HostPlan, transaction: &str, window: u64, project: &str, canary: Option<&Canary<'_>>) -> Request {
+pub fn request(
+    facts: &Facts,
+    plan: &HostPlan,
+    transaction: &str,
+    window: u64,
+    project: &str,
+    canary: Option<&Canary<'_>>,
+) -> Request {
     let mut request = Request::apply();
     let daemon = daemon(facts);
-    let (inside, outside): (Vec<_>, Vec<_>) = plan.changes.iter().map(|(_, c)| c).partition(|c| c.scope() == Scope::Transaction);
+    let (inside, outside): (Vec<_>, Vec<_>) = plan
+        .changes
+        .iter()
+        .map(|(_, c)| c)
+        .partition(|c| c.scope() == Scope::Transaction);
     for change in outside {
         change.send(&mut request);
     }
@@ -72,7 +86,13 @@ fn newly_pending(plan: &HostPlan) -> Vec<String> {
     plan.changes
         .iter()
         .filter_map(|(_, c)| match c {
-            Change::Members { group, before, after } if *group == GROUP_PENDING => Some(after.iter().filter(|m| !before.contains(m)).cloned()),
+            Change::Members {
+                group,
+                before,
+                after,
+            } if *group == GROUP_PENDING => {
+                Some(after.iter().filter(|m| !before.contains(m)).cloned())
+            }
             _ => None,
         })
         .flatten()
@@ -80,14 +100,30 @@ fn newly_pending(plan: &HostPlan) -> Vec<String> {
 }
 
 fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Canary<'_>) {
-    let stamp = Stamp { project: project.to_owned(), serial: "canary".to_owned(), generation: 0, uid: 0, expires: 0 };
+    let stamp = Stamp {
+        project: project.to_owned(),
+        serial: "canary".to_owned(),
+        generation: 0,
+        uid: 0,
+        expires: 0,
+    };
     let mut lines = new_file(canary.key, canary.policy, &stamp);
     // Its own logins come in quick succession.
     if let Some(Line::Text(limit)) = lines.get_mut(1) {
         "\" RATE_LIMIT 10 30".clone_into(limit);
     }
-    request.file(&state_path(crate::host::facts::Slot::Current, CANARY), 0o600, "any", Scope::Live, &lines);
-    let groups = if canary.groups.is_empty() { "-".to_owned() } else { canary.groups.join(",") };
+    request.file(
+        &state_path(crate::host::facts::Slot::Current, CANARY),
+        0o600,
+        "any",
+        Scope::Live,
+        &lines,
+    );
+    let groups = if canary.groups.is_empty() {
+        "-".to_owned()
+    } else {
+        canary.groups.join(",")
+    };
     request.line(&["canary", canary.public_key, &groups]);
     for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
         request.line(&["want", CANARY, key, value]);
@@ -98,7 +134,11 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
 pub fn enforcement_request(facts: &Facts, enforcement: &Enforcement, project: &str) -> Request {
     let mut request = Request::apply();
     let daemon = daemon(facts);
-    for change in enforcement.changes.iter().filter(|c| matches!(c, Change::Members { group, .. } if *group == GROUP_ENFORCED)) {
+    for change in enforcement
+        .changes
+        .iter()
+        .filter(|c| matches!(c, Change::Members { group, .. } if *group == GROUP_ENFORCED))
+    {
         change.send(&mut request);
     }
     for login in &enforcement.logins {
@@ -106,7 +146,11 @@ pub fn enforcement_request(facts: &Facts, enforcement: &Enforcement, project: &s
             request.line(&["judge", login, &daemon, &format!("{key} {value}")]);
         }
     }
-    for change in enforcement.changes.iter().filter(|c| !matches!(c, Change::Members { group, .. } if *group == GROUP_ENFORCED)) {
+    for change in enforcement
+        .changes
+        .iter()
+        .filter(|c| !matches!(c, Change::Members { group, .. } if *group == GROUP_ENFORCED))
+    {
         change.send(&mut request);
     }
     request.line(&["disarm"]);

@@ -10,7 +10,8 @@ use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::inventory::model::{Admin, Realm};
 use crate::ledger::{
-    Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, NewGeneration, TokenRecord, Vouched,
+    Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, NewGeneration, TokenRecord,
+    Vouched,
 };
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::wish::TokenWish;
@@ -94,7 +95,9 @@ impl Desk {
         permissions: Permissions,
     ) -> Result<Self, Error> {
         if let Some(maker) = maker.as_ref().filter(|_| !permissions.check) {
-            maker.settle(&ledger, &ledger.sheets_in(SheetState::Rendering).await?).await?;
+            maker
+                .settle(&ledger, &ledger.sheets_in(SheetState::Rendering).await?)
+                .await?;
         }
         let mut desk = Self {
             ledger,
@@ -147,7 +150,11 @@ impl Desk {
 
     /// Returns the admins of tokens.
     pub fn names_of(&self, serials: &BTreeSet<Serial>) -> BTreeSet<AdminName> {
-        self.tokens.values().filter(|t| serials.contains(&t.serial)).filter_map(|t| t.admin.clone()).collect()
+        self.tokens
+            .values()
+            .filter(|t| serials.contains(&t.serial))
+            .filter_map(|t| t.admin.clone())
+            .collect()
     }
 
     /// Says what a seat should have, issuing what is missing and allowed.
@@ -164,19 +171,35 @@ impl Desk {
                 return Ok(Place::Token(self.imagined(&id)));
             }
             if !self.issue(seat, kind).await? {
-                return Ok(Place::Gap("sheet", self.refused.get(&id).cloned().unwrap_or_default()));
+                return Ok(Place::Gap(
+                    "sheet",
+                    self.refused.get(&id).cloned().unwrap_or_default(),
+                ));
             }
         }
-        let Some(token) = self.tokens.get(&id) else { return Ok(Place::Nothing) };
+        let Some(token) = self.tokens.get(&id) else {
+            return Ok(Place::Nothing);
+        };
         Ok(match (token.state, &token.current) {
-            (TokenState::Revoking | TokenState::Revoked, _) => {
-                Place::Gap("revoked", format!("the token of {} is {}; enrol anew with `enroll`", id.0, token.state))
-            }
-            (TokenState::Expired, _) => {
-                Place::Gap("expired", format!("the enrolment of {} expired unconfirmed; issue a new sheet with `enroll`", id.0))
-            }
+            (TokenState::Revoking | TokenState::Revoked, _) => Place::Gap(
+                "revoked",
+                format!(
+                    "the token of {} is {}; enrol anew with `enroll`",
+                    id.0, token.state
+                ),
+            ),
+            (TokenState::Expired, _) => Place::Gap(
+                "expired",
+                format!(
+                    "the enrolment of {} expired unconfirmed; issue a new sheet with `enroll`",
+                    id.0
+                ),
+            ),
             (_, Some(generation)) => Place::Token(self.wish(&id.0, token, generation)),
-            (_, None) => Place::Gap("no-generation", format!("the token of {} has no live generation", id.0)),
+            (_, None) => Place::Gap(
+                "no-generation",
+                format!("the token of {} has no live generation", id.0),
+            ),
         })
     }
 
@@ -185,15 +208,23 @@ impl Desk {
         if !self.permissions.issue || self.replaced.contains(id) {
             return None;
         }
-        let Some(token) = self.tokens.get(id) else { return Some(IssueKind::First) };
+        let Some(token) = self.tokens.get(id) else {
+            return Some(IssueKind::First);
+        };
         match (self.permissions.replace, token.state) {
-            (Some(_), TokenState::Revoked | TokenState::Revoking | TokenState::Expired) => Some(IssueKind::First),
+            (Some(_), TokenState::Revoked | TokenState::Revoking | TokenState::Expired) => {
+                Some(IssueKind::First)
+            }
             (Some(IssueKind::Reissue), _) if token.pending().is_none() => None,
             (Some(kind), _) => Some(kind),
             // A sheet that an earlier run could not finish: nobody has it, and it cannot be rendered again.
             (None, _) => token
                 .pending()
-                .is_some_and(|g| g.sheet.as_ref().is_some_and(|s| s.state == SheetState::Rendering))
+                .is_some_and(|g| {
+                    g.sheet
+                        .as_ref()
+                        .is_some_and(|s| s.state == SheetState::Rendering)
+                })
                 .then_some(IssueKind::Reissue),
         }
     }
@@ -213,15 +244,27 @@ impl Desk {
     }
 
     fn serials_of(&self, admin: &AdminName) -> BTreeSet<String> {
-        self.tokens.iter().filter(|((a, _), _)| a == admin).map(|(_, t)| t.serial.to_string()).collect()
+        self.tokens
+            .iter()
+            .filter(|((a, _), _)| a == admin)
+            .map(|(_, t)| t.serial.to_string())
+            .collect()
     }
 
-    fn wish(&self, admin: &AdminName, token: &TokenRecord, generation: &GenerationRecord) -> TokenWish {
+    fn wish(
+        &self,
+        admin: &AdminName,
+        token: &TokenRecord,
+        generation: &GenerationRecord,
+    ) -> TokenWish {
         TokenWish {
             serial: token.serial.to_string(),
             generation: i64::from(generation.number),
             fingerprint: generation.fingerprint.clone(),
-            key: self.keys.get(&(token.serial.clone(), generation.number)).cloned(),
+            key: self
+                .keys
+                .get(&(token.serial.clone(), generation.number))
+                .cloned(),
             confirmed: generation.state == GenerationState::Active,
             expires: generation.expires_at,
             own_serials: self.serials_of(admin),
@@ -234,16 +277,29 @@ impl Desk {
         let id = (seat.admin.name.clone(), seat.realm.name.clone());
         let policy = &seat.realm.policy;
         let params = CodeParams::new(policy.algorithm, policy.digits, policy.period);
-        lint::supported_by_module(params).map_err(|e| Error::new(crate::error::Kind::File, format!("policy {}: {e}", policy.name)))?;
+        lint::supported_by_module(params).map_err(|e| {
+            Error::new(
+                crate::error::Kind::File,
+                format!("policy {}: {e}", policy.name),
+            )
+        })?;
         let Some(maker) = self.maker.as_mut() else {
-            return Err(Error::new(crate::error::Kind::Internal, "tokens cannot be issued without a sheet maker"));
+            return Err(Error::new(
+                crate::error::Kind::Internal,
+                "tokens cannot be issued without a sheet maker",
+            ));
         };
         let now = self.clock.now();
         let expires = policy.enrolment_ttl.after(now);
         let names = self.ledger.reserve(&id.0, &id.1).await?;
         let key = key::generate(self.entropy.as_ref()).map_err(|e| Error::failed(e.to_string()))?;
         let label = uri::account_label(&seat.admin.login, &id.1);
-        let uri = uri::build(&key, &policy.issuer, &label, params).map_err(|e| Error::new(crate::error::Kind::File, format!("policy {}: {e}", policy.name)))?;
+        let uri = uri::build(&key, &policy.issuer, &label, params).map_err(|e| {
+            Error::new(
+                crate::error::Kind::File,
+                format!("policy {}: {e}", policy.name),
+            )
+        })?;
         let content = SheetContent {
             sheet_id: names.sheet.to_string(),
             name: seat.admin.display_name.clone(),
@@ -269,7 +325,11 @@ impl Desk {
                 return Ok(false);
             }
         };
-        let label_of_seal = SealLabel { project: self.ledger.project_id(), serial: &names.serial, generation: names.generation };
+        let label_of_seal = SealLabel {
+            project: self.ledger.project_id(),
+            serial: &names.serial,
+            generation: names.generation,
+        };
         let sealed = self.vault.seal(&label_of_seal, &key)?;
         let new = NewGeneration {
             names: names.clone(),
@@ -312,14 +372,31 @@ impl Desk {
     ///
     /// # Errors
     /// When the ciphertext is gone, damaged or another token's.
-    pub async fn key(&mut self, admin: &AdminName, realm: &RealmName) -> Result<Option<Secret>, Error> {
-        let Some(token) = self.token(admin, realm) else { return Ok(None) };
-        let (serial, Some(number)) = (token.serial.clone(), token.current.as_ref().map(|g| g.number)) else { return Ok(None) };
+    pub async fn key(
+        &mut self,
+        admin: &AdminName,
+        realm: &RealmName,
+    ) -> Result<Option<Secret>, Error> {
+        let Some(token) = self.token(admin, realm) else {
+            return Ok(None);
+        };
+        let (serial, Some(number)) = (
+            token.serial.clone(),
+            token.current.as_ref().map(|g| g.number),
+        ) else {
+            return Ok(None);
+        };
         if let Some(key) = self.keys.get(&(serial.clone(), number)) {
             return Ok(Some(key.clone()));
         }
-        let Some(sealed) = self.ledger.sealed_secret(&serial, number).await? else { return Ok(None) };
-        let label = SealLabel { project: self.ledger.project_id(), serial: &serial, generation: number };
+        let Some(sealed) = self.ledger.sealed_secret(&serial, number).await? else {
+            return Ok(None);
+        };
+        let label = SealLabel {
+            project: self.ledger.project_id(),
+            serial: &serial,
+            generation: number,
+        };
         match self.vault.open(&label, &sealed) {
             Ok(key) => {
                 self.keys.insert((serial, number), key.clone());
@@ -334,20 +411,41 @@ impl Desk {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub async fn confirmed_by_login(&mut self, admin: &AdminName, realm: &RealmName, host: &HostName, step: u64) -> Result<(), Error> {
-        let Some(token) = self.token(admin, realm) else { return Ok(()) };
-        let Some(pending) = token.current.as_ref().filter(|g| g.state == GenerationState::Pending) else { return Ok(()) };
+    pub async fn confirmed_by_login(
+        &mut self,
+        admin: &AdminName,
+        realm: &RealmName,
+        host: &HostName,
+        step: u64,
+    ) -> Result<(), Error> {
+        let Some(token) = self.token(admin, realm) else {
+            return Ok(());
+        };
+        let Some(pending) = token
+            .current
+            .as_ref()
+            .filter(|g| g.state == GenerationState::Pending)
+        else {
+            return Ok(());
+        };
         let confirmation = Confirmation {
             serial: token.serial.clone(),
             generation: pending.number,
-            how: ConfirmedHow::Login { host: host.clone(), step: Some(step) },
+            how: ConfirmedHow::Login {
+                host: host.clone(),
+                step: Some(step),
+            },
             vouched: Vouched::default(),
         };
         let confirmed = self.ledger.confirm(&confirmation).await?;
-        self.notes.push(format!("{admin} confirmed the sheet of realm {realm} by a login on {host}"));
-        self.notes.extend(confirmed.sheet.as_ref().and_then(destroy));
+        self.notes.push(format!(
+            "{admin} confirmed the sheet of realm {realm} by a login on {host}"
+        ));
+        self.notes
+            .extend(confirmed.sheet.as_ref().and_then(destroy));
         self.confirmed.insert(confirmed.token.serial.clone());
-        self.tokens.insert((admin.clone(), realm.clone()), confirmed.token);
+        self.tokens
+            .insert((admin.clone(), realm.clone()), confirmed.token);
         Ok(())
     }
 }

@@ -88,7 +88,13 @@ pub trait Progress {
 ///
 /// # Errors
 /// When the ledger cannot be written; hosts that are being worked on are then finished first.
-pub async fn run(jobs: Vec<Job>, forks: usize, shared: Arc<Shared>, desk: &mut Desk, progress: &dyn Progress) -> Result<Outcome, Error> {
+pub async fn run(
+    jobs: Vec<Job>,
+    forks: usize,
+    shared: Arc<Shared>,
+    desk: &mut Desk,
+    progress: &dyn Progress,
+) -> Result<Outcome, Error> {
     let all = jobs.len();
     let (sender, mut asks) = mpsc::channel(256);
     let permits = Arc::new(Semaphore::new(forks.max(1)));
@@ -97,40 +103,75 @@ pub async fn run(jobs: Vec<Job>, forks: usize, shared: Arc<Shared>, desk: &mut D
         let (permits, shared, sender) = (permits.clone(), shared.clone(), sender.clone());
         workers.spawn(async move {
             let name = job.name.clone();
-            let Ok(_permit) = permits.acquire_owned().await else { return };
+            let Ok(_permit) = permits.acquire_owned().await else {
+                return;
+            };
             if shared.stopping() {
                 let report = HostReport::new(name.clone(), Status::Skipped);
                 let at = shared.clock.now();
-                let host = HostObservation::new(name, at, crate::ledger::HostOutcome::Failed("interrupted".to_owned()));
-                drop(sender.send(Ask::Done(Box::new(Finished { report, host, tokens: Vec::new() }))).await);
+                let host = HostObservation::new(
+                    name,
+                    at,
+                    crate::ledger::HostOutcome::Failed("interrupted".to_owned()),
+                );
+                drop(
+                    sender
+                        .send(Ask::Done(Box::new(Finished {
+                            report,
+                            host,
+                            tokens: Vec::new(),
+                        })))
+                        .await,
+                );
                 return;
             }
             work(job, shared, sender).await;
         });
     }
     drop(sender);
-    let mut dispatcher = Dispatcher { desk, shared: &shared, classes: HashMap::new(), outcome: Outcome::default(), machines: BTreeMap::new(), hosts: Vec::new(), tokens: Vec::new(), fault: None };
+    let mut dispatcher = Dispatcher {
+        desk,
+        shared: &shared,
+        classes: HashMap::new(),
+        outcome: Outcome::default(),
+        machines: BTreeMap::new(),
+        hosts: Vec::new(),
+        tokens: Vec::new(),
+        fault: None,
+    };
     while let Some(ask) = asks.recv().await {
         if let Some(report) = dispatcher.answer(ask).await {
             progress.done(&report, dispatcher.outcome.hosts.len() + 1, all);
-            dispatcher.outcome.hosts.insert(report.host.clone(), *report);
+            dispatcher
+                .outcome
+                .hosts
+                .insert(report.host.clone(), *report);
         }
     }
     while let Some(ended) = workers.join_next().await {
         if let Err(error) = ended {
             // A panic in a worker is a defect of this program; the other hosts were finished all the same.
-            dispatcher.fault.get_or_insert(Error::new(crate::error::Kind::Internal, format!("a worker ended abnormally: {error}")));
+            dispatcher.fault.get_or_insert(Error::new(
+                crate::error::Kind::Internal,
+                format!("a worker ended abnormally: {error}"),
+            ));
         }
     }
     dispatcher.store().await;
-    let Dispatcher { mut outcome, fault, .. } = dispatcher;
+    let Dispatcher {
+        mut outcome, fault, ..
+    } = dispatcher;
     if let Some(fault) = fault {
         return Err(fault);
     }
     outcome.interrupted = shared.stopping();
     outcome.sheets = std::mem::take(&mut desk.sheets);
     outcome.notes = std::mem::take(&mut desk.notes);
-    outcome.needs_identity = outcome.hosts.values().any(|r| r.gaps.iter().any(|g| g.id == crate::plan::decide::NEEDS_KEY));
+    outcome.needs_identity = outcome.hosts.values().any(|r| {
+        r.gaps
+            .iter()
+            .any(|g| g.id == crate::plan::decide::NEEDS_KEY)
+    });
     Ok(outcome)
 }
 
@@ -161,7 +202,10 @@ impl Dispatcher<'_> {
                 }
             }
             Ask::Confirmed(admin, realm, host, step, reply) => {
-                let done = self.desk.confirmed_by_login(&admin, &realm, &host, step).await;
+                let done = self
+                    .desk
+                    .confirmed_by_login(&admin, &realm, &host, step)
+                    .await;
                 if self.keep(done).is_some() {
                     reply.send(()).unwrap_or_default();
                 }
@@ -170,7 +214,10 @@ impl Dispatcher<'_> {
             Ask::Proved(class, host, result) => {
                 let (turn, state) = match result {
                     Ok(()) => (ClassTurn::Follow, Class::Proved),
-                    Err(why) => (ClassTurn::Leave(host.clone(), why.clone()), Class::Failed(host, why)),
+                    Err(why) => (
+                        ClassTurn::Leave(host.clone(), why.clone()),
+                        Class::Failed(host, why),
+                    ),
                 };
                 if let Some(Class::Proving(waiting)) = self.classes.insert(class, state) {
                     for reply in waiting {
@@ -179,7 +226,11 @@ impl Dispatcher<'_> {
                 }
             }
             Ask::Done(finished) => {
-                let Finished { mut report, mut host, tokens } = *finished;
+                let Finished {
+                    mut report,
+                    mut host,
+                    tokens,
+                } = *finished;
                 self.twins(&mut report, &mut host);
                 self.hosts.push(host);
                 self.tokens.extend(tokens);
@@ -209,17 +260,29 @@ impl Dispatcher<'_> {
             }
             Some(Class::Proving(waiting)) => waiting.push(reply),
             Some(Class::Proved) => drop(reply.send(ClassTurn::Follow)),
-            Some(Class::Failed(host, why)) => drop(reply.send(ClassTurn::Leave(host.clone(), why.clone()))),
+            Some(Class::Failed(host, why)) => {
+                drop(reply.send(ClassTurn::Leave(host.clone(), why.clone())))
+            }
         }
     }
 
     /// One machine under two names is one host: said, not counted twice in silence.
     fn twins(&mut self, report: &mut HostReport, host: &mut HostObservation) {
-        let Some(machine) = &host.machine_id else { return };
+        let Some(machine) = &host.machine_id else {
+            return;
+        };
         match self.machines.get(machine) {
             Some(other) if *other != report.host => {
-                let text = format!("{} and {other} have the same machine-id: one machine under two names", report.host);
-                crate::playbook::worker::note(report, "same-machine", text, "name it once in the inventory, or give a cloned machine its own /etc/machine-id");
+                let text = format!(
+                    "{} and {other} have the same machine-id: one machine under two names",
+                    report.host
+                );
+                crate::playbook::worker::note(
+                    report,
+                    "same-machine",
+                    text,
+                    "name it once in the inventory, or give a cloned machine its own /etc/machine-id",
+                );
             }
             _ => {
                 self.machines.insert(machine.clone(), report.host.clone());

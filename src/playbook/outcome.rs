@@ -56,7 +56,14 @@ pub struct HostReport {
 impl HostReport {
     /// A report without particulars.
     pub const fn new(host: HostName, status: Status) -> Self {
-        Self { host, status, changes: Vec::new(), findings: Vec::new(), gaps: Vec::new(), enforced: Vec::new() }
+        Self {
+            host,
+            status,
+            changes: Vec::new(),
+            findings: Vec::new(),
+            gaps: Vec::new(),
+            enforced: Vec::new(),
+        }
     }
 
     /// Returns whether anything of a part was changed.
@@ -103,12 +110,16 @@ pub struct IssuedSheet {
 impl Outcome {
     /// Returns whether a host failed.
     pub fn failed(&self) -> bool {
-        self.hosts.values().any(|r| matches!(r.status, Status::Failed(_)))
+        self.hosts
+            .values()
+            .any(|r| matches!(r.status, Status::Failed(_)))
     }
 
     /// Returns whether a host was not reached.
     pub fn unreachable(&self) -> bool {
-        self.hosts.values().any(|r| matches!(r.status, Status::Unreachable(_)))
+        self.hosts
+            .values()
+            .any(|r| matches!(r.status, Status::Unreachable(_)))
     }
 
     /// Returns whether anything was changed, or would be.
@@ -159,7 +170,9 @@ mod tests {
         let mut outcome = Outcome::default();
         for (index, status) in statuses.iter().enumerate() {
             let host = HostName::new(&format!("h{index}")).unwrap();
-            outcome.hosts.insert(host.clone(), HostReport::new(host, status.clone()));
+            outcome
+                .hosts
+                .insert(host.clone(), HostReport::new(host, status.clone()));
         }
         outcome
     }
@@ -171,7 +184,21 @@ mod tests {
         assert_eq!(outcome(&[Status::Ok, failed.clone()]).code(), 2);
         assert_eq!(outcome(&[Status::Ok, away.clone()]).code(), 4);
         assert_eq!(outcome(&[away, failed]).code(), 6);
-        assert_eq!(Outcome { needs_identity: true, ..outcome(&[Status::Ok]) }.code(), 9);
-        assert_eq!(Outcome { interrupted: true, ..outcome(&[]) }.code(), 99);
+        assert_eq!(
+            Outcome {
+                needs_identity: true,
+                ..outcome(&[Status::Ok])
+            }
+            .code(),
+            9
+        );
+        assert_eq!(
+            Outcome {
+                interrupted: true,
+                ..outcome(&[])
+            }
+            .code(),
+            99
+        );
     }
 }

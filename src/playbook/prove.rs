@@ -50,28 +50,47 @@ pub enum ProofError {
 ///
 /// # Errors
 /// When any of it is not as expected; the caller then has the change reverted.
-pub async fn confirm(session: &Session, id: &str, proof: Option<(&Proof, &Policy)>, clock: &dyn Clock) -> Result<Applied, ProofError> {
+pub async fn confirm(
+    session: &Session,
+    id: &str,
+    proof: Option<(&Proof, &Policy)>,
+    clock: &dyn Clock,
+) -> Result<Applied, ProofError> {
     if let Some((proof, policy)) = proof {
-        let code = right_code(&proof.key, policy, clock.now()).ok_or_else(|| ProofError::Unclear("no code could be computed".to_owned()))?;
+        let code = right_code(&proof.key, policy, clock.now())
+            .ok_or_else(|| ProofError::Unclear("no code could be computed".to_owned()))?;
         match login(session, proof, code, Route::Direct).await? {
             Outcome::In => {}
             Outcome::Refused => return Err(ProofError::MemberRefused),
             Outcome::Unclear(why) => return Err(ProofError::Unclear(why)),
         }
     }
-    let fresh = Fresh::open(session.target(), PATIENCE).await.map_err(ProofError::NoFreshConnection)?;
+    let fresh = Fresh::open(session.target(), PATIENCE)
+        .await
+        .map_err(ProofError::NoFreshConnection)?;
     if let Some((proof, policy)) = proof {
         refused(session, proof, policy, clock).await?;
     }
     let mut request = Request::apply();
     request.line(&["confirm", id]);
-    let answer = fresh.finish(request).await.map_err(ProofError::NotConfirmed)?;
+    let answer = fresh
+        .finish(request)
+        .await
+        .map_err(ProofError::NotConfirmed)?;
     applied(&answer).map_err(|e| ProofError::NotConfirmed(e.into()))
 }
 
 /// A wrong code must be refused. Tried from the host's own loopback, so that the penalty for it hits nobody else.
-async fn refused(session: &Session, proof: &Proof, policy: &Policy, clock: &dyn Clock) -> Result<(), ProofError> {
-    let wrong = || wrong_code(&proof.key, policy, clock.now()).ok_or_else(|| ProofError::Unclear("no code could be computed".to_owned()));
+async fn refused(
+    session: &Session,
+    proof: &Proof,
+    policy: &Policy,
+    clock: &dyn Clock,
+) -> Result<(), ProofError> {
+    let wrong = || {
+        wrong_code(&proof.key, policy, clock.now())
+            .ok_or_else(|| ProofError::Unclear("no code could be computed".to_owned()))
+    };
     let mut outcome = login(session, proof, wrong()?, Route::Loopback).await?;
     if matches!(outcome, Outcome::Unclear(_)) {
         // Forwarding may be off there: then as everybody does.
@@ -84,8 +103,15 @@ async fn refused(session: &Session, proof: &Proof, policy: &Policy, clock: &dyn 
     }
 }
 
-async fn login(session: &Session, proof: &Proof, code: Secret, route: Route) -> Result<Outcome, ProofError> {
-    canary::login(session, &proof.pair, code, route).await.map_err(|e| ProofError::Unclear(e.to_string()))
+async fn login(
+    session: &Session,
+    proof: &Proof,
+    code: Secret,
+    route: Route,
+) -> Result<Outcome, ProofError> {
+    canary::login(session, &proof.pair, code, route)
+        .await
+        .map_err(|e| ProofError::Unclear(e.to_string()))
 }
 
 fn params(policy: &Policy) -> CodeParams {
@@ -99,9 +125,15 @@ fn right_code(key: &Secret, policy: &Policy, now: Timestamp) -> Option<Secret> {
 /// Returns a code that is none of those the host would take now.
 fn wrong_code(key: &Secret, policy: &Policy, now: Timestamp) -> Option<Secret> {
     let period = i64::try_from(policy.period.as_secs()).ok()?;
-    let at = |offset: i64| Timestamp::from_second(now.as_second() + offset * period).ok().and_then(|t| code_at(key, params(policy), t).ok());
+    let at = |offset: i64| {
+        Timestamp::from_second(now.as_second() + offset * period)
+            .ok()
+            .and_then(|t| code_at(key, params(policy), t).ok())
+    };
     let taken: Vec<Secret> = (-10..=10).filter_map(at).collect();
-    (1_000..1_100).filter_map(at).find(|code| !taken.contains(code))
+    (1_000..1_100)
+        .filter_map(at)
+        .find(|code| !taken.contains(code))
 }
 
 /// Has the host take a change back at once. What cannot be asked for happens by itself at the end of the window.

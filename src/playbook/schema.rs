@@ -62,7 +62,9 @@ impl Action {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Preflight, Self::PamTotp, Self::Enroll, Self::Report].into_iter().find(|a| a.as_str() == word)
+        [Self::Preflight, Self::PamTotp, Self::Enroll, Self::Report]
+            .into_iter()
+            .find(|a| a.as_str() == word)
     }
 }
 
@@ -73,7 +75,9 @@ impl Action {
 pub fn parse(source: &SourceFile) -> Result<Vec<Play>, FileError> {
     let root = yaml::parse(source)?;
     let Some(plays) = root.as_sequence() else {
-        return Err(source.error(root.position, "a playbook is a list of plays").hinted("begin each play with `- name:`"));
+        return Err(source
+            .error(root.position, "a playbook is a list of plays")
+            .hinted("begin each play with `- name:`"));
     };
     if plays.is_empty() {
         return Err(source.error_whole("the playbook has no plays"));
@@ -83,12 +87,17 @@ pub fn parse(source: &SourceFile) -> Result<Vec<Play>, FileError> {
 
 fn play(source: &SourceFile, node: &Node) -> Result<Play, FileError> {
     let Some(mapping) = node.as_mapping() else {
-        return Err(source.error(node.position, "a play is a mapping with `hosts` and `tasks`"));
+        return Err(source.error(
+            node.position,
+            "a play is a mapping with `hosts` and `tasks`",
+        ));
     };
     for entry in &mapping.entries {
         let (key, position) = (entry.key.scalar.text.as_str(), entry.key.position);
         if KEYS_NOT_BUILT.contains(&key) {
-            return Err(source.error(position, format!("`{key}` is not built yet")).hinted("leave it out: all hosts are one batch"));
+            return Err(source
+                .error(position, format!("`{key}` is not built yet"))
+                .hinted("leave it out: all hosts are one batch"));
         }
     }
     let raw: RawPlay = yaml::from_node(source, node)?;
@@ -100,7 +109,10 @@ fn play(source: &SourceFile, node: &Node) -> Result<Play, FileError> {
         name: raw.name.unwrap_or_else(|| raw.hosts.clone()),
         hosts: raw.hosts,
         admins: raw.admins,
-        tasks: tasks.iter().map(|t| task(source, t)).collect::<Result<_, _>>()?,
+        tasks: tasks
+            .iter()
+            .map(|t| task(source, t))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -120,42 +132,78 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
     };
     let (mut name, mut action, mut tags) = (None, None, BTreeSet::new());
     for entry in &mapping.entries {
-        let (key, position, value) = (entry.key.scalar.text.as_str(), entry.key.position, &entry.value);
+        let (key, position, value) = (
+            entry.key.scalar.text.as_str(),
+            entry.key.position,
+            &entry.value,
+        );
         match key {
             "name" => name = value.as_text().map(str::to_owned),
             "tags" => tags = tag_set(source, value)?,
             "when" => return Err(source.error(position, "`when` is not built yet")),
             word => match Action::parse(word) {
-                Some(_) if action.is_some() => return Err(source.error(position, "a task does one thing: this is the second")),
+                Some(_) if action.is_some() => {
+                    return Err(source.error(position, "a task does one thing: this is the second"));
+                }
                 Some(found) => {
-                    let plain = value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
+                    let plain =
+                        value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
                     if !plain {
                         return Err(source.error(position, format!("`{word}` takes no parameters")));
                     }
                     action = Some(found);
                 }
-                None if NOT_BUILT.contains(&word) => return Err(source.error(position, format!("the task `{word}` is not built yet"))),
+                None if NOT_BUILT.contains(&word) => {
+                    return Err(
+                        source.error(position, format!("the task `{word}` is not built yet"))
+                    );
+                }
                 None if word == "sheets" => {
-                    return Err(source.error(position, "there is no task `sheets`").hinted("`enroll` also renders the sheets"));
+                    return Err(source
+                        .error(position, "there is no task `sheets`")
+                        .hinted("`enroll` also renders the sheets"));
                 }
                 None => {
-                    return Err(source.error(position, format!("unknown task or key `{word}`")).hinted_if(suggest::hint(word, ACTIONS.iter().copied().chain(["name", "tags", "when"]))));
+                    return Err(source
+                        .error(position, format!("unknown task or key `{word}`"))
+                        .hinted_if(suggest::hint(
+                            word,
+                            ACTIONS.iter().copied().chain(["name", "tags", "when"]),
+                        )));
                 }
             },
         }
     }
-    let action = action.ok_or_else(|| source.error(node.position, "the task says nothing to do").hinted(format!("tasks are {}", ACTIONS.join(", "))))?;
-    Ok(Task { name: name.unwrap_or_else(|| action.as_str().to_owned()), action, tags })
+    let action = action.ok_or_else(|| {
+        source
+            .error(node.position, "the task says nothing to do")
+            .hinted(format!("tasks are {}", ACTIONS.join(", ")))
+    })?;
+    Ok(Task {
+        name: name.unwrap_or_else(|| action.as_str().to_owned()),
+        action,
+        tags,
+    })
 }
 
 /// `tags: a, b` or a list.
 fn tag_set(source: &SourceFile, node: &Node) -> Result<BTreeSet<String>, FileError> {
     if let Some(text) = node.as_text() {
-        return Ok(text.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect());
+        return Ok(text
+            .split(',')
+            .map(|t| t.trim().to_owned())
+            .filter(|t| !t.is_empty())
+            .collect());
     }
-    let list = node.as_sequence().ok_or_else(|| source.error(node.position, "`tags` is a word or a list of words"))?;
+    let list = node
+        .as_sequence()
+        .ok_or_else(|| source.error(node.position, "`tags` is a word or a list of words"))?;
     list.iter()
-        .map(|n| n.as_text().map(str::to_owned).ok_or_else(|| source.error(n.position, "a tag is a word")))
+        .map(|n| {
+            n.as_text()
+                .map(str::to_owned)
+                .ok_or_else(|| source.error(n.position, "a tag is a word"))
+        })
         .collect()
 }
 
@@ -164,15 +212,26 @@ fn tag_set(source: &SourceFile, node: &Node) -> Result<BTreeSet<String>, FileErr
 /// # Errors
 /// A tag that no task has, with the one probably meant.
 pub fn choose(plays: &mut [Play], tags: &[String], skip: &[String]) -> Result<(), String> {
-    let known: BTreeSet<String> = plays.iter().flat_map(|p| p.tasks.iter().flat_map(|t| t.tags.iter().cloned())).collect();
+    let known: BTreeSet<String> = plays
+        .iter()
+        .flat_map(|p| p.tasks.iter().flat_map(|t| t.tags.iter().cloned()))
+        .collect();
     for tag in tags.iter().chain(skip) {
         if !known.contains(tag) {
-            let hint = suggest::hint(tag, known.iter().map(String::as_str)).map(|h| format!("; {h}")).unwrap_or_default();
-            return Err(format!("no task has the tag `{}`{hint}", crate::names::printable(tag, 60)));
+            let hint = suggest::hint(tag, known.iter().map(String::as_str))
+                .map(|h| format!("; {h}"))
+                .unwrap_or_default();
+            return Err(format!(
+                "no task has the tag `{}`{hint}",
+                crate::names::printable(tag, 60)
+            ));
         }
     }
     for play in plays {
-        play.tasks.retain(|t| (tags.is_empty() || tags.iter().any(|tag| t.tags.contains(tag))) && !skip.iter().any(|tag| t.tags.contains(tag)));
+        play.tasks.retain(|t| {
+            (tags.is_empty() || tags.iter().any(|tag| t.tags.contains(tag)))
+                && !skip.iter().any(|tag| t.tags.contains(tag))
+        });
     }
     Ok(())
 }
@@ -188,24 +247,41 @@ mod tests {
     #[test]
     fn a_playbook_reads() {
         let plays = read("- name: Roll out\n  hosts: all\n  tasks:\n    - preflight:\n    - name: Hosts\n      pam_totp: {}\n      tags: [host]\n    - enroll:\n").unwrap();
-        assert_eq!(plays[0].tasks.iter().map(|t| t.action).collect::<Vec<_>>(), [Action::Preflight, Action::PamTotp, Action::Enroll]);
+        assert_eq!(
+            plays[0].tasks.iter().map(|t| t.action).collect::<Vec<_>>(),
+            [Action::Preflight, Action::PamTotp, Action::Enroll]
+        );
         assert_eq!(plays[0].tasks[1].name, "Hosts");
     }
 
     #[test]
     fn slips_are_named_at_their_place() {
         for (text, says) in [
-            ("- hosts: all\n  tasks:\n    - enrol:\n", "p.yml:3:7: unknown task or key `enrol`"),
+            (
+                "- hosts: all\n  tasks:\n    - enrol:\n",
+                "p.yml:3:7: unknown task or key `enrol`",
+            ),
             ("- hosts: all\n  task:\n    - enroll:\n", "p.yml:2:3: "),
-            ("- hosts: all\n  serial: 2\n  tasks: []\n", "p.yml:2:3: `serial` is not built yet"),
+            (
+                "- hosts: all\n  serial: 2\n  tasks: []\n",
+                "p.yml:2:3: `serial` is not built yet",
+            ),
             ("- hosts: all\n  tasks:\n    - rotate:\n", "not built yet"),
-            ("- hosts: all\n  tasks:\n    - name: x\n", "says nothing to do"),
+            (
+                "- hosts: all\n  tasks:\n    - name: x\n",
+                "says nothing to do",
+            ),
             ("hosts: all\n", "a playbook is a list of plays"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.to_string().contains(says), "{text:?}: {error}");
         }
-        assert_eq!(read("- hosts: all\n  tasks:\n    - enrol:\n").unwrap_err().hints, ["did you mean `enroll`?"]);
+        assert_eq!(
+            read("- hosts: all\n  tasks:\n    - enrol:\n")
+                .unwrap_err()
+                .hints,
+            ["did you mean `enroll`?"]
+        );
     }
 
     #[test]

@@ -12,7 +12,10 @@ use crate::ledger::{Ledger, SheetEncryption, SheetRecord};
 use crate::project::Project;
 use crate::sheet::colour::Colour;
 use crate::sheet::store::{self, Extension};
-use crate::sheet::{Brand, Fonts, Logo, Recipient, SheetContent, Texts, encrypt_to_recipient, encrypt_with_passphrase, passphrase, render};
+use crate::sheet::{
+    Brand, Fonts, Logo, Recipient, SheetContent, Texts, encrypt_to_recipient,
+    encrypt_with_passphrase, passphrase, render,
+};
 use crate::token::id::SheetId;
 use crate::token::secret::Secret;
 
@@ -67,8 +70,15 @@ impl SheetMaker {
     /// What is wrong with the project's sheet settings.
     pub fn new(project: &Project, protection: Protection, in_ci: bool) -> Result<Self, Error> {
         let settings = &project.settings.sheets;
-        let accent = settings.accent.as_deref().map_or(Ok(Brand::DEFAULT_ACCENT), Colour::accent)?;
-        let logo = settings.logo.as_ref().map(|p| Logo::load(&project.resolve(p))).transpose()?;
+        let accent = settings
+            .accent
+            .as_deref()
+            .map_or(Ok(Brand::DEFAULT_ACCENT), Colour::accent)?;
+        let logo = settings
+            .logo
+            .as_ref()
+            .map(|p| Logo::load(&project.resolve(p)))
+            .transpose()?;
         Ok(Self {
             dir: project.resolve(&settings.dir),
             templates: settings.templates.as_ref().map(|p| project.resolve(p)),
@@ -77,7 +87,13 @@ impl SheetMaker {
             contact: settings.contact.clone(),
             accent,
             logo,
-            fonts: Fonts::load(settings.font.as_ref().map(|p| project.resolve(p)).as_deref())?,
+            fonts: Fonts::load(
+                settings
+                    .font
+                    .as_ref()
+                    .map(|p| project.resolve(p))
+                    .as_deref(),
+            )?,
             texts: BTreeMap::new(),
             protection,
             plain_refused: in_ci && !settings.plaintext,
@@ -88,15 +104,33 @@ impl SheetMaker {
     ///
     /// # Errors
     /// A name that the fonts do not cover, texts that are wrong, a recipient that is none, a plain sheet in CI.
-    pub fn draw(&mut self, admin: &Admin, content: &SheetContent, entropy: &dyn Entropy) -> Result<Drawn, Error> {
-        let language = admin.language.clone().unwrap_or_else(|| self.default_language.clone());
+    pub fn draw(
+        &mut self,
+        admin: &Admin,
+        content: &SheetContent,
+        entropy: &dyn Entropy,
+    ) -> Result<Drawn, Error> {
+        let language = admin
+            .language
+            .clone()
+            .unwrap_or_else(|| self.default_language.clone());
         if !self.texts.contains_key(&language) {
-            let texts = Texts::load(self.templates.as_deref(), admin.language.as_deref(), &self.default_language)?;
+            let texts = Texts::load(
+                self.templates.as_deref(),
+                admin.language.as_deref(),
+                &self.default_language,
+            )?;
             self.texts.insert(language.clone(), texts);
         }
-        let texts = self.texts.get(&language).ok_or_else(|| Error::new(crate::error::Kind::Internal, "sheet texts went missing"))?;
+        let texts = self
+            .texts
+            .get(&language)
+            .ok_or_else(|| Error::new(crate::error::Kind::Internal, "sheet texts went missing"))?;
         let brand = Brand {
-            organisation: self.brand_name.clone().unwrap_or_else(|| content.issuer.clone()),
+            organisation: self
+                .brand_name
+                .clone()
+                .unwrap_or_else(|| content.issuer.clone()),
             contact: self.contact.clone(),
             accent: self.accent,
             logo: self.logo.clone(),
@@ -105,7 +139,12 @@ impl SheetMaker {
         if let Some(recipient) = &admin.recipient {
             let recipient: Recipient = recipient.parse().map_err(Error::from)?;
             let bytes = Zeroizing::new(encrypt_to_recipient(&pdf, &recipient)?);
-            return Ok(Drawn { bytes, extension: Extension::PdfAge, encryption: SheetEncryption::Recipient, passphrase: None });
+            return Ok(Drawn {
+                bytes,
+                extension: Extension::PdfAge,
+                encryption: SheetEncryption::Recipient,
+                passphrase: None,
+            });
         }
         let (phrase, shown) = match &self.protection {
             Protection::None if self.plain_refused => {
@@ -113,25 +152,47 @@ impl SheetMaker {
                     .hinted("give the admin a `recipient`, use --passphrase, or set `sheets.plaintext: true` in fleetotp.yml"));
             }
             Protection::None => {
-                return Ok(Drawn { bytes: pdf, extension: Extension::Pdf, encryption: SheetEncryption::Plain, passphrase: None });
+                return Ok(Drawn {
+                    bytes: pdf,
+                    extension: Extension::Pdf,
+                    encryption: SheetEncryption::Plain,
+                    passphrase: None,
+                });
             }
             Protection::Generated => {
-                let phrase = passphrase::generate(entropy).map_err(|e| Error::failed(e.to_string()))?;
+                let phrase =
+                    passphrase::generate(entropy).map_err(|e| Error::failed(e.to_string()))?;
                 (phrase.clone(), Some(phrase))
             }
             Protection::Given(phrase) => (phrase.clone(), None),
         };
         let bytes = Zeroizing::new(encrypt_with_passphrase(&pdf, &phrase, entropy)?);
-        Ok(Drawn { bytes, extension: Extension::Pdf, encryption: SheetEncryption::Passphrase, passphrase: shown })
+        Ok(Drawn {
+            bytes,
+            extension: Extension::Pdf,
+            encryption: SheetEncryption::Passphrase,
+            passphrase: shown,
+        })
     }
 
     /// Writes a drawn sheet: private temporary file, its hash into the ledger, rename, `issued`.
     ///
     /// # Errors
     /// When the file or the ledger cannot be written.
-    pub async fn publish(&self, ledger: &Ledger, sheet: &SheetId, drawn: &Drawn) -> Result<PathBuf, Error> {
+    pub async fn publish(
+        &self,
+        ledger: &Ledger,
+        sheet: &SheetId,
+        drawn: &Drawn,
+    ) -> Result<PathBuf, Error> {
         let staged = store::stage(&self.dir, sheet.as_str(), drawn.extension, &drawn.bytes)?;
-        ledger.sheet_rendered(sheet, &staged.sha256, &staged.final_path.display().to_string()).await?;
+        ledger
+            .sheet_rendered(
+                sheet,
+                &staged.sha256,
+                &staged.final_path.display().to_string(),
+            )
+            .await?;
         store::publish(&staged)?;
         ledger.sheet_issued(sheet).await?;
         Ok(staged.final_path)
@@ -164,6 +225,9 @@ pub fn destroy(sheet: &SheetRecord) -> Option<String> {
     let path = sheet.path.as_deref()?;
     match store::remove(std::path::Path::new(path)) {
         Ok(_) => None,
-        Err(error) => Some(format!("sheet {} could not be removed: {error}; delete {path} by hand", sheet.id)),
+        Err(error) => Some(format!(
+            "sheet {} could not be removed: {error}; delete {path} by hand",
+            sheet.id
+        )),
     }
 }

@@ -99,7 +99,14 @@ pub struct Finished {
 /// Works on one host; never fails, the report says what happened.
 pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
     let name = job.name.clone();
-    let mut worker = Worker { report: HostReport::new(name.clone(), Status::Ok), job, shared, desk: desk.clone(), members: Vec::new(), gaps_of_desk: Vec::new() };
+    let mut worker = Worker {
+        report: HostReport::new(name.clone(), Status::Ok),
+        job,
+        shared,
+        desk: desk.clone(),
+        members: Vec::new(),
+        gaps_of_desk: Vec::new(),
+    };
     let mut observed = None;
     let result = match Session::open(worker.job.target.clone(), &worker.shared.control).await {
         Ok(session) => {
@@ -137,7 +144,14 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
         tokens = worker.observations(&seen.facts, at);
     }
     // The dispatcher only goes away when the whole run does.
-    drop(desk.send(Ask::Done(Box::new(Finished { report: worker.report, host, tokens }))).await);
+    drop(
+        desk.send(Ask::Done(Box::new(Finished {
+            report: worker.report,
+            host,
+            tokens,
+        })))
+        .await,
+    );
 }
 
 /// Why the work on a host ended early.
@@ -154,7 +168,11 @@ impl From<FleetError> for Stop {
         if let Some(cause) = std::error::Error::source(&error) {
             text = format!("{text}: {cause}");
         }
-        if error.is_unreachable() { Self::Unreachable(text) } else { Self::Failed(text) }
+        if error.is_unreachable() {
+            Self::Unreachable(text)
+        } else {
+            Self::Failed(text)
+        }
     }
 }
 
@@ -181,7 +199,9 @@ struct Worker {
 
 impl Worker {
     async fn steps(&mut self, session: &Session) -> Result<Seen, Stop> {
-        let mut facts = self.inspect(session, false, self.job.judged_hash.clone()).await?;
+        let mut facts = self
+            .inspect(session, false, self.job.judged_hash.clone())
+            .await?;
         if let Some(id) = self.own_abandoned_change(&facts) {
             // Left by a run of this project that is no more: this run holds the lock.
             prove::take_back(session, &id).await?;
@@ -190,19 +210,39 @@ impl Worker {
         self.take_in_confirmations(&facts).await?;
         self.members = self.members_wished().await?;
         // Whoever only looks at secrets has not judged sshd.
-        let mut judged = if self.shared.parts.host || facts.judged_before { facts.config_hash.clone() } else { None };
+        let mut judged = if self.shared.parts.host || facts.judged_before {
+            facts.config_hash.clone()
+        } else {
+            None
+        };
         let mut attempt = 1;
         loop {
             let plan = self.plan(session, &mut facts).await?;
             self.report.findings.clone_from(&plan.findings);
-            self.report.gaps = self.gaps_of_desk.iter().cloned().chain(plan.gaps.iter().cloned()).collect();
-            if let Some(finding) = plan.findings.iter().find(|f| f.severity == Severity::Refusal) {
+            self.report.gaps = self
+                .gaps_of_desk
+                .iter()
+                .cloned()
+                .chain(plan.gaps.iter().cloned())
+                .collect();
+            if let Some(finding) = plan
+                .findings
+                .iter()
+                .find(|f| f.severity == Severity::Refusal)
+            {
                 return Err(Stop::Failed(format!("{} ({})", finding.text, finding.id)));
             }
             if self.shared.check {
-                self.report.changes.extend(plan.changes.iter().map(|(part, change)| shown(*part, change)));
+                self.report.changes.extend(
+                    plan.changes
+                        .iter()
+                        .map(|(part, change)| shown(*part, change)),
+                );
                 self.predict_enforcement(&facts, &plan);
-                return Ok(Seen { facts, config_hash: None });
+                return Ok(Seen {
+                    facts,
+                    config_hash: None,
+                });
             }
             if plan.is_empty() {
                 break;
@@ -212,9 +252,15 @@ impl Worker {
             }
             match self.apply(session, &facts, &plan).await {
                 Ok(done) => {
-                    self.report.changes.extend(plan.changes.iter().map(|(part, change)| shown(*part, change)));
+                    self.report.changes.extend(
+                        plan.changes
+                            .iter()
+                            .map(|(part, change)| shown(*part, change)),
+                    );
                     judged = done.config_hash;
-                    facts = self.inspect(session, self.demand_due(&facts), judged.clone()).await?;
+                    facts = self
+                        .inspect(session, self.demand_due(&facts), judged.clone())
+                        .await?;
                     break;
                 }
                 Err(Fault::Changed(why)) if attempt < ATTEMPTS => {
@@ -230,24 +276,61 @@ impl Worker {
         if self.shared.parts.secrets && self.demand_due(&facts) {
             judged = self.enforce(session, &mut facts).await?.or(judged);
         }
-        Ok(Seen { facts, config_hash: judged })
+        Ok(Seen {
+            facts,
+            config_hash: judged,
+        })
     }
 
-    async fn inspect(&self, session: &Session, keys: bool, judged_hash: Option<String>) -> Result<Facts, Stop> {
+    async fn inspect(
+        &self,
+        session: &Session,
+        keys: bool,
+        judged_hash: Option<String>,
+    ) -> Result<Facts, Stop> {
         let logins: Vec<Login> = self.job.seats.iter().map(|s| s.login.clone()).collect();
-        let mut users: Vec<Login> = self.shared.protected.iter().filter(|l| !logins.contains(l)).cloned().collect();
-        if let Some(login) = self.job.target.connecting_login().filter(|l| !users.contains(l) && !logins.contains(l)) {
+        let mut users: Vec<Login> = self
+            .shared
+            .protected
+            .iter()
+            .filter(|l| !logins.contains(l))
+            .cloned()
+            .collect();
+        if let Some(login) = self
+            .job
+            .target
+            .connecting_login()
+            .filter(|l| !users.contains(l) && !logins.contains(l))
+        {
             users.push(login);
         }
-        let evidence = if self.shared.evidence { logins.clone() } else { Vec::new() };
-        let wanted = Inspect { logins, users, evidence, keys, judged_hash };
+        let evidence = if self.shared.evidence {
+            logins.clone()
+        } else {
+            Vec::new()
+        };
+        let wanted = Inspect {
+            logins,
+            users,
+            evidence,
+            keys,
+            judged_hash,
+        };
         let answer = session.exec(Request::inspect(&wanted), INSPECT).await?;
         Ok(parse::facts(&answer)?)
     }
 
     fn own_abandoned_change(&self, facts: &Facts) -> Option<String> {
         let mine = format!("{}-", self.shared.project);
-        (!self.shared.check).then(|| facts.open_changes.iter().find(|id| id.starts_with(&mine)).cloned()).flatten()
+        (!self.shared.check)
+            .then(|| {
+                facts
+                    .open_changes
+                    .iter()
+                    .find(|id| id.starts_with(&mine))
+                    .cloned()
+            })
+            .flatten()
     }
 
     async fn take_in_confirmations(&self, facts: &Facts) -> Result<(), Stop> {
@@ -256,11 +339,25 @@ impl Worker {
         }
         for seat in &self.job.seats {
             let period = i64::try_from(seat.realm.policy.period.as_secs()).unwrap_or(30);
-            let Some(step) = confirmed_step(facts, &seat.login, period, self.shared.clock.now()) else { continue };
-            let ours = facts.states.get(&(Slot::Current, seat.login.clone())).and_then(Stamp::of).is_some_and(|s| s.project == self.shared.project);
+            let Some(step) = confirmed_step(facts, &seat.login, period, self.shared.clock.now())
+            else {
+                continue;
+            };
+            let ours = facts
+                .states
+                .get(&(Slot::Current, seat.login.clone()))
+                .and_then(Stamp::of)
+                .is_some_and(|s| s.project == self.shared.project);
             if ours {
                 let (reply, answer) = oneshot::channel();
-                self.ask(Ask::Confirmed(seat.admin.name.clone(), seat.realm.name.clone(), self.job.name.clone(), step, reply)).await?;
+                self.ask(Ask::Confirmed(
+                    seat.admin.name.clone(),
+                    seat.realm.name.clone(),
+                    self.job.name.clone(),
+                    step,
+                    reply,
+                ))
+                .await?;
                 answer.await.map_err(|_| Stop::Interrupted)?;
             }
         }
@@ -277,7 +374,11 @@ impl Worker {
                 Place::Token(token) => Some(token),
                 Place::Nothing => None,
                 Place::Gap(id, text) => {
-                    self.gaps_of_desk.push(Gap { login: seat.login.to_string(), id, text });
+                    self.gaps_of_desk.push(Gap {
+                        login: seat.login.to_string(),
+                        id,
+                        text,
+                    });
                     None
                 }
             };
@@ -293,10 +394,20 @@ impl Worker {
     }
 
     fn wish(&self, facts: &Facts) -> Wish {
-        let connecting = facts.connecting_login.as_deref().and_then(|l| Login::new(l).ok());
+        let connecting = facts
+            .connecting_login
+            .as_deref()
+            .and_then(|l| Login::new(l).ok());
         Wish {
             project: self.shared.project.clone(),
-            protected: self.shared.protected.iter().cloned().chain(connecting).chain(self.job.target.connecting_login()).collect(),
+            protected: self
+                .shared
+                .protected
+                .iter()
+                .cloned()
+                .chain(connecting)
+                .chain(self.job.target.connecting_login())
+                .collect(),
             members: self.members.clone(),
             parts: self.shared.parts,
             can_confirm: self.job.target.can_confirm(),
@@ -312,14 +423,26 @@ impl Worker {
             *facts = self.inspect(session, true, None).await?;
             plan = host_plan(facts, &self.wish(facts));
         }
-        let logins: BTreeSet<String> = plan.gaps.iter().filter(|g| g.id == NEEDS_KEY).map(|g| g.login.clone()).collect();
+        let logins: BTreeSet<String> = plan
+            .gaps
+            .iter()
+            .filter(|g| g.id == NEEDS_KEY)
+            .map(|g| g.login.clone())
+            .collect();
         if logins.is_empty() {
             return Ok(plan);
         }
         for index in 0..self.members.len() {
-            let Some(member) = self.members.get(index).filter(|m| logins.contains(m.login.as_str())) else { continue };
+            let Some(member) = self
+                .members
+                .get(index)
+                .filter(|m| logins.contains(m.login.as_str()))
+            else {
+                continue;
+            };
             let (reply, answer) = oneshot::channel();
-            self.ask(Ask::Key(member.admin.clone(), member.realm.clone(), reply)).await?;
+            self.ask(Ask::Key(member.admin.clone(), member.realm.clone(), reply))
+                .await?;
             let key = answer.await.map_err(|_| Stop::Interrupted)?;
             if let Some(token) = self.members.get_mut(index).and_then(|m| m.token.as_mut()) {
                 token.key = key;
@@ -339,11 +462,18 @@ impl Worker {
         let now = self.shared.clock.now();
         self.shared.parts.secrets
             && self.members.iter().any(|m| {
-                m.token.as_ref().is_some_and(|t| enforce::wanted(m, t, now)) && !enforced.contains(m.login.as_str()) && facts.accounts.contains_key(&m.login)
+                m.token.as_ref().is_some_and(|t| enforce::wanted(m, t, now))
+                    && !enforced.contains(m.login.as_str())
+                    && facts.accounts.contains_key(&m.login)
             })
     }
 
-    async fn apply(&self, session: &Session, facts: &Facts, plan: &HostPlan) -> Result<Applied, Fault> {
+    async fn apply(
+        &self,
+        session: &Session,
+        facts: &Facts,
+        plan: &HostPlan,
+    ) -> Result<Applied, Fault> {
         let id = format!("{}-{}", self.shared.project, self.shared.run);
         let window = self.shared.revert_after.as_secs();
         if !plan.needs_transaction() {
@@ -355,45 +485,88 @@ impl Worker {
         self.ask(Ask::Class(class.clone(), reply)).await?;
         let turn = turn.await.map_err(|_| Stop::Interrupted)?;
         match turn {
-            ClassTurn::Leave(host, why) => {
-                Err(Stop::Failed(format!("left alone: the same change was not proved on {host}: {why}")).into())
-            }
+            ClassTurn::Leave(host, why) => Err(Stop::Failed(format!(
+                "left alone: the same change was not proved on {host}: {why}"
+            ))
+            .into()),
             ClassTurn::Follow => {
-                let opened = self.send(session, request(facts, plan, &id, window, &self.shared.project, None)).await?;
+                let opened = self
+                    .send(
+                        session,
+                        request(facts, plan, &id, window, &self.shared.project, None),
+                    )
+                    .await?;
                 self.conclude(session, &id, opened, None).await
             }
             ClassTurn::Prove => {
-                let result = self.apply_and_prove(session, facts, plan, &id, window).await;
+                let result = self
+                    .apply_and_prove(session, facts, plan, &id, window)
+                    .await;
                 let told = match &result {
                     Ok(_) => Ok(()),
-                    Err(Fault::Changed(why) | Fault::Stop(Stop::Failed(why) | Stop::Unreachable(why))) => Err(why.clone()),
+                    Err(
+                        Fault::Changed(why)
+                        | Fault::Stop(Stop::Failed(why) | Stop::Unreachable(why)),
+                    ) => Err(why.clone()),
                     Err(Fault::Stop(Stop::Interrupted)) => Err("interrupted".to_owned()),
                 };
-                self.ask(Ask::Proved(class, self.job.name.clone(), told)).await?;
+                self.ask(Ask::Proved(class, self.job.name.clone(), told))
+                    .await?;
                 result
             }
         }
     }
 
-    async fn apply_and_prove(&self, session: &Session, facts: &Facts, plan: &HostPlan, id: &str, window: u64) -> Result<Applied, Fault> {
+    async fn apply_and_prove(
+        &self,
+        session: &Session,
+        facts: &Facts,
+        plan: &HostPlan,
+        id: &str,
+        window: u64,
+    ) -> Result<Applied, Fault> {
         let groups = allowed_groups(facts).map_err(Stop::Failed)?;
         let pair = CanaryKey::generate().await.map_err(Stop::from)?;
-        let proof = Proof { pair, key: key::generate(self.shared.entropy.as_ref()).map_err(|e| Stop::Failed(e.to_string()))? };
+        let proof = Proof {
+            pair,
+            key: key::generate(self.shared.entropy.as_ref())
+                .map_err(|e| Stop::Failed(e.to_string()))?,
+        };
         let policy = self.job.realm.policy.clone();
-        let canary = Canary { public_key: proof.pair.public(), key: &proof.key, policy: &policy, groups };
-        let opened = self.send(session, request(facts, plan, id, window, &self.shared.project, Some(&canary))).await?;
-        self.conclude(session, id, opened, Some((&proof, &policy))).await
+        let canary = Canary {
+            public_key: proof.pair.public(),
+            key: &proof.key,
+            policy: &policy,
+            groups,
+        };
+        let opened = self
+            .send(
+                session,
+                request(facts, plan, id, window, &self.shared.project, Some(&canary)),
+            )
+            .await?;
+        self.conclude(session, id, opened, Some((&proof, &policy)))
+            .await
     }
 
     /// Confirms what the host has opened, or has it taken back.
-    async fn conclude(&self, session: &Session, id: &str, opened: Applied, proof: Option<(&Proof, &crate::inventory::model::Policy)>) -> Result<Applied, Fault> {
+    async fn conclude(
+        &self,
+        session: &Session,
+        id: &str,
+        opened: Applied,
+        proof: Option<(&Proof, &crate::inventory::model::Policy)>,
+    ) -> Result<Applied, Fault> {
         self.shared.pause_for_tests("opened").await;
         match prove::confirm(session, id, proof, self.shared.clock.as_ref()).await {
             Ok(_) => Ok(opened),
             Err(error) => {
                 let back = match prove::take_back(session, id).await {
                     Ok(()) => "it has been reverted".to_owned(),
-                    Err(_) => format!("the host reverts it by itself within {} s", self.shared.revert_after.as_secs()),
+                    Err(_) => format!(
+                        "the host reverts it by itself within {} s",
+                        self.shared.revert_after.as_secs()
+                    ),
                 };
                 Err(Stop::Failed(format!("{error}; {back}")).into())
             }
@@ -404,17 +577,25 @@ impl Worker {
         let answer = session.exec(request, APPLY).await.map_err(Stop::from)?;
         match applied(&answer) {
             Ok(done) => Ok(done),
-            Err(ReplyError::Failed { code, what }) if code == "changed" => Err(Fault::Changed(what)),
+            Err(ReplyError::Failed { code, what }) if code == "changed" => {
+                Err(Fault::Changed(what))
+            }
             Err(error) => Err(Stop::from(error).into()),
         }
     }
 
-    async fn enforce(&mut self, session: &Session, facts: &mut Facts) -> Result<Option<String>, Stop> {
+    async fn enforce(
+        &mut self,
+        session: &Session,
+        facts: &mut Facts,
+    ) -> Result<Option<String>, Stop> {
         if facts.accounts.values().any(|a| a.keys.is_none()) {
             *facts = self.inspect(session, true, None).await?;
         }
         let enforcement = enforcement(facts, &self.wish(facts));
-        self.report.gaps.retain(|g| enforcement.gaps.iter().all(|e| e.login != g.login));
+        self.report
+            .gaps
+            .retain(|g| enforcement.gaps.iter().all(|e| e.login != g.login));
         self.report.gaps.extend(enforcement.gaps.iter().cloned());
         if enforcement.changes.is_empty() {
             return Ok(None);
@@ -428,9 +609,18 @@ impl Worker {
             Err(Fault::Stop(stop)) => return Err(stop),
             Err(Fault::Changed(why)) => return Err(Stop::Failed(format!("{why}; run again"))),
         };
-        self.report.changes.extend(enforcement.changes.iter().map(|c| shown(Part::Enforcement, c)));
-        self.report.enforced.extend(enforcement.logins.iter().cloned());
-        *facts = self.inspect(session, false, done.config_hash.clone()).await?;
+        self.report.changes.extend(
+            enforcement
+                .changes
+                .iter()
+                .map(|c| shown(Part::Enforcement, c)),
+        );
+        self.report
+            .enforced
+            .extend(enforcement.logins.iter().cloned());
+        *facts = self
+            .inspect(session, false, done.config_hash.clone())
+            .await?;
         Ok(done.config_hash)
     }
 
@@ -439,13 +629,24 @@ impl Worker {
         let enforced = facts.members(GROUP_ENFORCED);
         let now = self.shared.clock.now();
         for member in &self.members {
-            let wanted = member.token.as_ref().is_some_and(|t| enforce::wanted(member, t, now));
+            let wanted = member
+                .token
+                .as_ref()
+                .is_some_and(|t| enforce::wanted(member, t, now));
             let login = member.login.as_str();
-            if wanted && self.shared.parts.secrets && !enforced.contains(login) && !plan.gaps.iter().any(|g| g.login == login) {
+            if wanted
+                && self.shared.parts.secrets
+                && !enforced.contains(login)
+                && !plan.gaps.iter().any(|g| g.login == login)
+            {
                 self.report.changes.push(ShownChange {
                     part: Some(Part::Enforcement),
-                    summary: format!("group {GROUP_ENFORCED}: +{login}, once its secret was read back"),
-                    diff: format!("group {GROUP_ENFORCED}: +{login}, once its secret was read back\n"),
+                    summary: format!(
+                        "group {GROUP_ENFORCED}: +{login}, once its secret was read back"
+                    ),
+                    diff: format!(
+                        "group {GROUP_ENFORCED}: +{login}, once its secret was read back\n"
+                    ),
                 });
             }
         }
@@ -456,10 +657,15 @@ impl Worker {
         let (enforced, exempt) = (facts.members(GROUP_ENFORCED), facts.members(GROUP_EXEMPT));
         let mut rows = Vec::new();
         for member in &self.members {
-            let Some(serial) = member.token.as_ref().and_then(|t| t.serial.parse().ok()) else { continue };
+            let Some(serial) = member.token.as_ref().and_then(|t| t.serial.parse().ok()) else {
+                continue;
+            };
             let login = member.login.as_str();
             let generation = |slot| {
-                let stamp = facts.states.get(&(slot, member.login.clone())).and_then(Stamp::of)?;
+                let stamp = facts
+                    .states
+                    .get(&(slot, member.login.clone()))
+                    .and_then(Stamp::of)?;
                 u32::try_from(stamp.generation).ok()
             };
             let gap = self.report.gaps.iter().find(|g| g.login == login);
@@ -510,7 +716,11 @@ impl From<Stop> for Fault {
 }
 
 fn shown(part: Part, change: &Change) -> ShownChange {
-    ShownChange { part: Some(part), summary: change.summary(), diff: difference(change) }
+    ShownChange {
+        part: Some(part),
+        summary: change.summary(),
+        diff: difference(change),
+    }
 }
 
 /// Hosts with the same sshd, the same configuration and the same PAM text take a change alike.
@@ -524,7 +734,12 @@ fn class_of(facts: &Facts) -> String {
 
 /// Groups that the temporary member must be in so that sshd treats it as it does an admin.
 fn allowed_groups(facts: &Facts) -> Result<Vec<String>, String> {
-    let plain = |list: &str| list.split_whitespace().all(|w| w.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)));
+    let plain = |list: &str| {
+        list.split_whitespace().all(|w| {
+            w.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        })
+    };
     for effective in facts.effective.values() {
         if !effective.get("allowusers").is_empty() {
             return Err("AllowUsers is set: a temporary member would not be let in, so the change cannot be proved (cannot-prove)".to_owned());
@@ -532,9 +747,16 @@ fn allowed_groups(facts: &Facts) -> Result<Vec<String>, String> {
         let groups = effective.get("allowgroups");
         if !groups.is_empty() {
             if !plain(groups) {
-                return Err("AllowGroups holds patterns: the change cannot be proved (cannot-prove)".to_owned());
+                return Err(
+                    "AllowGroups holds patterns: the change cannot be proved (cannot-prove)"
+                        .to_owned(),
+                );
             }
-            return Ok(groups.split_whitespace().take(1).map(str::to_owned).collect());
+            return Ok(groups
+                .split_whitespace()
+                .take(1)
+                .map(str::to_owned)
+                .collect());
         }
     }
     Ok(Vec::new())

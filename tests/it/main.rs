@@ -3,9 +3,13 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod lab_self;
+#[cfg(test)]
+mod ledger;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]
