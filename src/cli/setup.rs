@@ -72,7 +72,7 @@ pub struct Setup {
     /// Tokens, sheets, observations, events.
     pub ledger: Ledger,
     /// Seals and opens secrets.
-    pub vault: Vault,
+    pub vault: Arc<Vault>,
 }
 
 impl Setup {
@@ -102,7 +102,7 @@ impl Setup {
                 .as_ref()
                 .map(|p| project.resolve(p)),
         };
-        let vault = Vault::parse(&project.settings.vault.recipients, identity)?;
+        let vault = Arc::new(Vault::parse(&project.settings.vault.recipients, identity)?);
         for warning in inventory.warnings() {
             tracing::warn!("{warning}");
         }

@@ -53,7 +53,7 @@ pub struct Seat {
 #[derive(Debug)]
 pub struct Desk {
     ledger: Ledger,
-    vault: Vault,
+    vault: Arc<Vault>,
     maker: Option<SheetMaker>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -88,7 +88,7 @@ impl Desk {
     /// When the ledger cannot be read.
     pub async fn open(
         ledger: Ledger,
-        vault: Vault,
+        vault: Arc<Vault>,
         maker: Option<SheetMaker>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
