@@ -17,7 +17,7 @@ use super::{Brand, SheetContent};
 const LEFT: f32 = 18.0 * MM;
 const WIDTH: f32 = PAGE_WIDTH - 2.0 * LEFT;
 const TOP: f32 = 12.0 * MM;
-const BOTTOM: f32 = PAGE_HEIGHT - 15.0 * MM;
+const BOTTOM: f32 = PAGE_HEIGHT - 17.0 * MM;
 
 /// Side of the code with its quiet zone; larger codes get more room than this.
 const CODE_SIDE: f32 = 58.0 * MM;
@@ -265,7 +265,7 @@ impl Sheet<'_> {
             words.key_note.clone()
         };
         let note = self.paragraph(&note, Style::Text, 8.5, width);
-        let (size, leading) = (16.0 * self.scale, 22.0 * self.scale);
+        let (size, leading) = (18.0 * self.scale, 25.0 * self.scale);
         let top = self.y + 10.0 * self.scale;
         let height = heading.height() + leading * rows.len() as f32 + note.height() + 2.0 * pad;
         self.canvas

@@ -1,5 +1,12 @@
 //! Sheets as other people's programs see them: poppler, zbar, qpdf, age and OpenSSH's keys are the referees.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test"
+)]
+
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -317,11 +324,25 @@ fn what_cannot_fit_is_an_error() {
         .unwrap_err();
     assert!(matches!(error, SheetError::DoesNotFit), "{error}");
     let mut dense = content("Alice");
-    dense.uri = Secret::new(format!("otpauth://totp/{}", "x".repeat(3000)));
+    dense.uri = uri("Example Corp", &"x".repeat(3000), KEY);
     let error = render(&dense, &brand(), &texts("en"), &fonts)
         .map(|_| ())
         .unwrap_err();
     assert!(matches!(error, SheetError::UriTooLong { .. }), "{error}");
+}
+
+#[test]
+fn a_code_that_holds_another_key_is_refused() {
+    let fonts = Fonts::builtin().unwrap();
+    let mut wrong = content("Alice");
+    wrong.key = Secret::from("ABCDEFGHIJKLMNOP");
+    let error = render(&wrong, &brand(), &texts("en"), &fonts)
+        .map(|_| ())
+        .unwrap_err();
+    assert!(error.to_string().contains("differ"), "{error}");
+    assert!(!error.to_string().contains("ABCD"), "{error}");
+    wrong.key = Secret::from("0189");
+    assert!(render(&wrong, &brand(), &texts("en"), &fonts).is_err());
 }
 
 #[test]
@@ -548,7 +569,7 @@ fn decrypt(encrypted: &[u8], identity: &dyn age::Identity) -> Vec<u8> {
 }
 
 #[test]
-fn files_are_private_whatever_the_umask() {
+fn files_are_private() {
     let dir = tempfile::tempdir().unwrap();
     let sheets = dir.path().join("sheets");
     for (id, extension) in [("S-1", Extension::Pdf), ("S-2", Extension::PdfAge)] {
@@ -600,6 +621,20 @@ mod properties {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The code is right whatever the label and however long.
+        #[test]
+        fn any_label_can_be_scanned(account in "[A-Za-z0-9.@+_-]{1,90}", key in "[A-Z2-7]{26,64}") {
+            let mut content = content("Alice Martin");
+            content.uri = uri("Example Corp", &account, &key);
+            content.account = account;
+            content.key = Secret::new(key);
+            prop_assert_eq!(scanned(&sheet(&content, "en"), 150), content.uri.expose());
+        }
+    }
+
+    proptest! {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// Whatever the names are, there is a sheet or an error that a person can act on: no panic, no box for a letter.
@@ -627,7 +662,9 @@ fn speed() {
     let count = 600;
     for number in 0..count {
         let mut content = content(names[number % names.len()]);
-        content.key = Secret::new(format!("{KEY}{number}"));
+        let letter = char::from(b'A' + u8::try_from(number % 26).unwrap());
+        content.key = Secret::new(KEY.replace('J', &letter.to_string()));
+        content.uri = uri("Example Corp", "alice@production", content.key.expose());
         render(&content, &brand, &texts, &fonts).unwrap();
     }
     let rate = f64::from(u32::try_from(count).unwrap()) / start.elapsed().as_secs_f64();
