@@ -45,9 +45,7 @@ pub(super) fn compose(
     words: &Words,
     fonts: &Fonts,
 ) -> Result<(PdfPage, BTreeMap<Slot, BTreeSet<char>>), SheetError> {
-    // Rounded down, so modules never get smaller than allowed.
-    let most_modules = (LARGEST_CODE / SMALLEST_MODULE) as usize - 2 * QUIET_MODULES;
-    let code = Modules::encode(&content.uri, most_modules)?;
+    let code = Modules::encode(&content.uri, most_modules())?;
     for scale in SCALES {
         let mut sheet = Sheet {
             canvas: Canvas::new(fonts),
@@ -187,9 +185,7 @@ impl Sheet<'_> {
 
     fn code_and_facts(&mut self, words: &Words, code: &Modules) {
         let top = self.y + 12.0 * self.scale;
-        let modules = (code.width + 2 * QUIET_MODULES) as f32;
-        let module = (CODE_SIDE / modules).clamp(SMALLEST_MODULE, LARGEST_MODULE);
-        let side = module * modules;
+        let (module, side) = code_size(code.width);
         self.frame(LEFT, top, side);
         let quiet = QUIET_MODULES as f32 * module;
         for block in code.blocks() {
@@ -345,6 +341,19 @@ impl Sheet<'_> {
     }
 }
 
+/// Returns the sides of a module and of the whole code with its quiet zone, in points, for a code of so many modules.
+fn code_size(width: usize) -> (f32, f32) {
+    let modules = (width + 2 * QUIET_MODULES) as f32;
+    let module = (CODE_SIDE / modules).clamp(SMALLEST_MODULE, LARGEST_MODULE);
+    (module, module * modules)
+}
+
+/// Returns how many modules wide a code may be.
+fn most_modules() -> usize {
+    // Rounded down, so that modules never get smaller than allowed.
+    (LARGEST_CODE / SMALLEST_MODULE) as usize - 2 * QUIET_MODULES
+}
+
 /// Sets a key in groups of four, eight groups a row; a row never ends inside a group.
 fn key_rows(key: &str) -> Vec<Zeroizing<String>> {
     let mut rows: Vec<Zeroizing<String>> = Vec::new();
@@ -366,6 +375,16 @@ fn key_rows(key: &str) -> Vec<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn modules_are_at_least_half_a_millimetre_and_the_code_leaves_room_beside_it() {
+        for width in (21..=most_modules()).step_by(4) {
+            let (module, side) = code_size(width);
+            assert!(module >= 0.5 * MM, "{width}");
+            assert!(side <= LARGEST_CODE + 0.01, "{width}");
+        }
+        assert_eq!(QUIET_MODULES, 4);
+    }
 
     #[test]
     fn keys_are_set_in_groups_of_four() {

@@ -16,6 +16,7 @@ use std::str::FromStr as _;
 use fleetotp::clock::{SystemEntropy, Timestamp};
 use fleetotp::error::{Error, Kind};
 use fleetotp::inventory::model::Algorithm;
+use fleetotp::sheet::qr::Modules;
 use fleetotp::sheet::store::{self, Extension};
 use fleetotp::sheet::{
     Brand, Colour, Fonts, Logo, Recipient, SheetContent, SheetError, Texts, encrypt_to_recipient,
@@ -235,6 +236,61 @@ fn every_field_is_printed() {
     }
 }
 
+/// Scanners forgive much, so the drawing itself is compared with the code, module by module.
+#[test]
+fn the_code_is_drawn_exactly_and_large_enough() {
+    let content = content("Alice Martin");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("sheet.pdf"), sheet(&content, "en")).unwrap();
+    let arguments = ["--qdf", "--object-streams=disable", "sheet.pdf", "-"];
+    let drawing = run("qpdf", &arguments, dir.path());
+    let drawing = String::from_utf8_lossy(&drawing.stdout).into_owned();
+    // The code is all that is filled in black between two changes of colour.
+    let black = drawing
+        .split(" rg\n")
+        .zip(drawing.split(" rg\n").skip(1))
+        .find(|(before, after)| before.ends_with("\n0 0 0") && after.matches(" re\n").count() > 50)
+        .map(|(_, after)| after)
+        .unwrap();
+    let rectangles: Vec<[f64; 4]> = black
+        .lines()
+        .filter_map(|line| line.strip_suffix(" re"))
+        .map(|line| {
+            let numbers: Vec<f64> = line.split(' ').map(|n| n.parse().unwrap()).collect();
+            numbers.try_into().unwrap()
+        })
+        .collect();
+    let module = rectangles
+        .iter()
+        .map(|r| r[2].min(r[3]))
+        .fold(f64::MAX, f64::min);
+    assert!(module >= 0.5 * 72.0 / 25.4, "modules of {module} points");
+    let left = rectangles.iter().map(|r| r[0]).fold(f64::MAX, f64::min);
+    let top = rectangles
+        .iter()
+        .map(|r| r[1] + r[3])
+        .fold(f64::MIN, f64::max);
+    let modules = Modules::encode(&content.uri, 177).unwrap();
+    let mut drawn = vec![false; modules.width * modules.width];
+    let whole = |length: f64| -> usize {
+        let count = (length / module).round();
+        assert!(
+            (length - count * module).abs() < 0.05,
+            "{length} is no multiple of {module}"
+        );
+        count as usize
+    };
+    for [x, y, width, height] in rectangles {
+        let (column, row) = (whole(x - left), whole(top - y - height));
+        for row in row..row + whole(height) {
+            for column in column..column + whole(width) {
+                drawn[row * modules.width + column] = true;
+            }
+        }
+    }
+    assert_eq!(drawn, modules.dark);
+}
+
 #[test]
 fn a_rotation_tells_to_keep_the_old_entry() {
     for (language, words) in [
@@ -449,6 +505,16 @@ fn a_passphrase_opens_the_sheet_and_nothing_else_does() {
         "{checked:?}"
     );
     assert!(encrypted.len() <= LIMIT);
+    // Poppler of Debian 12 needs the second only; other readers look at the first.
+    let text = String::from_utf8_lossy(&encrypted);
+    let dictionary = &text[text
+        .find("/Standard")
+        .map_or(0, |at| text[..at].rfind("obj").unwrap())..];
+    let dictionary = dictionary.split("endobj").next().unwrap();
+    assert!(
+        dictionary.contains("/Length 256") && dictionary.contains("/Length 32"),
+        "{dictionary}"
+    );
 }
 
 #[test]
