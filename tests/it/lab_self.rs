@@ -68,6 +68,10 @@ fn lab_hosts_of_all_releases_are_real_machines() {
             ["700", "755"]
         );
         host.add_user("alice", &alice);
+        assert_eq!(
+            host.read_file("/home/alice/.ssh/authorized_keys").trim(),
+            alice.public
+        );
         lab.assert_key_only(name, "root", Key::Root);
         lab.assert_key_only(name, "alice", Key::With(&alice));
         eventually("the login is in the log", || {
@@ -355,4 +359,48 @@ fn lab_codes_are_those_of_rfc_6238() {
     assert_eq!(oathtool(secret, 59), "287082");
     assert_eq!(oathtool(secret, 1_111_111_109), "081804");
     assert_eq!(oathtool(secret, 20_000_000_000), "353130");
+}
+
+#[test]
+fn lab_falls_back_to_chroots_on_loopback() {
+    let lab = Lab::start_with(
+        &[("web1", Suite::Trixie), ("db1", Suite::Bullseye)],
+        &[("FLEETOTP_LAB_MODE", "loopback")],
+    );
+    assert_eq!(lab.mode(), "loopback");
+    let alice = lab.key_pair("alice");
+    for name in ["web1", "db1"] {
+        let host = lab.host(name);
+        assert!(host.address().starts_with("127.0.77."));
+        assert_ne!(
+            host.sh("stat -c %d:%i /etc"),
+            run(Command::new("stat").args(["-c", "%d:%i", "/etc"]))
+        );
+        host.add_user("alice", &alice);
+        enforce_by_hand(&lab, name, "alice");
+        lab.assert_member(name, "alice", &alice, &mut Totp::new(SECRET));
+        lab.assert_key_only(name, "root", Key::Root);
+    }
+    let in_now = || {
+        lab.login("web1", "root", Key::Root, Code::No, Prefs::Default)
+            .accepted
+    };
+    let web1 = lab.host("web1");
+    web1.write_file(
+        "/etc/cron.d/mark",
+        "0644",
+        "@reboot root echo booted >>/var/mark\n",
+    );
+    web1.reboot();
+    eventually("the @reboot job ran", || web1.exists("/var/mark"));
+    web1.cut();
+    assert!(!in_now());
+    web1.mend();
+    eventually("web1 answers again", in_now);
+    let dir = lab.dir().to_owned();
+    drop(lab);
+    let inside =
+        run(Command::new("sh").args(["-c", "ls -l /proc/[0-9]*/root 2>/dev/null || true"]));
+    assert!(!inside.contains(&dir.display().to_string()), "{inside}");
+    assert!(!dir.exists());
 }

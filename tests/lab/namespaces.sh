@@ -147,7 +147,7 @@ host_enter_root() {
     ln -s /proc/self/fd "$root/dev/fd"
     ln -s fd/0 "$root/dev/stdin"; ln -s fd/1 "$root/dev/stdout"; ln -s fd/2 "$root/dev/stderr"
     mount -t tmpfs -o mode=1777,size=16m shm "$root/dev/shm"
-    cd "$root"
+    cd "$root" || die "the root of $name is gone"
     pivot_root . .
     umount -l .
     exec chroot . "${HOST_ENV[@]}" /usr/local/sbin/lab-init
