@@ -274,6 +274,15 @@ fn traces(dir: &std::path::Path, pids: &[u32]) -> Vec<String> {
     found
 }
 
+/// The processes that were started, however far down, with this in their environment.
+fn marked_processes(mark: &str) -> Vec<String> {
+    let script = r#"for p in /proc/[0-9]*; do
+        tr '\0' '\n' <$p/environ 2>/dev/null | grep -qxF "LAB_TEST_MARK=$0" && tr '\0' ' ' <$p/cmdline && echo
+    done; true"#;
+    let found = run(Command::new("sh").args(["-c", script, mark]));
+    found.lines().map(str::to_owned).collect()
+}
+
 fn process_lives(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
@@ -302,22 +311,29 @@ fn first_processes(dir: &std::path::Path) -> Vec<u32> {
 
 #[test]
 fn lab_leaves_nothing_when_dropped() {
-    let lab = Lab::start(&[("web1", Suite::Bookworm), ("db1", Suite::Bullseye)]);
+    let lab = Lab::start_with(
+        &[("web1", Suite::Bookworm), ("db1", Suite::Bullseye)],
+        &[("LAB_TEST_MARK", "dropped")],
+    );
     let dir = lab.dir().to_owned();
     let mut pids = first_processes(&dir);
     pids.push(lab.supervisor_pid());
     assert_eq!(pids.iter().filter(|pid| process_lives(**pid)).count(), 5);
+    assert!(!marked_processes("dropped").is_empty());
     drop(lab);
+    assert_eq!(marked_processes("dropped"), Vec::<String>::new());
     assert_eq!(traces(&dir, &pids), Vec::<String>::new());
 }
 
 #[test]
 fn lab_leaves_nothing_when_its_supervisor_is_killed() {
-    let lab = Lab::start(&[("web1", Suite::Bookworm)]);
+    let lab = Lab::start_with(&[("web1", Suite::Bookworm)], &[("LAB_TEST_MARK", "killed")]);
     let dir = lab.dir().to_owned();
     let pids = first_processes(&dir);
     kill(lab.supervisor_pid());
-    eventually("nothing is left", || traces(&dir, &pids).is_empty());
+    eventually("nothing is left", || {
+        traces(&dir, &pids).is_empty() && marked_processes("killed").is_empty()
+    });
     // The supervisor did not end well, and the fixture would say so.
     std::mem::forget(lab);
 }
@@ -365,7 +381,10 @@ fn lab_codes_are_those_of_rfc_6238() {
 fn lab_falls_back_to_chroots_on_loopback() {
     let lab = Lab::start_with(
         &[("web1", Suite::Trixie), ("db1", Suite::Bullseye)],
-        &[("FLEETOTP_LAB_MODE", "loopback")],
+        &[
+            ("FLEETOTP_LAB_MODE", "loopback"),
+            ("LAB_TEST_MARK", "loopback"),
+        ],
     );
     assert_eq!(lab.mode(), "loopback");
     let alice = lab.key_pair("alice");

@@ -15,7 +15,8 @@ loopback_start() {
 
 loopback_stop() {
     local at
-    kill -KILL "$UNSHARE_PID" 2>/dev/null || true
+    # The keeper leads its process group: whatever it was just running ends with it.
+    kill -KILL -- "-$UNSHARE_PID" 2>/dev/null || true
     for at in "$DIR"/hosts/*; do chroot_halt "${at##*/}"; done
     wait "$UNSHARE_PID" 2>/dev/null || true
 }
@@ -54,10 +55,7 @@ keeper_main() {
         chroot_boot "${at##*/}"
     done
     : >"$DIR/up"
-    while :; do
-        sleep 3600 &
-        wait $!
-    done
+    stay
 }
 
 chroot_make_root() {
