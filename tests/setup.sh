@@ -72,7 +72,7 @@ find_cargo_deny() {
 setup_cargo_deny() {
     find_cargo_deny && return 0
     tell "building cargo-deny once into $FLEETOTP_CACHE/tools"
-    cargo install --quiet --locked --debug --root "$FLEETOTP_CACHE/tools" \
+    CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_STRIP=true cargo install --quiet --locked --debug --root "$FLEETOTP_CACHE/tools" \
         --target-dir "$FLEETOTP_CACHE/tools/target" "cargo-deny@$CARGO_DENY_VERSION" ||
         tell "cargo-deny could not be built: licences will not be checked"
     rm -rf -- "$FLEETOTP_CACHE/tools/target"
