@@ -81,7 +81,7 @@ host_personalise() {
 same_directory() { [[ $(stat -c %d:%i "$1") == "$(stat -c %d:%i "$2")" ]]; }
 
 host_user() {
-    local name=$1 login=$2 pubkey= groups= password= sudo=no script
+    local name=$1 login=$2 pubkey="" groups="" password="" sudo=no script
     shift 2
     while (($#)); do
         case $1 in
