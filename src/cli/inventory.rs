@@ -51,6 +51,7 @@ pub fn load(globals: &Globals, project: &Project) -> Result<Inventory, Error> {
     let options = LoadOptions {
         protected: &project.settings.protected,
         home: home.as_deref(),
+        playbook_directory: Some(&project.root),
         limit_directory: Some(&cwd),
         ..LoadOptions::default()
     };
