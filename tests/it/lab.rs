@@ -152,12 +152,9 @@ impl Lab {
 
     /// One host.
     pub(crate) fn host(&self, name: &str) -> Host<'_> {
-        let facts = self.facts.hosts.get(name);
-        Host::new(
-            self,
-            name,
-            facts.unwrap_or_else(|| panic!("the lab has no host {name}")),
-        )
+        let found = self.facts.hosts.get_key_value(name);
+        let (name, facts) = found.unwrap_or_else(|| panic!("the lab has no host {name}"));
+        Host::new(self, name, facts)
     }
 
     /// A command on the controller's side of the lab's network, where the hosts' names resolve and ssh knows their keys.

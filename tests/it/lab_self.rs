@@ -68,6 +68,10 @@ fn lab_hosts_of_all_releases_are_real_machines() {
             ["700", "755"]
         );
         host.add_user("alice", &alice);
+        assert_eq!(
+            host.read_file("/home/alice/.ssh/authorized_keys").trim(),
+            alice.public
+        );
         lab.assert_key_only(name, "root", Key::Root);
         lab.assert_key_only(name, "alice", Key::With(&alice));
         eventually("the login is in the log", || {
@@ -167,8 +171,12 @@ fn lab_reboot_runs_cron_and_keeps_the_disk() {
             host.inode_snapshot().changed_since(&before),
             Vec::<String>::new()
         );
-        host.sh("echo x >>/etc/motd");
-        assert_eq!(host.inode_snapshot().changed_since(&before), ["/etc/motd"]);
+        host.sh("touch /etc/hostname");
+        assert_eq!(
+            host.inode_snapshot().changed_since(&before),
+            ["/etc/hostname"],
+            "the same content again is a change, too"
+        );
         lab.assert_in(name, "root", Key::Root, Code::No, Prefs::Default);
     }
 }
@@ -205,7 +213,7 @@ fn lab_hosts_can_be_cut_off_paused_slowed_and_filled() {
     let start = Instant::now();
     assert!(in_time("web1"));
     let quick = start.elapsed();
-    web1.slow(100);
+    web1.slow(400);
     let start = Instant::now();
     assert!(in_time("web1"));
     assert!(
@@ -266,6 +274,15 @@ fn traces(dir: &std::path::Path, pids: &[u32]) -> Vec<String> {
     found
 }
 
+/// The processes that were started, however far down, with this in their environment.
+fn marked_processes(mark: &str) -> Vec<String> {
+    let script = r#"for p in /proc/[0-9]*; do
+        tr '\0' '\n' <$p/environ 2>/dev/null | grep -qxF "LAB_TEST_MARK=$0" && tr '\0' ' ' <$p/cmdline && echo
+    done; true"#;
+    let found = run(Command::new("sh").args(["-c", script, mark]));
+    found.lines().map(str::to_owned).collect()
+}
+
 fn process_lives(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
@@ -294,22 +311,29 @@ fn first_processes(dir: &std::path::Path) -> Vec<u32> {
 
 #[test]
 fn lab_leaves_nothing_when_dropped() {
-    let lab = Lab::start(&[("web1", Suite::Bookworm), ("db1", Suite::Bullseye)]);
+    let lab = Lab::start_with(
+        &[("web1", Suite::Bookworm), ("db1", Suite::Bullseye)],
+        &[("LAB_TEST_MARK", "dropped")],
+    );
     let dir = lab.dir().to_owned();
     let mut pids = first_processes(&dir);
     pids.push(lab.supervisor_pid());
     assert_eq!(pids.iter().filter(|pid| process_lives(**pid)).count(), 5);
+    assert!(!marked_processes("dropped").is_empty());
     drop(lab);
+    assert_eq!(marked_processes("dropped"), Vec::<String>::new());
     assert_eq!(traces(&dir, &pids), Vec::<String>::new());
 }
 
 #[test]
 fn lab_leaves_nothing_when_its_supervisor_is_killed() {
-    let lab = Lab::start(&[("web1", Suite::Bookworm)]);
+    let lab = Lab::start_with(&[("web1", Suite::Bookworm)], &[("LAB_TEST_MARK", "killed")]);
     let dir = lab.dir().to_owned();
     let pids = first_processes(&dir);
     kill(lab.supervisor_pid());
-    eventually("nothing is left", || traces(&dir, &pids).is_empty());
+    eventually("nothing is left", || {
+        traces(&dir, &pids).is_empty() && marked_processes("killed").is_empty()
+    });
     // The supervisor did not end well, and the fixture would say so.
     std::mem::forget(lab);
 }
@@ -351,4 +375,83 @@ fn lab_codes_are_those_of_rfc_6238() {
     assert_eq!(oathtool(secret, 59), "287082");
     assert_eq!(oathtool(secret, 1_111_111_109), "081804");
     assert_eq!(oathtool(secret, 20_000_000_000), "353130");
+}
+
+#[test]
+fn lab_falls_back_to_chroots_on_loopback() {
+    let lab = Lab::start_with(
+        &[("web1", Suite::Trixie), ("db1", Suite::Bullseye)],
+        &[
+            ("FLEETOTP_LAB_MODE", "loopback"),
+            ("LAB_TEST_MARK", "loopback"),
+        ],
+    );
+    assert_eq!(lab.mode(), "loopback");
+    let alice = lab.key_pair("alice");
+    for name in ["web1", "db1"] {
+        let host = lab.host(name);
+        assert!(host.address().starts_with("127.0.77."));
+        assert_ne!(
+            host.sh("stat -c %d:%i /etc"),
+            run(Command::new("stat").args(["-c", "%d:%i", "/etc"]))
+        );
+        host.add_user("alice", &alice);
+        enforce_by_hand(&lab, name, "alice");
+        lab.assert_member(name, "alice", &alice, &mut Totp::new(SECRET));
+        lab.assert_key_only(name, "root", Key::Root);
+    }
+    let in_now = || {
+        lab.login("web1", "root", Key::Root, Code::No, Prefs::Default)
+            .accepted
+    };
+    let web1 = lab.host("web1");
+    web1.write_file(
+        "/etc/cron.d/mark",
+        "0644",
+        "@reboot root echo booted >>/var/mark\n",
+    );
+    web1.reboot();
+    eventually("the @reboot job ran", || web1.exists("/var/mark"));
+    web1.cut();
+    assert!(!in_now());
+    web1.mend();
+    eventually("web1 answers again", in_now);
+    let dir = lab.dir().to_owned();
+    drop(lab);
+    let inside =
+        run(Command::new("sh").args(["-c", "ls -l /proc/[0-9]*/root 2>/dev/null || true"]));
+    assert!(!inside.contains(&dir.display().to_string()), "{inside}");
+    assert!(!dir.exists());
+}
+
+#[test]
+fn lab_refuses_a_root_that_is_this_machine() {
+    // A cache in which a root is a link to the machine's own: without namespaces its files would be written to.
+    let roots = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/", roots.path().join("bookworm")).unwrap();
+    let stamp = Command::new(LAB)
+        .args(["roots", "bookworm"])
+        .status()
+        .unwrap();
+    assert!(stamp.success());
+    let cache = std::env::var("FLEETOTP_LAB_ROOTS").unwrap_or("/var/cache/fleetotp-lab".to_owned());
+    let real = std::path::Path::new(&cache).join("bookworm.stamp");
+    std::fs::copy(real, roots.path().join("bookworm.stamp")).unwrap();
+    let before =
+        run(Command::new("stat").args(["-c", "%Y %Z", "/etc", "/etc/ssh", "/etc/machine-id"]));
+    let output = Command::new(LAB)
+        .args(["up", "--hosts", "web1=bookworm"])
+        .env("FLEETOTP_LAB_MODE", "loopback")
+        .env("FLEETOTP_LAB_ROOTS", roots.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("this machine's own"),
+        "{errors}"
+    );
+    let after =
+        run(Command::new("stat").args(["-c", "%Y %Z", "/etc", "/etc/ssh", "/etc/machine-id"]));
+    assert_eq!(before, after);
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What a lab host is, in whichever mode it runs. Sourced by `lab`.
 
 # Writes down the hosts, makes the lab's own key, and describes all of it for programs (lab.json) and for ssh.
@@ -81,7 +82,7 @@ host_personalise() {
 same_directory() { [[ $(stat -c %d:%i "$1") == "$(stat -c %d:%i "$2")" ]]; }
 
 host_user() {
-    local name=$1 login=$2 pubkey= groups= password= sudo=no script
+    local name=$1 login=$2 pubkey="" groups="" password="" sudo=no script
     shift 2
     while (($#)); do
         case $1 in

@@ -1,1 +1,108 @@
+# shellcheck shell=bash
+# Lab hosts where namespaces are not permitted (some containers): each a chroot of a copy of a cached root, its sshd on
+# an address of its own out of 127.0.77.0/24, port 2222. Sourced by `lab`.
+#
+# What it cannot do: hosts see the machine's clock, processes share its process table, there is no /proc in a host, names
+# do not resolve on the controller's side, links cannot be slowed, disks cannot be filled, and `cut` closes the port
+# instead of swallowing packets. `namespaces` is the mode to trust; this one is for having hosts at all.
 
+# --- the machine's side
+
+# Starts the keeper in the background; leaves its pid in UNSHARE_PID, as namespaces_start does.
+loopback_start() {
+    setsid bash "$LAB_SELF" --dir "$DIR" __keeper </dev/null 2>"$DIR/world.log" {LIFELINE}>&- &
+    UNSHARE_PID=$!
+}
+
+loopback_stop() {
+    local at
+    # The keeper leads its process group: whatever it was just running ends with it.
+    kill -KILL -- "-$UNSHARE_PID" 2>/dev/null || true
+    for at in "$DIR"/hosts/*; do chroot_halt "${at##*/}"; done
+    wait "$UNSHARE_PID" 2>/dev/null || true
+}
+
+loopback_exec() { exec setpriv --pdeathsig KILL -- "$@"; }
+
+loopback_host() {
+    local root=$DIR/hosts/$1/root
+    shift
+    exec chroot "$root" "${HOST_ENV[@]}" "$@"
+}
+
+loopback_reboot() {
+    chroot_halt "$1"
+    chroot_boot "$1"
+}
+loopback_cut() {
+    : >"$DIR/hosts/$1/cut"
+    chroot_signal "$1" KILL 'sshd*'
+}
+loopback_mend() {
+    rm -f -- "$DIR/hosts/$1/cut"
+    chroot "$DIR/hosts/$1/root" "${HOST_ENV[@]}" /usr/sbin/sshd
+}
+loopback_signal() { chroot_signal "$1" "$2"; }
+loopback_slow() { die "a link cannot be slowed in mode loopback"; }
+loopback_fill() { die "a disk cannot be filled in mode loopback"; }
+loopback_drain() { :; }
+
+# --- the keeper
+
+keeper_main() {
+    local at
+    for at in "$DIR"/hosts/*; do
+        chroot_make_root "${at##*/}"
+        chroot_boot "${at##*/}"
+    done
+    : >"$DIR/up"
+    stay
+}
+
+chroot_make_root() {
+    local name=$1 root=$DIR/hosts/$1/root
+    cp -a --reflink=auto "$(roots_dir)/$(cat "$DIR/hosts/$name/suite")" "$root"
+    host_personalise "$name" "$root"
+    printf 'Port %s\nListenAddress %s\n' "$(cat "$DIR/hosts/$name/port")" "$(cat "$DIR/hosts/$name/address")" \
+        >"$root/etc/ssh/sshd_config.d/50-lab.conf"
+    cp -- "$LAB_HOME/init" "$root/usr/local/sbin/lab-init"
+}
+
+# Boots a host and returns when its sshd listens.
+chroot_boot() {
+    local name=$1 root=$DIR/hosts/$1/root answer=
+    same_directory "$root/etc" /etc && die "the root of $name is this machine's own: nothing is started"
+    rm -rf -- "${root:?}"/run/* "$root/dev/log" "$DIR/hosts/$name/ready"
+    mkfifo "$DIR/hosts/$name/ready"
+    exec 4<>"$DIR/hosts/$name/ready"
+    setsid chroot "$root" "${HOST_ENV[@]}" /usr/local/sbin/lab-init </dev/null >>"$DIR/hosts/$name/boot.log" 2>&1 &
+    read -r -t 20 answer <&4 || true
+    exec 4>&-
+    [[ $answer == up && -s $root/run/sshd.pid ]] ||
+        die "host $name did not boot: $(tail -n 5 "$DIR/hosts/$name/boot.log" | tr '\n' ' ')"
+    if [[ -e $DIR/hosts/$name/cut ]]; then chroot_signal "$name" KILL 'sshd*'; fi
+}
+
+# Sends a signal to every process of a host, or to those whose name fits the pattern. They are known by their root
+# directory: nothing else tells them from the machine's own.
+chroot_signal() {
+    local name=$1 signal=$2 pattern=${3:-*} process root
+    for process in /proc/[0-9]*; do
+        root=$(readlink "$process/root" 2>/dev/null) || continue
+        [[ $root/ == "$DIR/hosts/$name/root/"* ]] || continue
+        # shellcheck disable=SC2053 # A pattern is meant.
+        [[ $(cat "$process/comm" 2>/dev/null) == $pattern ]] || continue
+        kill "-$signal" "${process#/proc/}" 2>/dev/null || true
+    done
+}
+
+chroot_halt() {
+    local process
+    # Twice: a process may have been starting another.
+    chroot_signal "$1" KILL
+    chroot_signal "$1" KILL
+    for process in /proc/[0-9]*; do
+        [[ $(readlink "$process/root" 2>/dev/null)/ == "$DIR/hosts/$1/root/"* ]] || continue
+        while [[ -d $process && $(readlink "$process/root" 2>/dev/null)/ == "$DIR/hosts/$1/root/"* ]]; do sleep 0.01; done
+    done
+}

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Lab hosts as Linux namespaces, the normal mode. Sourced by `lab`.
 #
 # machine ── unshare ── world (pid 1 of its own pid namespace; bridge 10.77.0.1; tmpfs over /mnt)
@@ -68,17 +69,17 @@ world_main() {
     ip link set br0 up
     for spec in "$DIR"/hosts/*; do
         name=${spec##*/}
-        host_make_root "$name" && host_boot "$name" &
+        # No `&&` between them: it would switch off `set -e` in the first.
+        {
+            host_make_root "$name"
+            host_boot "$name"
+        } &
         jobs+=($!)
     done
     for spec in "${jobs[@]}"; do wait "$spec" || failed=1; done
     if ((failed)); then die "not every host came up"; fi
     : >"$DIR/up"
-    # Orphans come to process 1; waiting reaps them.
-    while :; do
-        sleep 3600 &
-        wait $!
-    done
+    stay
 }
 
 host_make_root() {
@@ -147,7 +148,7 @@ host_enter_root() {
     ln -s /proc/self/fd "$root/dev/fd"
     ln -s fd/0 "$root/dev/stdin"; ln -s fd/1 "$root/dev/stdout"; ln -s fd/2 "$root/dev/stderr"
     mount -t tmpfs -o mode=1777,size=16m shm "$root/dev/shm"
-    cd "$root"
+    cd "$root" || die "the root of $name is gone"
     pivot_root . .
     umount -l .
     exec chroot . "${HOST_ENV[@]}" /usr/local/sbin/lab-init

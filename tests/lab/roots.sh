@@ -1,6 +1,7 @@
+# shellcheck shell=bash
 # The lab's root file systems: made by debootstrap once per suite, kept between runs. Sourced by `lab`.
 
-LAB_SUITES="bullseye bookworm trixie"
+LAB_SUITES=(bullseye bookworm trixie)
 LAB_PACKAGES="openssh-server libpam-google-authenticator sudo cron rsyslog pamtester"
 
 # Debian 13's packages ask for systemd or for the small systemd-standalone-sysusers: a host without systemd takes the latter.
@@ -104,13 +105,13 @@ make_package_source() {
     echo 'deb [trusted=yes] file:/srv/packages ./' >"$root/etc/apt/sources.list"
 }
 
-# Makes sure that the roots of the given suites are there.
+# Makes sure that the roots of the given suites, or of `all`, are there.
 ensure_roots() {
-    local suite
-    for suite in "$@"; do
-        [[ " $LAB_SUITES " == *" $suite "* ]] || die "\`$suite\` is not a suite of the lab: $LAB_SUITES"
-        root_is_current "$suite" && continue
-        command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
-        build_root "$suite"
+    local suite suites=("$@")
+    if [[ $* == all ]]; then suites=("${LAB_SUITES[@]}"); fi
+    for suite in "${suites[@]}"; do
+        [[ " ${LAB_SUITES[*]} " == *" $suite "* && $suite != *" "* ]] ||
+            die "\`$suite\` is not a suite of the lab: ${LAB_SUITES[*]}"
+        root_is_current "$suite" || build_root "$suite"
     done
 }

@@ -55,13 +55,6 @@ impl Totp {
         }
     }
 
-    /// The code of this moment, given away before or not.
-    pub(crate) fn current(&mut self) -> String {
-        let step = now().div_euclid(STEP);
-        self.used.insert(step);
-        oathtool(&self.secret_base32, step * STEP)
-    }
-
     /// A code that a host with a window of one step either way accepts, and that was not given away before.
     ///
     /// Waits for the next step only when this one and its neighbours are used up, and never gives a code whose

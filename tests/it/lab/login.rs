@@ -42,6 +42,17 @@ pub(crate) enum Prefs {
     CodeOnly,
 }
 
+impl Prefs {
+    fn order(self) -> Option<&'static str> {
+        match self {
+            Self::Default => None,
+            Self::KeyOnly => Some("publickey"),
+            Self::CodeFirst => Some("keyboard-interactive,publickey"),
+            Self::CodeOnly => Some("keyboard-interactive"),
+        }
+    }
+}
+
 /// What came of a login.
 #[derive(Debug)]
 pub(crate) struct LoginResult {
@@ -111,16 +122,9 @@ impl Lab {
             Key::Root => ssh.arg("-i").arg(self.root_key()),
             Key::No => ssh.args(["-i", "/dev/null", "-o", "PubkeyAuthentication=no"]),
         };
-        match prefs {
-            Prefs::Default => {}
-            Prefs::KeyOnly => drop(ssh.args(["-o", "PreferredAuthentications=publickey"])),
-            Prefs::CodeFirst => drop(ssh.args([
-                "-o",
-                "PreferredAuthentications=keyboard-interactive,publickey",
-            ])),
-            Prefs::CodeOnly => {
-                drop(ssh.args(["-o", "PreferredAuthentications=keyboard-interactive"]))
-            }
+        if let Some(order) = prefs.order() {
+            ssh.arg("-o")
+                .arg(format!("PreferredAuthentications={order}"));
         }
         let (code, password) = match code {
             Code::Some(code) => (code, ""),
