@@ -51,6 +51,7 @@ pub fn load(globals: &Globals, project: &Project) -> Result<Inventory, Error> {
     let options = LoadOptions {
         protected: &project.settings.protected,
         home: home.as_deref(),
+        playbook_directory: Some(&project.root),
         limit_directory: Some(&cwd),
         ..LoadOptions::default()
     };
@@ -186,7 +187,7 @@ fn list_text(inventory: &Inventory, hosts: &[&Host]) -> String {
 }
 
 /// Aligns columns; the last is not padded.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0usize; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -267,7 +267,11 @@ impl Data {
             }
         }
         for id in enter {
-            self.join(UNGROUPED, id);
+            // Ansible looks a child up among the groups first, so a group of the host's name takes its place.
+            match self.groups.get_index_of(self.host_name(id)) {
+                Some(group) if group != ALL && group != UNGROUPED => self.link(UNGROUPED, group),
+                _ => self.join(UNGROUPED, id),
+            }
         }
         self.set_depths();
         for name in self.groups.keys() {

@@ -1,6 +1,6 @@
 //! Loading an inventory, and questions about it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +23,10 @@ pub struct LoadOptions<'a> {
     pub protected: &'a [Login],
     /// The home directory that `~` in key files stands for.
     pub home: Option<&'a Path>,
+    /// Directory of the playbook, whose `group_vars` and `host_vars` win over those beside the sources.
+    ///
+    /// Where there is no playbook, Ansible takes the working directory.
+    pub playbook_directory: Option<&'a Path>,
     /// Directory of relative `@file` limits, where it is not that of the sources.
     pub limit_directory: Option<&'a Path>,
     /// How long an executable source may run, all its calls together.
@@ -34,6 +38,7 @@ impl Default for LoadOptions<'_> {
         Self {
             protected: &[],
             home: None,
+            playbook_directory: None,
             limit_directory: None,
             script_timeout: Duration::from_secs(30),
         }
@@ -49,7 +54,10 @@ pub struct Inventory {
     /// Why a host cannot be reached with what its variables say.
     unusable: HashMap<HostName, FileError>,
     pub(super) resolved: Resolved,
+    /// Variables beside the sources.
     directories: Vec<VarsDirectory>,
+    /// Variables beside the playbook.
+    beside_playbook: Vec<VarsDirectory>,
     read: Vec<SourceRead>,
     warnings: Vec<String>,
     pub(super) limit_directory: PathBuf,
@@ -90,7 +98,14 @@ impl Inventory {
             .iter()
             .map(|path| vars_files::read(path, &mut data))
             .collect::<Result<Vec<_>, Error>>()?;
+        let beside_playbook = options
+            .playbook_directory
+            .map(|path| vars_files::read(path, &mut data))
+            .transpose()?;
         let mut warnings = std::mem::take(&mut data.warnings);
+        // The playbook often lies beside a source.
+        let mut seen = HashSet::new();
+        warnings.retain(|w| seen.insert(w.clone()));
         let resolved = enrolment::resolve(declared, &data, options.protected, &mut warnings)?;
         let mut inventory = Self {
             data,
@@ -98,6 +113,7 @@ impl Inventory {
             unusable: HashMap::new(),
             resolved,
             directories,
+            beside_playbook: beside_playbook.into_iter().collect(),
             read,
             warnings,
             limit_directory: options.limit_directory.unwrap_or(cwd).to_path_buf(),
@@ -150,16 +166,17 @@ impl Inventory {
         };
         let groups = self.data.groups_of(data);
         let own = |id| self.data.group(id).map(|g| &g.vars);
+        let beside = || [&self.directories, &self.beside_playbook].into_iter();
         let layers = std::iter::once(own(ALL))
             .chain(groups.iter().map(|g| own(*g)))
-            .chain(self.directories.iter().map(|d| d.groups.get(&ALL)))
+            .chain(beside().flatten().map(|d| d.groups.get(&ALL)))
             .chain(
-                self.directories
-                    .iter()
+                beside()
+                    .flatten()
                     .flat_map(|d| groups.iter().map(|g| d.groups.get(g))),
             )
             .chain(std::iter::once(Some(&data.vars)))
-            .chain(self.directories.iter().map(|d| d.hosts.get(&host)));
+            .chain(beside().flatten().map(|d| d.hosts.get(&host)));
         for vars in layers.flatten() {
             merged.extend(vars.iter().map(|(name, var)| (&**name, var)));
         }

@@ -278,10 +278,13 @@ fn convert(file: &SourceFile, node: &Node, is_unsafe: bool) -> Result<Value, Fil
         Kind::Mapping(mapping) => {
             let mut map = IndexMap::with_capacity(mapping.entries.len());
             for entry in &mapping.entries {
-                map.insert(
-                    key_text(&entry.key.scalar),
-                    convert(file, &entry.value, is_unsafe)?,
-                );
+                let value = convert(file, &entry.value, is_unsafe)?;
+                if map.insert(key_text(&entry.key.scalar), value).is_some() {
+                    return Err(file.error(
+                        entry.key.position,
+                        "duplicate key: it is written differently and means the same",
+                    ));
+                }
             }
             Value::Map(map)
         }

@@ -53,7 +53,7 @@ pub struct Seat {
 #[derive(Debug)]
 pub struct Desk {
     ledger: Ledger,
-    vault: Vault,
+    vault: Arc<Vault>,
     maker: Option<SheetMaker>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -88,7 +88,7 @@ impl Desk {
     /// When the ledger cannot be read.
     pub async fn open(
         ledger: Ledger,
-        vault: Vault,
+        vault: Arc<Vault>,
         maker: Option<SheetMaker>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
@@ -141,6 +141,20 @@ impl Desk {
     /// Returns the token of an admin in a realm.
     pub fn token(&self, admin: &AdminName, realm: &RealmName) -> Option<&TokenRecord> {
         self.tokens.get(&(admin.clone(), realm.clone()))
+    }
+
+    /// Returns all tokens.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenRecord> {
+        self.tokens.values()
+    }
+
+    /// Returns the admins of tokens.
+    pub fn names_of(&self, serials: &BTreeSet<Serial>) -> BTreeSet<AdminName> {
+        self.tokens
+            .values()
+            .filter(|t| serials.contains(&t.serial))
+            .filter_map(|t| t.admin.clone())
+            .collect()
     }
 
     /// Says what a seat should have, issuing what is missing and allowed.

@@ -207,7 +207,7 @@ impl Dispatcher<'_> {
                     .confirmed_by_login(&admin, &realm, &host, step)
                     .await;
                 if self.keep(done).is_some() {
-                    drop(reply.send(()));
+                    reply.send(()).unwrap_or_default();
                 }
             }
             Ask::Class(class, reply) => self.turn(class, reply),

@@ -15,6 +15,7 @@ use crate::host::facts::{Facts, Slot};
 use crate::host::parse;
 use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
+use crate::inventory::model::Realm;
 use crate::ledger::{HostObservation, HostOutcome, TokenHostObservation};
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_EXEMPT, HostPlan, Part};
@@ -24,7 +25,7 @@ use crate::plan::enforce::{self, enforcement};
 use crate::plan::evidence::confirmed_step;
 use crate::plan::finding::{Finding, Gap, Severity};
 use crate::plan::state::Stamp;
-use crate::plan::wish::{Member, Parts, Wish};
+use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::{Canary, enforcement_request, request};
 use crate::playbook::desk::{Place, Seat};
 use crate::playbook::engine::Shared;
@@ -50,6 +51,8 @@ pub struct Job {
     pub target: Target,
     /// The admins who have an account there.
     pub seats: Vec<Seat>,
+    /// The host's realm.
+    pub realm: Arc<Realm>,
     /// The configuration that an earlier run judged.
     pub judged_hash: Option<String>,
 }
@@ -206,7 +209,12 @@ impl Worker {
         }
         self.take_in_confirmations(&facts).await?;
         self.members = self.members_wished().await?;
-        let mut judged = facts.config_hash.clone();
+        // Whoever only looks at secrets has not judged sshd.
+        let mut judged = if self.shared.parts.host || facts.judged_before {
+            facts.config_hash.clone()
+        } else {
+            None
+        };
         let mut attempt = 1;
         loop {
             let plan = self.plan(session, &mut facts).await?;
@@ -524,12 +532,7 @@ impl Worker {
             key: key::generate(self.shared.entropy.as_ref())
                 .map_err(|e| Stop::Failed(e.to_string()))?,
         };
-        let Some(policy) = self.job.seats.first().map(|s| s.realm.policy.clone()) else {
-            return Err(Stop::Failed(
-                "no admin has an account here: nothing to prove a change with".to_owned(),
-            )
-            .into());
-        };
+        let policy = self.job.realm.policy.clone();
         let canary = Canary {
             public_key: proof.pair.public(),
             key: &proof.key,
@@ -762,9 +765,4 @@ fn allowed_groups(facts: &Facts) -> Result<Vec<String>, String> {
 /// Adds a finding to a report, used by the dispatcher for what only it can see.
 pub fn note(report: &mut HostReport, id: &'static str, text: String, remedy: &'static str) {
     report.findings.push(Finding::note(id, text, remedy));
-}
-
-/// Which parts a play brings about.
-pub const fn parts(host: bool, secrets: bool) -> Parts {
-    Parts { host, secrets }
 }

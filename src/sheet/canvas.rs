@@ -58,7 +58,7 @@ impl<'a> Canvas<'a> {
         let mut run_slot = None;
         let mut run_start = x;
         for c in text.chars() {
-            let Some(slot) = self.fonts.slot(style, c) else {
+            let Some((slot, advance)) = self.fonts.place(style, c) else {
                 continue;
             };
             if run_slot != Some(slot) {
@@ -68,7 +68,7 @@ impl<'a> Canvas<'a> {
                 run_slot = Some(slot);
             }
             run.push(c);
-            pen += self.fonts.advance(style, c) * size;
+            pen += advance * size;
         }
         self.show(run_start, y, run_slot, size, &run);
         run.zeroize();

@@ -59,7 +59,7 @@ pub enum SheetError {
     },
     /// A file of sheet texts is wrong.
     #[error(transparent)]
-    Texts(#[from] FileError),
+    Texts(Box<FileError>),
     /// There are no texts in a language.
     #[error("there are no sheet texts in the language `{}`", printable(.wanted, 40))]
     Language {
@@ -144,6 +144,12 @@ fn list(characters: &[char]) -> String {
     shown.join(", ")
 }
 
+impl From<FileError> for SheetError {
+    fn from(error: FileError) -> Self {
+        Self::Texts(Box::new(error))
+    }
+}
+
 impl From<SheetError> for Error {
     fn from(error: SheetError) -> Self {
         let kind = match &error {
@@ -191,7 +197,7 @@ impl From<SheetError> for Error {
             _ => None,
         };
         match error {
-            SheetError::Texts(file) => file.into(),
+            SheetError::Texts(file) => (*file).into(),
             SheetError::Io { what, path, source } => {
                 Self::new(kind, format!("cannot {what} `{}`", path.display())).caused_by(source)
             }

@@ -1,21 +1,14 @@
 //! Fonts: which character is where and how wide, and font programs with only the glyphs that a sheet needs.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use allsorts::binary::read::ReadScope;
-use allsorts::font::read_cmap_subtable;
-use allsorts::font_data::FontData;
-use allsorts::subset::{CmapTarget, SubsetProfile, subset};
-use allsorts::tables::cmap::Cmap;
-use allsorts::tables::{FontTableProvider, HeadTable, HheaTable, HmtxTable, MaxpTable};
-use allsorts::tag;
-use printpdf::ParsedFont;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::error::SheetError;
+use super::face::{Face, Subset};
 use super::script::needs_shaping;
 
 /// How a piece of text looks.
@@ -69,15 +62,6 @@ pub struct Fonts {
     project: Option<Face>,
     /// Subsets by slot and characters: most sheets of a run need the same.
     subsets: Mutex<HashMap<(Slot, String), Arc<Subset>>>,
-}
-
-/// A font program with few glyphs, ready for a PDF.
-#[derive(Debug)]
-pub(super) struct Subset {
-    /// For printpdf.
-    pub(super) parsed: ParsedFont,
-    /// The same bytes as `parsed` embeds, after deflate: compressing them is most of the work of a sheet.
-    pub(super) deflated: Vec<u8>,
 }
 
 const TEXT: &[u8] = include_bytes!("../../templates/fonts/DejaVuSansCondensed.ttf");
@@ -135,7 +119,7 @@ impl Fonts {
     /// # Errors
     /// [`SheetError::MissingGlyphs`] or [`SheetError::NeedsShaping`]; `field` names the text in them.
     pub fn check(&self, field: &str, text: &str) -> Result<String, SheetError> {
-        let text: String = text.nfc().collect();
+        let text: String = text.trim().nfc().collect();
         let characters: Vec<char> = unique(text.chars().filter(|c| needs_shaping(*c)));
         if !characters.is_empty() {
             return Err(SheetError::NeedsShaping {
@@ -146,7 +130,7 @@ impl Fonts {
         }
         let characters = unique(
             text.chars()
-                .filter(|c| self.slot(Style::Text, *c).is_none()),
+                .filter(|c| self.place(Style::Text, *c).is_none()),
         );
         if !characters.is_empty() {
             return Err(SheetError::MissingGlyphs {
@@ -158,26 +142,27 @@ impl Fonts {
         Ok(text)
     }
 
-    /// Returns the font that has a character in a style, or else the nearest style that has it.
-    pub(super) fn slot(&self, style: Style, c: char) -> Option<Slot> {
+    /// Returns the font that has a character in a style, or else the nearest style that has it, and how far the
+    /// character moves the pen, in parts of the font size.
+    pub(super) fn place(&self, style: Style, c: char) -> Option<(Slot, f32)> {
         let order: &[Slot] = match style {
             Style::Text => &[Slot::Text, Slot::Project],
             Style::Bold => &[Slot::Bold, Slot::Text, Slot::Project],
             Style::Mono => &[Slot::Mono, Slot::Text, Slot::Project],
         };
-        order.iter().copied().find(|slot| self.has(*slot, c))
+        order
+            .iter()
+            .find_map(|slot| Some((*slot, self.face(*slot)?.advance(c)?)))
     }
 
     /// Returns whether one font program has a character.
     pub(super) fn has(&self, slot: Slot, c: char) -> bool {
-        self.face(slot).is_some_and(|f| f.glyphs.contains_key(&c))
+        self.face(slot).is_some_and(|f| f.advance(c).is_some())
     }
 
     /// Returns how far a character moves the pen, in parts of the font size.
     pub(super) fn advance(&self, style: Style, c: char) -> f32 {
-        self.slot(style, c)
-            .and_then(|slot| self.face(slot)?.glyphs.get(&c))
-            .map_or(0.0, |glyph| glyph.advance)
+        self.place(style, c).map_or(0.0, |(_, advance)| advance)
     }
 
     /// Returns the width of a text in points at a font size in points.
@@ -228,176 +213,6 @@ impl Fonts {
 fn unique(characters: impl Iterator<Item = char>) -> Vec<char> {
     let mut seen = BTreeSet::new();
     characters.filter(|c| seen.insert(*c)).collect()
-}
-
-/// A font with its character map.
-struct Face {
-    bytes: Cow<'static, [u8]>,
-    glyphs: HashMap<char, Glyph>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Glyph {
-    id: u16,
-    /// In parts of the font size.
-    advance: f32,
-}
-
-impl std::fmt::Debug for Face {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Face({} characters)", self.glyphs.len())
-    }
-}
-
-/// Why a font cannot be used: a predicate.
-type Why = String;
-
-impl Face {
-    fn new(bytes: Cow<'static, [u8]>) -> Result<Self, Why> {
-        check_container(&bytes)?;
-        let glyphs = read_glyphs(&bytes)?;
-        if glyphs.is_empty() {
-            return Err("has no characters".to_owned());
-        }
-        Ok(Self { bytes, glyphs })
-    }
-
-    fn subset(&self, characters: &BTreeSet<char>, name: &str) -> Result<Subset, Why> {
-        // The glyph for "missing" must come first; no glyph may be given twice.
-        let mut ids = BTreeSet::from([0u16]);
-        for c in characters {
-            let glyph = self
-                .glyphs
-                .get(c)
-                .ok_or_else(|| format!("lacks U+{:04X}", u32::from(*c)))?;
-            ids.insert(glyph.id);
-        }
-        let file = ReadScope::new(&self.bytes)
-            .read::<FontData<'_>>()
-            .map_err(damaged)?;
-        let provider = file.table_provider(0).map_err(damaged)?;
-        // No names, no glyph names, no OS/2: readers of PDF use none of them, and they are a third of a small subset.
-        let tables = vec![
-            tag::CMAP,
-            tag::HEAD,
-            tag::HHEA,
-            tag::HMTX,
-            tag::MAXP,
-            tag::CVT,
-            tag::FPGM,
-            tag::PREP,
-        ];
-        let ids: Vec<u16> = ids.into_iter().collect();
-        let bytes = subset(
-            &provider,
-            &ids,
-            &SubsetProfile::Custom(tables),
-            CmapTarget::Unicode,
-        )
-        .map_err(|e| format!("cannot be subset: {e}"))?;
-        let mut warnings = Vec::new();
-        let mut parsed = ParsedFont::from_bytes(&bytes, 0, &mut warnings)
-            .ok_or_else(|| "gave a subset that cannot be read".to_owned())?;
-        if let Some(warning) = warnings.first() {
-            return Err(format!("gave a subset with a fault: {}", warning.message));
-        }
-        // The subset's own map keeps one character per glyph, but a font may draw two characters alike.
-        let renumbered: BTreeMap<u16, u16> = ids.iter().copied().zip(0u16..).collect();
-        for c in characters {
-            let id = self.glyphs.get(c).and_then(|g| renumbered.get(&g.id));
-            if let Some(id) = id {
-                parsed.codepoint_to_glyph.insert(u32::from(*c), *id);
-            }
-        }
-        parsed.font_name = Some(name.to_owned());
-        let mut stream =
-            lopdf::Stream::new(lopdf::Dictionary::new(), parsed.original_bytes.clone());
-        stream
-            .compress()
-            .map_err(|e| format!("cannot be compressed: {e}"))?;
-        Ok(Subset {
-            parsed,
-            deflated: stream.content,
-        })
-    }
-}
-
-fn damaged(error: impl std::fmt::Display) -> Why {
-    format!("is damaged: {error}")
-}
-
-/// Takes single TrueType fonts only: nothing else was tried with the subsetter and real readers.
-fn check_container(bytes: &[u8]) -> Result<(), Why> {
-    match bytes.get(..4) {
-        Some([0, 1, 0, 0] | b"true") => Ok(()),
-        Some(b"OTTO") => {
-            Err("holds PostScript outlines; a TrueType font (.ttf) is needed".to_owned())
-        }
-        Some(b"ttcf") => {
-            Err("is a collection of fonts; take one font out of it into a .ttf file".to_owned())
-        }
-        _ => Err("is not a TrueType font".to_owned()),
-    }
-}
-
-fn read_glyphs(bytes: &[u8]) -> Result<HashMap<char, Glyph>, Why> {
-    let file = ReadScope::new(bytes)
-        .read::<FontData<'_>>()
-        .map_err(damaged)?;
-    let provider = file.table_provider(0).map_err(damaged)?;
-    if provider.has_table(tag::FVAR) {
-        return Err("is a variable font; a font with one fixed weight is needed".to_owned());
-    }
-    if !provider.has_table(tag::GLYF) {
-        return Err("has no TrueType outlines".to_owned());
-    }
-    check_licence(&provider)?;
-    let table = |t| provider.read_table_data(t).map_err(damaged);
-    let (head, maxp, hhea, hmtx, cmap) = (
-        table(tag::HEAD)?,
-        table(tag::MAXP)?,
-        table(tag::HHEA)?,
-        table(tag::HMTX)?,
-        table(tag::CMAP)?,
-    );
-    let head = ReadScope::new(&head).read::<HeadTable>().map_err(damaged)?;
-    let maxp = ReadScope::new(&maxp).read::<MaxpTable>().map_err(damaged)?;
-    let hhea = ReadScope::new(&hhea).read::<HheaTable>().map_err(damaged)?;
-    let hmtx = ReadScope::new(&hmtx)
-        .read_dep::<HmtxTable<'_>>((
-            usize::from(maxp.num_glyphs),
-            usize::from(hhea.num_h_metrics),
-        ))
-        .map_err(damaged)?;
-    let cmap = ReadScope::new(&cmap).read::<Cmap<'_>>().map_err(damaged)?;
-    let (_, map) = read_cmap_subtable(&cmap)
-        .map_err(damaged)?
-        .ok_or_else(|| "has no Unicode character map".to_owned())?;
-    let units = f32::from(head.units_per_em.max(1));
-    let mut glyphs = HashMap::new();
-    map.mappings_fn(|code, id| {
-        // Glyph 0 is the box for missing characters, also where the map names it explicitly.
-        if let (Some(c), true) = (char::from_u32(code), id != 0 && id < maxp.num_glyphs) {
-            let advance = hmtx.horizontal_advance(id).map_or(0.0, f32::from) / units;
-            glyphs.insert(c, Glyph { id, advance });
-        }
-    })
-    .map_err(damaged)?;
-    glyphs.retain(|c, _| !c.is_control());
-    Ok(glyphs)
-}
-
-/// Respects "restricted licence embedding" (OpenType, OS/2 table, `fsType`): such a font must not go into a PDF.
-fn check_licence(provider: &impl FontTableProvider) -> Result<(), Why> {
-    let os2 = provider.table_data(tag::OS_2).map_err(damaged)?;
-    let fs_type = os2
-        .as_deref()
-        .and_then(|t| t.get(8..10))
-        .map(|b| b.iter().fold(0u16, |n, b| n << 8 | u16::from(*b)));
-    if fs_type.is_some_and(|t| t & 0x000f == 0x0002) {
-        return Err("may not be embedded, by its own licence bits".to_owned());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{Brand, SheetContent};
 const LEFT: f32 = 18.0 * MM;
 const WIDTH: f32 = PAGE_WIDTH - 2.0 * LEFT;
 const TOP: f32 = 12.0 * MM;
-const BOTTOM: f32 = PAGE_HEIGHT - 15.0 * MM;
+const BOTTOM: f32 = PAGE_HEIGHT - 17.0 * MM;
 
 /// Side of the code with its quiet zone; larger codes get more room than this.
 const CODE_SIDE: f32 = 58.0 * MM;
@@ -45,9 +45,7 @@ pub(super) fn compose(
     words: &Words,
     fonts: &Fonts,
 ) -> Result<(PdfPage, BTreeMap<Slot, BTreeSet<char>>), SheetError> {
-    // Rounded down, so modules never get smaller than allowed.
-    let most_modules = (LARGEST_CODE / SMALLEST_MODULE) as usize - 2 * QUIET_MODULES;
-    let code = Modules::encode(&content.uri, most_modules)?;
+    let code = Modules::encode(&content.uri, most_modules())?;
     for scale in SCALES {
         let mut sheet = Sheet {
             canvas: Canvas::new(fonts),
@@ -187,9 +185,7 @@ impl Sheet<'_> {
 
     fn code_and_facts(&mut self, words: &Words, code: &Modules) {
         let top = self.y + 12.0 * self.scale;
-        let modules = (code.width + 2 * QUIET_MODULES) as f32;
-        let module = (CODE_SIDE / modules).clamp(SMALLEST_MODULE, LARGEST_MODULE);
-        let side = module * modules;
+        let (module, side) = code_size(code.width);
         self.frame(LEFT, top, side);
         let quiet = QUIET_MODULES as f32 * module;
         for block in code.blocks() {
@@ -265,7 +261,7 @@ impl Sheet<'_> {
             words.key_note.clone()
         };
         let note = self.paragraph(&note, Style::Text, 8.5, width);
-        let (size, leading) = (16.0 * self.scale, 22.0 * self.scale);
+        let (size, leading) = (18.0 * self.scale, 25.0 * self.scale);
         let top = self.y + 10.0 * self.scale;
         let height = heading.height() + leading * rows.len() as f32 + note.height() + 2.0 * pad;
         self.canvas
@@ -345,6 +341,19 @@ impl Sheet<'_> {
     }
 }
 
+/// Returns the sides of a module and of the whole code with its quiet zone, in points, for a code of so many modules.
+fn code_size(width: usize) -> (f32, f32) {
+    let modules = (width + 2 * QUIET_MODULES) as f32;
+    let module = (CODE_SIDE / modules).clamp(SMALLEST_MODULE, LARGEST_MODULE);
+    (module, module * modules)
+}
+
+/// Returns how many modules wide a code may be.
+fn most_modules() -> usize {
+    // Rounded down, so that modules never get smaller than allowed.
+    (LARGEST_CODE / SMALLEST_MODULE) as usize - 2 * QUIET_MODULES
+}
+
 /// Sets a key in groups of four, eight groups a row; a row never ends inside a group.
 fn key_rows(key: &str) -> Vec<Zeroizing<String>> {
     let mut rows: Vec<Zeroizing<String>> = Vec::new();
@@ -366,6 +375,16 @@ fn key_rows(key: &str) -> Vec<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn modules_are_at_least_half_a_millimetre_and_the_code_leaves_room_beside_it() {
+        for width in (21..=most_modules()).step_by(4) {
+            let (module, side) = code_size(width);
+            assert!(module >= 0.5 * MM, "{width}");
+            assert!(side <= LARGEST_CODE + 0.01, "{width}");
+        }
+        assert_eq!(QUIET_MODULES, 4);
+    }
 
     #[test]
     fn keys_are_set_in_groups_of_four() {

@@ -8,6 +8,7 @@ pub mod colour;
 mod document;
 pub mod encrypt;
 mod error;
+mod face;
 mod font;
 mod layout;
 mod logo;
@@ -17,6 +18,7 @@ mod rich;
 mod script;
 pub mod store;
 mod text;
+mod text_file;
 mod words;
 
 use zeroize::Zeroizing;
@@ -98,6 +100,7 @@ pub fn render(
     texts: &Texts,
     fonts: &Fonts,
 ) -> Result<Zeroizing<Vec<u8>>, SheetError> {
+    check_secrets(content)?;
     let words = words::Words::fill(content, brand, texts, fonts)?;
     let (page, mut characters) = layout::compose(content, brand, &words, fonts)?;
     // Beyond what this page uses, the fonts hold ASCII and every letter of the texts: so the subsets are the same for
@@ -120,4 +123,39 @@ pub fn render(
             issued: content.issued,
         },
     )
+}
+
+/// Refuses a key that would be printed wrong, or a code that holds another one: a sheet cannot be corrected later.
+fn check_secrets(content: &SheetContent) -> Result<(), SheetError> {
+    let key = content.key.expose();
+    if key.is_empty() || !key.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')) {
+        return Err(SheetError::internal(
+            "the key is not base32 without padding",
+        ));
+    }
+    let same = content
+        .uri
+        .expose()
+        .split(['?', '&'])
+        .any(|part| part.strip_prefix("secret=") == Some(key));
+    if same {
+        Ok(())
+    } else {
+        Err(SheetError::internal(
+            "the URI of the code and the printed key differ",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fonts_and_texts_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Fonts>();
+        shared::<Texts>();
+        shared::<Brand>();
+    }
 }

@@ -36,6 +36,12 @@ pub fn check(passphrase: &Secret) -> Result<(), SheetError> {
     Ok(())
 }
 
+/// Returns whether a passphrase is so short that a stolen file could be opened by trying: the format's key derivation is
+/// fast.
+pub fn is_short(passphrase: &Secret) -> bool {
+    passphrase.expose().len() < 16
+}
+
 /// Makes a passphrase such as `k7mq-2xwe-…`: six groups of four, 118 bits. It is 29 characters long, since some readers
 /// cut what is typed after 32.
 ///
@@ -74,6 +80,7 @@ mod tests {
         let first = generate(&SystemEntropy).unwrap();
         let second = generate(&SystemEntropy).unwrap();
         check(&first).unwrap();
+        assert!(!is_short(&first) && is_short(&Secret::from("hunter2")));
         assert!(first != second);
         assert_eq!(first.expose().len(), 29);
         let groups: Vec<&str> = first.expose().split('-').collect();

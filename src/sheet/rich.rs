@@ -155,7 +155,7 @@ mod tests {
                 .sum();
             assert!(width <= 100.0, "{line:?}");
         }
-        let expected = text.replace("**", "").replace('`', "").replace(' ', "");
+        let expected = text.replace("**", "").replace(['`', ' '], "");
         assert_eq!(plain(&lines).concat().replace(' ', ""), expected);
     }
 

@@ -14,3 +14,6 @@ mod ledger;
 mod sheet;
 #[cfg(test)]
 mod token;
+
+mod ansible_oracle;
+mod inventory_cli;

@@ -1,0 +1,192 @@
+//! The whole program: from arguments to an exit code.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+
+use clap::{Parser, Subcommand};
+
+use super::globals::Globals;
+use super::inventory::InventoryCommand;
+use super::setup::World;
+use super::{confirm, enroll, generate, inventory, play, status, sync};
+use crate::error::{Error, Kind};
+use crate::exit;
+use crate::fleet::askpass;
+use crate::project::Project;
+
+/// Enrols the admins of a Linux fleet in TOTP over SSH, and proves it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fleetotp",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a project directory: settings, identity, ledger
+    Init(super::init::InitArgs),
+    /// Run playbooks
+    Play(play::PlayArgs),
+    /// Issue tokens and sheets, and push them to hosts
+    Enroll(enroll::EnrollArgs),
+    /// Confirm an admin's sheet by a code, and enforce it
+    Confirm(confirm::ConfirmArgs),
+    /// Read every host, take in confirmations by login, and finish what is open
+    Sync(sync::SyncArgs),
+    /// Show every token: state, age, sheet, hosts
+    Status(status::StatusArgs),
+    /// List, draw, show or check the inventory
+    #[command(subcommand)]
+    Inventory(InventoryCommand),
+    /// Print shell completions
+    Completions(generate::CompletionsArgs),
+    /// Write the manual pages
+    Man(generate::ManArgs),
+}
+
+/// Runs the program and returns its exit code; never panics, never exits by itself.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // ssh started this program to answer a prompt.
+    if let Some(socket) = std::env::var_os(askpass::SOCKET_VARIABLE) {
+        let prompt = args
+            .get(1)
+            .map(|a| a.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        return askpass::helper(&socket, &prompt);
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to fail.
+            drop(error.print());
+            return if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            };
+        }
+    };
+    start_log(cli.globals.verbose);
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => exit::DONE,
+        Err(error) => {
+            drop(io::stderr().write_all(error.report().as_bytes()));
+            error.kind().code()
+        }
+    }
+}
+
+/// Log lines go to standard error without colour: they may be kept in a file.
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        2 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    let filter = tracing_subscriber::EnvFilter::new(format!("warn,fleetotp={level}"));
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .try_init();
+    // A second start in one process keeps the first.
+    drop(started);
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn run(cli: &Cli) -> Result<u8, Error> {
+    let world = World::real()?;
+    let mut stdout = io::stdout();
+    let globals = &cli.globals;
+    match &cli.command {
+        Command::Inventory(command) => {
+            let project = Project::load(globals.config.as_deref(), &world.cwd)?;
+            return inventory::run(command, globals, &project, &mut stdout);
+        }
+        Command::Completions(args) => return generate::completions(args, &mut stdout),
+        Command::Man(args) => return generate::man(args, &world.cwd),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(Kind::Internal, "cannot start the runtime").caused_by(e))?;
+    let code = runtime.block_on(async {
+        match &cli.command {
+            Command::Init(args) => {
+                super::init::run(
+                    args,
+                    globals.output,
+                    &world.cwd,
+                    world.clock.clone(),
+                    world.entropy.clone(),
+                    &mut stdout,
+                )
+                .await
+            }
+            Command::Play(args) => play::run(args, globals, &world, &mut stdout).await,
+            Command::Enroll(args) => enroll::run(args, globals, &world, &mut stdout).await,
+            Command::Confirm(args) => confirm::run(args, globals, &world, &mut stdout).await,
+            Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
+            Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
+        }
+    });
+    // Threads that wait for a terminal must not keep the program alive.
+    runtime.shutdown_background();
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        for argument in Cli::command().get_arguments() {
+            let name = argument.get_id().as_str();
+            if matches!(name, "help" | "version" | "verbose") {
+                continue;
+            }
+            assert!(
+                argument.get_env().is_some(),
+                "--{name} has no FLEETOTP_ variable"
+            );
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! `fleetotp confirm ADMIN`: checks a code, activates the token, and has every reachable host demand it.
+
+use std::io::{IsTerminal as _, Write};
+
+use clap::Args;
+
+use super::enroll::{VouchingArgs, read_line};
+use super::globals::{Globals, Output};
+use super::play::write;
+use super::run::{Run, Wanted, names};
+use super::setup::{Setup, World};
+use super::show;
+use crate::error::Error;
+use crate::exit;
+use crate::ledger::{
+    Confirmation, ConfirmedHow, GenerationRecord, LedgerError, TokenRecord, TryOutcome,
+};
+use crate::names::AdminName;
+use crate::plan::wish::Parts;
+use crate::playbook::desk::Permissions;
+use crate::playbook::sheets::{Protection, destroy};
+use crate::text::suggest;
+use crate::token::code::{Verdict, check};
+use crate::vault::SealLabel;
+
+/// Arguments of `confirm`.
+#[derive(Debug, Clone, Args)]
+pub struct ConfirmArgs {
+    /// The admin
+    #[arg(value_name = "ADMIN")]
+    admin: String,
+
+    /// The realm, where the admin has several unconfirmed sheets
+    #[arg(long, env = "FLEETOTP_REALM", value_name = "REALM")]
+    realm: Option<String>,
+
+    /// Do not contact hosts now; `sync` enforces later
+    #[arg(long, env = "FLEETOTP_NO_PUSH")]
+    no_push: bool,
+
+    #[command(flatten)]
+    vouching: VouchingArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// An unknown admin, nothing to confirm, a code that is not right.
+pub async fn run(
+    args: &ConfirmArgs,
+    globals: &Globals,
+    world: &World,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
+    if globals.check {
+        return Err(Error::usage(
+            "--check makes no sense here: a confirmation is a fact",
+        ));
+    }
+    let setup = Setup::open(globals, world).await?;
+    let mut run = Run::begin(
+        &setup,
+        globals,
+        world,
+        "confirm",
+        Permissions::default(),
+        Protection::None,
+    )
+    .await?;
+    let result = confirm(args, globals, world, &setup, &mut run, out).await;
+    let code = match &result {
+        Ok(code) => *code,
+        Err(error) => error.kind().code(),
+    };
+    run.finish(code).await?;
+    result
+}
+
+async fn confirm(
+    args: &ConfirmArgs,
+    globals: &Globals,
+    world: &World,
+    setup: &Setup,
+    run: &mut Run<'_>,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
+    let (token, generation) = pending(args, setup, run)?;
+    let admin = token
+        .admin
+        .clone()
+        .ok_or_else(|| Error::failed("the admin of this token is unknown"))?;
+    let key = run
+        .desk()
+        .ledger()
+        .sealed_secret(&token.serial, generation.number)
+        .await?
+        .ok_or_else(|| Error::failed("the secret of this sheet is gone"))?;
+    let label = SealLabel {
+        project: setup.ledger.project_id(),
+        serial: &token.serial,
+        generation: generation.number,
+    };
+    let key = setup.vault.open(&label, &key)?;
+    let attempt = setup
+        .ledger
+        .begin_try(&token.serial, generation.number)
+        .await?;
+    if std::io::stdin().is_terminal() {
+        eprint!("code of {admin} for realm {}: ", token.realm);
+    }
+    let typed = read_line("the code")?;
+    let now = world.clock.now();
+    let verdict = check(
+        &key,
+        generation.params,
+        typed.expose(),
+        now,
+        generation.last_step,
+    )
+    .map_err(|e| Error::failed(e.to_string()))?;
+    let step = match verdict {
+        Verdict::Accepted { step } => step,
+        other => return Err(refuse(other, setup, &attempt, &generation).await?),
+    };
+    let confirmation = Confirmation {
+        serial: token.serial.clone(),
+        generation: generation.number,
+        how: ConfirmedHow::Code { step, attempt },
+        vouched: args.vouching.vouched(),
+    };
+    let confirmed = setup.ledger.confirm(&confirmation).await?;
+    let left = confirmed.sheet.as_ref().and_then(destroy);
+    eprintln!(
+        "confirmed: {admin} in realm {}; the sheet's file is removed",
+        token.realm
+    );
+    if let Some(left) = left {
+        eprintln!("note: {left}");
+    }
+    run.desk().reload().await?;
+    if args.no_push {
+        eprintln!("note: hosts were not contacted; run `fleetotp sync`");
+        return Ok(exit::DONE);
+    }
+    push(globals, setup, run, &admin, &token, out).await
+}
+
+/// Finds the one generation that waits for a code.
+fn pending(
+    args: &ConfirmArgs,
+    setup: &Setup,
+    run: &mut Run<'_>,
+) -> Result<(TokenRecord, GenerationRecord), Error> {
+    let known: Vec<AdminName> = run
+        .desk()
+        .tokens()
+        .filter_map(|t| t.admin.clone())
+        .chain(setup.inventory.enrolment().admins.keys().cloned())
+        .collect();
+    let Some(name) = known.iter().find(|n| n.as_str() == args.admin) else {
+        let shown = crate::names::printable(&args.admin, 60);
+        return Err(
+            Error::failed(format!("there is no admin `{shown}`")).hinted_if(suggest::hint(
+                &args.admin,
+                known.iter().map(AdminName::as_str),
+            )),
+        );
+    };
+    let mine: Vec<TokenRecord> = run
+        .desk()
+        .tokens()
+        .filter(|t| {
+            t.admin.as_ref() == Some(name)
+                && args.realm.as_ref().is_none_or(|r| t.realm.as_str() == r)
+        })
+        .cloned()
+        .collect();
+    let waiting: Vec<_> = mine
+        .iter()
+        .filter_map(|t| Some((t.clone(), t.pending()?.clone())))
+        .collect();
+    match waiting.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => {
+            let state = mine.first().map_or_else(
+                || "none was issued".to_owned(),
+                |t| format!("the token of realm {} is {}", t.realm, t.state),
+            );
+            Err(Error::failed(format!(
+                "{name} has no unconfirmed sheet: {state}"
+            )))
+        }
+        several => {
+            let realms: Vec<&str> = several.iter().map(|(t, _)| t.realm.as_str()).collect();
+            Err(
+                Error::usage(format!("{name} has several unconfirmed sheets"))
+                    .hinted(format!("say which with --realm: {}", realms.join(", "))),
+            )
+        }
+    }
+}
+
+/// Records a wrong code and says what is the matter with it.
+async fn refuse(
+    verdict: Verdict,
+    setup: &Setup,
+    attempt: &crate::ledger::TryId,
+    generation: &GenerationRecord,
+) -> Result<Error, LedgerError> {
+    let (outcome, error) = match verdict {
+        Verdict::Replayed { .. } => (TryOutcome::Replayed, Error::failed("this code was used before").hinted("wait for the next one")),
+        Verdict::OtherParams(params) => (
+            TryOutcome::OtherParams,
+            Error::failed(format!("the key is right, but the app computed the code as {params} instead of {}", generation.params))
+                .hinted("the authenticator app ignores parameters of the QR code: use another app, or let the policy be sha1, 6 digits, 30s"),
+        ),
+        Verdict::Malformed => (TryOutcome::Malformed, Error::failed("this is no code: six digits are expected")),
+        Verdict::Wrong | Verdict::Accepted { .. } => (
+            TryOutcome::Wrong,
+            Error::failed("the code is wrong").hinted("is it this sheet's entry in the app, and is the phone's clock right? Codes change every thirty seconds"),
+        ),
+    };
+    let blocked = setup.ledger.fail_try(attempt, outcome).await?;
+    Ok(match blocked {
+        Some(until) => error.hinted(format!(
+            "too many wrong codes: no more are taken until {until}"
+        )),
+        None => error,
+    })
+}
+
+async fn push(
+    globals: &Globals,
+    setup: &Setup,
+    run: &mut Run<'_>,
+    admin: &AdminName,
+    token: &TokenRecord,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
+    let Some(record) = setup.inventory.enrolment().admins.get(admin) else {
+        eprintln!("note: {admin} is no longer in the inventory, so no host was contacted");
+        return Ok(exit::DONE);
+    };
+    let mut hosts: Vec<_> = setup
+        .inventory
+        .hosts_of(record)
+        .filter(|h| {
+            setup
+                .inventory
+                .realm_of(&h.name)
+                .is_some_and(|r| r.name == token.realm)
+        })
+        .collect();
+    if let Some(limit) = &globals.limit {
+        let chosen = setup.inventory.select("all", Some(limit))?;
+        hosts.retain(|h| chosen.iter().any(|c| c.name == h.name));
+    }
+    let wanted = Wanted {
+        hosts: names(&hosts),
+        admins: Some([admin.clone()].into()),
+        parts: Parts {
+            host: false,
+            secrets: true,
+        },
+        evidence: false,
+    };
+    let outcome = run.converge(&wanted).await?;
+    show::tell(&outcome);
+    match globals.output {
+        Output::Text => write(out, &show::lines(&outcome, globals))?,
+        Output::Json => write(out, &show::document(&[], &outcome))?,
+    }
+    Ok(outcome.code())
+}

@@ -1,0 +1,214 @@
+//! `fleetotp play`: runs playbooks.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::enroll::ProtectionArgs;
+use super::globals::{Globals, Output};
+use super::run::{Run, Wanted, admins_of, names};
+use super::setup::{Setup, World};
+use super::{inventory, show, status};
+use crate::error::Error;
+use crate::exit;
+use crate::plan::wish::Parts;
+use crate::playbook::desk::Permissions;
+use crate::playbook::outcome::Outcome;
+use crate::playbook::schema::{self, Action, Play};
+use crate::text::SourceFile;
+
+/// Arguments of `play`.
+#[derive(Debug, Clone, Args)]
+pub struct PlayArgs {
+    /// Playbooks, in order
+    #[arg(value_name = "PLAYBOOK", required = true)]
+    playbooks: Vec<PathBuf>,
+
+    /// Only tasks with one of these tags
+    #[arg(
+        short = 't',
+        long,
+        env = "FLEETOTP_TAGS",
+        value_name = "TAGS",
+        value_delimiter = ','
+    )]
+    tags: Vec<String>,
+
+    /// No tasks with one of these tags
+    #[arg(
+        long,
+        env = "FLEETOTP_SKIP_TAGS",
+        value_name = "TAGS",
+        value_delimiter = ','
+    )]
+    skip_tags: Vec<String>,
+
+    /// List the hosts of each play; do nothing
+    #[arg(long, env = "FLEETOTP_LIST_HOSTS")]
+    list_hosts: bool,
+
+    /// List the tasks of each play; do nothing
+    #[arg(long, env = "FLEETOTP_LIST_TASKS")]
+    list_tasks: bool,
+
+    /// With --check: exit with 8 if anything would change
+    #[arg(long, env = "FLEETOTP_DETAILED_EXITCODE")]
+    detailed_exitcode: bool,
+
+    #[command(flatten)]
+    protection: ProtectionArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A playbook that is wrong, a pattern that matches nothing, and whatever keeps the whole run from going on.
+pub async fn run(
+    args: &PlayArgs,
+    globals: &Globals,
+    world: &World,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
+    let mut books = Vec::new();
+    for path in &args.playbooks {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(world.cwd.join(path)).map_err(|e| {
+            Error::failed(format!("cannot read the playbook `{shown}`")).caused_by(e)
+        })?;
+        let mut plays = schema::parse(&SourceFile::new(shown.clone(), text))?;
+        schema::choose(&mut plays, &args.tags, &args.skip_tags).map_err(Error::failed)?;
+        books.push((shown, plays));
+    }
+    let setup = Setup::open(globals, world).await?;
+    if args.list_hosts || args.list_tasks {
+        return list(args, globals, &setup, &books, out);
+    }
+    let issues = books
+        .iter()
+        .flat_map(|(_, plays)| plays)
+        .any(|p| p.tasks.iter().any(|t| t.action == Action::Enroll));
+    let permissions = Permissions {
+        issue: issues,
+        ..Permissions::default()
+    };
+    let command = format!(
+        "play {}",
+        args.playbooks
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    let mut run = Run::begin(
+        &setup,
+        globals,
+        world,
+        &command,
+        permissions,
+        args.protection.read()?,
+    )
+    .await?;
+    let mut all = Outcome::default();
+    let mut documents = Vec::new();
+    for (_, plays) in &books {
+        for play in plays {
+            let wanted = wanted(play, globals, &setup)?;
+            let outcome = run.converge(&wanted).await?;
+            match globals.output {
+                Output::Text => {
+                    let reports = play.tasks.iter().any(|t| t.action == Action::Report);
+                    write(out, &show::play(play, &outcome, globals))?;
+                    if reports {
+                        write(out, &status::text(&setup, globals).await?)?;
+                    }
+                }
+                Output::Json => documents.push(show::play_json(play, &outcome)),
+            }
+            show::tell(&outcome);
+            let interrupted = outcome.interrupted;
+            all.merge(outcome);
+            if interrupted {
+                break;
+            }
+        }
+    }
+    match globals.output {
+        Output::Text => write(out, &show::recap(&all))?,
+        Output::Json => write(out, &show::document(&documents, &all))?,
+    }
+    let mut code = all.code();
+    if code == exit::DONE && globals.check && args.detailed_exitcode && all.changed() {
+        code = exit::CHANGES;
+    }
+    run.finish(code).await?;
+    Ok(code)
+}
+
+fn wanted(play: &Play, globals: &Globals, setup: &Setup) -> Result<Wanted, Error> {
+    let hosts = setup
+        .inventory
+        .select(&play.hosts, globals.limit.as_deref())?;
+    let pattern = globals.admins.as_deref().or(play.admins.as_deref());
+    let has = |action| play.tasks.iter().any(|t| t.action == action);
+    Ok(Wanted {
+        hosts: names(&hosts),
+        admins: admins_of(setup, pattern)?,
+        parts: Parts {
+            host: has(Action::PamTotp),
+            secrets: has(Action::Enroll),
+        },
+        evidence: false,
+    })
+}
+
+/// Prints hosts and tasks as Ansible does.
+fn list(
+    args: &PlayArgs,
+    globals: &Globals,
+    setup: &Setup,
+    books: &[(String, Vec<Play>)],
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
+    let mut text = String::new();
+    for (book, plays) in books {
+        text.push_str(&format!("\nplaybook: {book}\n"));
+        for (number, play) in plays.iter().enumerate() {
+            text.push_str(&format!(
+                "\n  play #{} ({}): {}\tTAGS: []\n",
+                number + 1,
+                play.hosts,
+                play.name
+            ));
+            if args.list_hosts {
+                let hosts = setup
+                    .inventory
+                    .select(&play.hosts, globals.limit.as_deref())?;
+                text.push_str(&format!("    pattern: ['{}']\n", play.hosts));
+                for line in inventory::list_hosts(&hosts).lines() {
+                    text.push_str(&format!("  {line}\n"));
+                }
+            }
+            if args.list_tasks {
+                text.push_str("    tasks:\n");
+                for task in &play.tasks {
+                    let tags: Vec<&str> = task.tags.iter().map(String::as_str).collect();
+                    text.push_str(&format!(
+                        "      {}\tTAGS: [{}]\n",
+                        task.name,
+                        tags.join(", ")
+                    ));
+                }
+            }
+        }
+    }
+    write(out, &text)?;
+    Ok(exit::DONE)
+}
+
+/// Writes to standard output.
+pub(crate) fn write(out: &mut (dyn Write + Send), text: &str) -> Result<(), Error> {
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Error::failed("cannot write to standard output").caused_by(e))
+}

@@ -1,0 +1,285 @@
+//! What every command that touches hosts does: lock, select, run, store, unlock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::globals::Globals;
+use super::progress::Bar;
+use super::setup::{Setup, World};
+use crate::error::Error;
+use crate::fleet::control::ControlDir;
+use crate::fleet::target::Target;
+use crate::inventory::model::{Admin, Host};
+use crate::ledger::Lock;
+use crate::names::{AdminName, HostName, Login};
+use crate::plan::wish::Parts;
+use crate::playbook::desk::{Desk, Permissions, Seat};
+use crate::playbook::engine::{self, Shared};
+use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::sheets::{Protection, SheetMaker};
+use crate::playbook::worker::Job;
+
+/// What is to be brought about on which hosts.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The hosts.
+    pub hosts: Vec<HostName>,
+    /// Only these admins; everyone where absent.
+    pub admins: Option<BTreeSet<AdminName>>,
+    /// Which parts.
+    pub parts: Parts,
+    /// Look for logins that confirm.
+    pub evidence: bool,
+}
+
+/// A run: holds the lock on the ledger unless it only checks.
+#[derive(Debug)]
+pub struct Run<'a> {
+    setup: &'a Setup,
+    globals: &'a Globals,
+    world: &'a World,
+    id: String,
+    lock: Option<Lock>,
+    desk: Desk,
+    stop: Arc<AtomicBool>,
+}
+
+impl<'a> Run<'a> {
+    /// Takes the lock and opens the desk.
+    ///
+    /// # Errors
+    /// When another run holds the lock (exit code 75), or ledger, vault or sheet settings are not as needed.
+    pub async fn begin(
+        setup: &'a Setup,
+        globals: &'a Globals,
+        world: &'a World,
+        command: &str,
+        permissions: Permissions,
+        protection: Protection,
+    ) -> Result<Self, Error> {
+        let mut permissions = permissions;
+        permissions.check = globals.check;
+        let mut id = "check".to_owned();
+        let mut lock = None;
+        if !globals.check {
+            let held = setup.ledger.acquire_lock(&world.actor.name).await?;
+            if let Some(holder) = &held.taken_over {
+                tracing::warn!("took over the lock of a run that is gone: {holder}");
+            }
+            lock = Some(held);
+            id = setup
+                .ledger
+                .begin_run(command, &world.actor)
+                .await?
+                .to_string();
+        }
+        let maker = if permissions.issue {
+            Some(SheetMaker::new(&setup.project, protection, world.in_ci)?)
+        } else {
+            None
+        };
+        let desk = Desk::open(
+            setup.ledger.clone(),
+            setup.vault.clone(),
+            maker,
+            world.clock.clone(),
+            world.entropy.clone(),
+            permissions,
+        )
+        .await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        tokio::spawn(listen_for_signals(stop.clone()));
+        Ok(Self {
+            setup,
+            globals,
+            world,
+            id,
+            lock,
+            desk,
+            stop,
+        })
+    }
+
+    /// Returns the desk.
+    pub const fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    /// Brings hosts to what is wanted.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or an inventory variable that is needed cannot be used.
+    pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
+        let settings = &self.setup.project.settings;
+        let mut protected: BTreeSet<Login> = settings.protected.iter().cloned().collect();
+        protected.extend(Login::new("root").ok());
+        let (jobs, mut before) = self.jobs(wanted).await?;
+        let shared = Arc::new(Shared {
+            control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
+            project: self.setup.ledger.project_id().to_string(),
+            run: self.id.clone(),
+            parts: wanted.parts,
+            check: self.globals.check,
+            evidence: wanted.evidence,
+            protected,
+            revert_after: settings.revert_after.duration(),
+            clock: self.world.clock.clone(),
+            entropy: self.world.entropy.clone(),
+            stop: self.stop.clone(),
+        });
+        let bar = Bar::new(jobs.len(), self.globals);
+        let outcome = engine::run(
+            jobs,
+            usize::from(self.globals.forks),
+            shared,
+            &mut self.desk,
+            &bar,
+        )
+        .await;
+        bar.finish();
+        before.merge(outcome?);
+        Ok(before)
+    }
+
+    /// Makes the jobs; hosts that cannot be worked on are reported at once.
+    async fn jobs(&self, wanted: &Wanted) -> Result<(Vec<Job>, Outcome), Error> {
+        let defaults = self.setup.defaults(self.globals, &self.world.cwd);
+        let judged: std::collections::HashMap<_, _> = self
+            .setup
+            .ledger
+            .hosts()
+            .await?
+            .into_iter()
+            .filter_map(|h| Some((h.name, h.config_hash?)))
+            .collect();
+        let admins: std::collections::HashMap<&AdminName, Arc<Admin>> = self
+            .setup
+            .inventory
+            .enrolment()
+            .admins
+            .iter()
+            .map(|(n, a)| (n, Arc::new(a.clone())))
+            .collect();
+        let realms: std::collections::HashMap<_, _> = self
+            .setup
+            .inventory
+            .enrolment()
+            .realms
+            .iter()
+            .map(|(n, r)| (n, Arc::new(r.clone())))
+            .collect();
+        let (mut jobs, mut outcome, mut unmanaged) = (Vec::new(), Outcome::default(), Vec::new());
+        for name in &wanted.hosts {
+            let Some(host) = self.setup.inventory.host(name.as_str()) else {
+                continue;
+            };
+            let Some(realm) = self
+                .setup
+                .inventory
+                .realm_of(name)
+                .and_then(|r| realms.get(&r.name))
+            else {
+                unmanaged.push(name.to_string());
+                continue;
+            };
+            self.setup.inventory.connection(host)?;
+            let target = match Target::new(host, &defaults) {
+                Ok(target) => target,
+                Err(error) => {
+                    outcome.hosts.insert(
+                        name.clone(),
+                        HostReport::new(name.clone(), Status::Failed(error.to_string())),
+                    );
+                    continue;
+                }
+            };
+            let seats = self
+                .setup
+                .inventory
+                .admins_on(name)
+                .filter(|a| {
+                    wanted
+                        .admins
+                        .as_ref()
+                        .is_none_or(|only| only.contains(&a.name))
+                })
+                .filter_map(|a| admins.get(&a.name))
+                .map(|admin| Seat {
+                    admin: admin.clone(),
+                    realm: realm.clone(),
+                    login: admin.login.clone(),
+                })
+                .collect();
+            jobs.push(Job {
+                name: name.clone(),
+                target,
+                seats,
+                realm: realm.clone(),
+                judged_hash: judged.get(name).cloned(),
+            });
+        }
+        if !unmanaged.is_empty() {
+            outcome.notes.push(format!(
+                "unmanaged, since no realm covers them: {}",
+                unmanaged.join(", ")
+            ));
+        }
+        Ok((jobs, outcome))
+    }
+
+    /// Ends the run: records its exit code and gives the lock back.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn finish(self, code: u8) -> Result<(), Error> {
+        if let Some(lock) = self.lock {
+            self.setup.ledger.finish_run(code).await?;
+            self.setup.ledger.release(lock).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The first SIGINT or SIGTERM lets hosts that were begun be finished; the second ends the program at once.
+async fn listen_for_signals(stop: Arc<AtomicBool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    stop.store(true, Ordering::Relaxed);
+    eprintln!("interrupted: finishing the hosts that were begun");
+}
+
+/// Returns the names of hosts.
+pub fn names(hosts: &[&Host]) -> Vec<HostName> {
+    hosts.iter().map(|h| h.name.clone()).collect()
+}
+
+/// Returns the admins that a pattern chooses, or everyone.
+///
+/// # Errors
+/// A pattern that matches nobody.
+pub fn admins_of(
+    setup: &Setup,
+    pattern: Option<&str>,
+) -> Result<Option<BTreeSet<AdminName>>, Error> {
+    match pattern {
+        None => Ok(None),
+        Some(_) => Ok(Some(
+            setup
+                .inventory
+                .select_admins(pattern)?
+                .into_iter()
+                .map(|a| a.name.clone())
+                .collect(),
+        )),
+    }
+}

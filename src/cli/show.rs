@@ -1,0 +1,225 @@
+//! Outcomes as text, in Ansible's words, and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::globals::Globals;
+use crate::names::HostName;
+use crate::plan::change::Part;
+use crate::plan::finding::Severity;
+use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::schema::{Action, Play, Task};
+
+const WIDTH: usize = 78;
+
+fn banner(text: &str) -> String {
+    let stars = WIDTH.saturating_sub(text.chars().count() + 1).max(3);
+    format!("\n{text} {}\n", "*".repeat(stars))
+}
+
+/// Which parts a task shows.
+const fn parts(action: Action) -> &'static [Part] {
+    match action {
+        Action::Preflight | Action::Report => &[],
+        Action::PamTotp => &[Part::Host],
+        Action::Enroll => &[Part::Secrets, Part::Enforcement],
+    }
+}
+
+/// Returns a play task by task, host by host.
+pub fn play(play: &Play, outcome: &Outcome, globals: &Globals) -> String {
+    let mut text = banner(&format!(
+        "PLAY [{}]{}",
+        play.name,
+        if globals.check { " [CHECK MODE]" } else { "" }
+    ));
+    let mut first = true;
+    for task in &play.tasks {
+        text.push_str(&banner(&format!("TASK [{}]", task.name)));
+        for report in outcome.hosts.values() {
+            host_line(&mut text, task, report, first, globals);
+        }
+        first = false;
+    }
+    text
+}
+
+fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, globals: &Globals) {
+    let host = &report.host;
+    // Writing to a string cannot fail.
+    match &report.status {
+        Status::Unreachable(why) if first => {
+            _ = writeln!(text, "fatal: [{host}]: UNREACHABLE! => {why}")
+        }
+        Status::Failed(why) if first => _ = writeln!(text, "fatal: [{host}]: FAILED! => {why}"),
+        Status::Skipped if first => _ = writeln!(text, "skipping: [{host}]"),
+        Status::Unreachable(_) | Status::Failed(_) | Status::Skipped => return,
+        Status::Ok => {
+            let changes: Vec<_> = report
+                .changes
+                .iter()
+                .filter(|c| c.part.is_some_and(|p| parts(task.action).contains(&p)))
+                .collect();
+            _ = writeln!(
+                text,
+                "{}: [{host}]",
+                if changes.is_empty() { "ok" } else { "changed" }
+            );
+            for change in changes {
+                if globals.diff {
+                    for line in change.diff.lines() {
+                        _ = writeln!(text, "    {line}");
+                    }
+                } else if globals.check {
+                    _ = writeln!(text, "    {}", change.summary);
+                }
+            }
+        }
+    }
+    if first {
+        for finding in &report.findings {
+            let mark = if finding.severity == Severity::Refusal {
+                "refused"
+            } else {
+                "note"
+            };
+            _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
+            _ = writeln!(text, "      -> {}", finding.remedy);
+        }
+    }
+    if task.action == Action::Enroll {
+        for gap in &report.gaps {
+            _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
+        }
+    }
+}
+
+/// Counts of one host, as Ansible's recap has them.
+fn counts(report: &HostReport) -> [usize; 4] {
+    let changed = [Part::Host, Part::Secrets, Part::Enforcement]
+        .into_iter()
+        .filter(|p| report.changed(*p))
+        .count();
+    match report.status {
+        Status::Ok => [1, changed, 0, 0],
+        Status::Unreachable(_) => [0, 0, 1, 0],
+        Status::Failed(_) => [0, 0, 0, 1],
+        Status::Skipped => [0, 0, 0, 0],
+    }
+}
+
+/// Returns Ansible's recap.
+pub fn recap(outcome: &Outcome) -> String {
+    let mut text = banner("PLAY RECAP");
+    for (host, report) in &outcome.hosts {
+        let [ok, changed, unreachable, failed] = counts(report);
+        let skipped = usize::from(report.status == Status::Skipped);
+        _ = writeln!(
+            text,
+            "{host:<26} : ok={ok:<4} changed={changed:<4} unreachable={unreachable:<4} failed={failed:<4} skipped={skipped:<4} rescued=0    ignored=0   "
+        );
+    }
+    text
+}
+
+/// Says on standard error what only the controller knows: sheets written, notes.
+pub fn tell(outcome: &Outcome) {
+    for sheet in &outcome.sheets {
+        let until = sheet
+            .expires
+            .as_deref()
+            .map(|e| format!(", expires {e}"))
+            .unwrap_or_default();
+        eprintln!(
+            "sheet {} for {} in realm {}: {}{until}",
+            sheet.id, sheet.admin, sheet.realm, sheet.path
+        );
+        if sheet.plain {
+            eprintln!(
+                "  it is a plain PDF: whoever can read the file has the key; hand it over and delete it"
+            );
+        }
+        if let Some(passphrase) = &sheet.passphrase {
+            // The one secret that is printed: asked for by --passphrase, shown once, kept nowhere.
+            eprintln!("  passphrase, shown only now: {}", passphrase.expose());
+        }
+    }
+    for note in &outcome.notes {
+        eprintln!("note: {note}");
+    }
+    if outcome.needs_identity {
+        eprintln!(
+            "note: some secrets could not be read without the vault's identity; run again with --identity where it is kept"
+        );
+    }
+}
+
+/// Returns a play as JSON.
+pub fn play_json(play: &Play, outcome: &Outcome) -> Value {
+    json!({
+        "name": play.name,
+        "hosts": hosts_json(&outcome.hosts),
+    })
+}
+
+fn hosts_json(hosts: &BTreeMap<HostName, HostReport>) -> Value {
+    serde_json::to_value(hosts.values().collect::<Vec<_>>()).unwrap_or(Value::Null)
+}
+
+/// Returns the one document of a run.
+pub fn document(plays: &[Value], outcome: &Outcome) -> String {
+    let stats: serde_json::Map<String, Value> = outcome
+        .hosts
+        .iter()
+        .map(|(host, report)| {
+            let [ok, changed, unreachable, failed] = counts(report);
+            (
+                host.to_string(),
+                json!({"ok": ok, "changed": changed, "unreachable": unreachable, "failed": failed}),
+            )
+        })
+        .collect();
+    let document = json!({
+        "plays": plays,
+        "sheets": outcome.sheets,
+        "notes": outcome.notes,
+        "stats": stats,
+        "exit_code": outcome.code(),
+    });
+    format!("{document:#}\n")
+}
+
+/// Returns what came of a command that is not a playbook: one line a host that was changed or is not well.
+pub fn lines(outcome: &Outcome, globals: &Globals) -> String {
+    let mut text = String::new();
+    for report in outcome.hosts.values() {
+        let host = &report.host;
+        match &report.status {
+            Status::Unreachable(why) => _ = writeln!(text, "{host}: unreachable: {why}"),
+            Status::Failed(why) => _ = writeln!(text, "{host}: failed: {why}"),
+            Status::Skipped => _ = writeln!(text, "{host}: not begun"),
+            Status::Ok => {
+                if !report.enforced.is_empty() {
+                    _ = writeln!(
+                        text,
+                        "{host}: now asks for a code: {}",
+                        report.enforced.join(", ")
+                    );
+                }
+                for change in &report.changes {
+                    if globals.diff {
+                        text.push_str(&change.diff);
+                    } else if globals.check || report.enforced.is_empty() {
+                        _ = writeln!(text, "{host}: {}", change.summary);
+                    }
+                }
+            }
+        }
+        for gap in &report.gaps {
+            _ = writeln!(text, "{host}: gap ({}): {}", gap.id, gap.text);
+        }
+    }
+    text
+}

@@ -1,0 +1,290 @@
+//! `fleetotp status`: every admin and realm, from what hosts were last seen to have.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::globals::{Globals, Output};
+use super::play::write;
+use super::run::admins_of;
+use super::setup::{Setup, World};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::exit;
+use crate::ledger::{HostRecord, TokenHostRecord, TokenRecord};
+use crate::names::HostName;
+use crate::token::state::TokenHostState;
+
+/// Arguments of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Also every host of every token
+    #[arg(long, env = "FLEETOTP_STATUS_HOSTS")]
+    hosts: bool,
+}
+
+/// A token's row.
+#[derive(Debug, Serialize)]
+struct Row {
+    admin: String,
+    realm: String,
+    state: String,
+    generation: Option<u32>,
+    issued_at: Option<Timestamp>,
+    confirmed_at: Option<Timestamp>,
+    sheet: Option<SheetCell>,
+    hosts: Counts,
+    on: Vec<HostCell>,
+}
+
+#[derive(Debug, Serialize)]
+struct SheetCell {
+    id: String,
+    state: String,
+    expires_at: Option<Timestamp>,
+}
+
+/// How many hosts of an assignment are how.
+#[derive(Debug, Default, Serialize)]
+struct Counts {
+    all: usize,
+    enforced: usize,
+    reachable: usize,
+    unknown: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct HostCell {
+    host: HostName,
+    state: String,
+    reachable: Option<bool>,
+    observed_at: Option<Timestamp>,
+    reason: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When inventory or ledger cannot be read.
+pub async fn run(
+    args: &StatusArgs,
+    globals: &Globals,
+    world: &World,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
+    let setup = Setup::open(globals, world).await?;
+    let rows = rows(&setup, globals).await?;
+    let text = match globals.output {
+        Output::Json => format!("{:#}\n", serde_json::json!({"tokens": rows})),
+        Output::Text => table(&rows, world.clock.now(), args.hosts),
+    };
+    write(out, &text)?;
+    Ok(exit::DONE)
+}
+
+/// Returns the table, for the task `report`.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn text(setup: &Setup, globals: &Globals) -> Result<String, Error> {
+    use crate::clock::Clock as _;
+    Ok(format!(
+        "\n{}",
+        table(
+            &rows(setup, globals).await?,
+            crate::clock::SystemClock.now(),
+            false
+        )
+    ))
+}
+
+async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
+    let only = admins_of(setup, globals.admins.as_deref())?;
+    let tokens: HashMap<_, TokenRecord> = setup
+        .ledger
+        .tokens()
+        .await?
+        .into_iter()
+        .filter_map(|t| Some(((t.admin.clone()?, t.realm.clone()), t)))
+        .collect();
+    let hosts: HashMap<HostName, HostRecord> = setup
+        .ledger
+        .hosts()
+        .await?
+        .into_iter()
+        .map(|h| (h.name.clone(), h))
+        .collect();
+    let seen: HashMap<_, TokenHostRecord> = setup
+        .ledger
+        .token_hosts()
+        .await?
+        .into_iter()
+        .map(|r| ((r.serial.clone(), r.host.clone()), r))
+        .collect();
+    let mut places: std::collections::BTreeMap<_, Vec<HostName>> =
+        std::collections::BTreeMap::new();
+    for assignment in setup
+        .inventory
+        .assignments()
+        .filter(|a| only.as_ref().is_none_or(|o| o.contains(&a.admin)))
+    {
+        places
+            .entry((assignment.admin, assignment.realm))
+            .or_default()
+            .push(assignment.host);
+    }
+    // Who left the inventory is not left out of the status.
+    for key in tokens
+        .keys()
+        .filter(|(a, _)| only.as_ref().is_none_or(|o| o.contains(a)))
+    {
+        places.entry(key.clone()).or_default();
+    }
+    Ok(places
+        .into_iter()
+        .map(|((admin, realm), names)| {
+            let token = tokens.get(&(admin.clone(), realm.clone()));
+            let on: Vec<HostCell> = names
+                .iter()
+                .map(|host| cell(host, token, &hosts, &seen))
+                .collect();
+            let live = token.and_then(|t| t.next.as_ref().or(t.current.as_ref()));
+            Row {
+                admin: admin.to_string(),
+                realm: realm.to_string(),
+                state: token.map_or_else(|| "none".to_owned(), |t| t.state.to_string()),
+                generation: live.map(|g| g.number),
+                issued_at: live.map(|g| g.issued_at),
+                confirmed_at: live.and_then(|g| g.confirmed_at),
+                sheet: live.and_then(|g| g.sheet.as_ref()).map(|s| SheetCell {
+                    id: s.id.to_string(),
+                    state: s.state.to_string(),
+                    expires_at: s.expires_at,
+                }),
+                hosts: Counts {
+                    all: on.len(),
+                    enforced: on
+                        .iter()
+                        .filter(|c| c.state == TokenHostState::Enforced.as_str())
+                        .count(),
+                    reachable: on.iter().filter(|c| c.reachable == Some(true)).count(),
+                    unknown: on.iter().filter(|c| c.reachable != Some(true)).count(),
+                },
+                on,
+            }
+        })
+        .collect())
+}
+
+fn cell(
+    host: &HostName,
+    token: Option<&TokenRecord>,
+    hosts: &HashMap<HostName, HostRecord>,
+    seen: &HashMap<(crate::token::id::Serial, HostName), TokenHostRecord>,
+) -> HostCell {
+    let record = hosts.get(host);
+    let observed = token.and_then(|t| seen.get(&(t.serial.clone(), host.clone())));
+    HostCell {
+        host: host.clone(),
+        state: observed.map_or_else(|| "unknown".to_owned(), |o| o.state.to_string()),
+        reachable: record.map(|r| r.reachable),
+        observed_at: observed
+            .map(|o| o.observed_at)
+            .or_else(|| record.and_then(|r| r.last_seen_at)),
+        reason: observed.and_then(|o| o.reason.clone()).or_else(|| {
+            record
+                .filter(|r| !r.reachable)
+                .and_then(|r| r.detail.clone())
+        }),
+    }
+}
+
+fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
+    let mut lines = vec![
+        [
+            "ADMIN",
+            "REALM",
+            "STATE",
+            "AGE",
+            "SHEET",
+            "ENFORCED",
+            "REACHABLE",
+            "UNKNOWN",
+        ]
+        .map(str::to_owned),
+    ];
+    let mut below: Vec<Vec<String>> = vec![Vec::new()];
+    for row in rows {
+        let sheet = row.sheet.as_ref().map_or_else(
+            || "-".to_owned(),
+            |s| match (s.state.as_str(), s.expires_at) {
+                ("issued" | "delivered", Some(at)) => format!(
+                    "{} {}, expires in {}",
+                    s.id,
+                    s.state,
+                    span(at.as_second() - now.as_second())
+                ),
+                _ => format!("{} {}", s.id, s.state),
+            },
+        );
+        lines.push([
+            row.admin.clone(),
+            row.realm.clone(),
+            row.state.clone(),
+            row.issued_at.map_or_else(
+                || "-".to_owned(),
+                |at| span(now.as_second() - at.as_second()),
+            ),
+            sheet,
+            format!("{}/{}", row.hosts.enforced, row.hosts.all),
+            format!("{}/{}", row.hosts.reachable, row.hosts.all),
+            row.hosts.unknown.to_string(),
+        ]);
+        below.push(if with_hosts {
+            row.on.iter().map(|c| host_line(c, now)).collect()
+        } else {
+            Vec::new()
+        });
+    }
+    let text = super::inventory::table(&lines);
+    let mut out = String::new();
+    for (line, hosts) in text.lines().zip(below) {
+        out.push_str(line);
+        out.push('\n');
+        for host in hosts {
+            out.push_str(&host);
+        }
+    }
+    out
+}
+
+fn host_line(cell: &HostCell, now: Timestamp) -> String {
+    let seen = cell.observed_at.map_or_else(
+        || "never seen".to_owned(),
+        |at| format!("seen {} ago", span(now.as_second() - at.as_second())),
+    );
+    let away = if cell.reachable == Some(false) {
+        ", unreachable"
+    } else {
+        ""
+    };
+    let reason = cell
+        .reason
+        .as_deref()
+        .map(|r| format!(": {r}"))
+        .unwrap_or_default();
+    format!("  {}  {}{away} ({seen}){reason}\n", cell.host, cell.state)
+}
+
+/// `3d`, `5h`, `12m`, `40s`: the largest unit that fits.
+fn span(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    for (size, unit) in [(86_400, 'd'), (3_600, 'h'), (60, 'm')] {
+        if seconds >= size {
+            return format!("{}{unit}", seconds / size);
+        }
+    }
+    format!("{seconds}s")
+}

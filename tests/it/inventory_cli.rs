@@ -1,0 +1,1 @@
+//! `fleetotp inventory`, as the command line runs it.
