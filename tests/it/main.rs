@@ -15,5 +15,7 @@ mod sheet;
 #[cfg(test)]
 mod token;
 
+#[cfg(test)]
 mod ansible_oracle;
+#[cfg(test)]
 mod inventory_cli;
