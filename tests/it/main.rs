@@ -3,7 +3,11 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod ansible_oracle;
+#[cfg(test)]
 mod init;
+#[cfg(test)]
+mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
@@ -14,6 +18,3 @@ mod ledger;
 mod sheet;
 #[cfg(test)]
 mod token;
-
-mod ansible_oracle;
-mod inventory_cli;
