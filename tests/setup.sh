@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the tests, the demo and the benchmark need on a machine. Sourced from the project's directory.
 
 FLEETOTP_CACHE=${FLEETOTP_CACHE:-/var/cache/fleetotp-lab}

@@ -101,14 +101,15 @@ async fn confirm(
         generation: generation.number,
     };
     let key = setup.vault.open(&label, &key)?;
-    let attempt = setup
-        .ledger
-        .begin_try(&token.serial, generation.number)
-        .await?;
     if std::io::stdin().is_terminal() {
         eprint!("code of {admin} for realm {}: ", token.realm);
     }
     let typed = read_line("the code")?;
+    // Counted before it is looked at; not before it was typed, or a cancelled prompt would count.
+    let attempt = setup
+        .ledger
+        .begin_try(&token.serial, generation.number)
+        .await?;
     let now = world.clock.now();
     let verdict = check(
         &key,

@@ -1,5 +1,6 @@
 //! `fleetotp play`: runs playbooks.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -172,32 +173,29 @@ fn list(
 ) -> Result<u8, Error> {
     let mut text = String::new();
     for (book, plays) in books {
-        text.push_str(&format!("\nplaybook: {book}\n"));
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "\nplaybook: {book}");
         for (number, play) in plays.iter().enumerate() {
-            text.push_str(&format!(
-                "\n  play #{} ({}): {}\tTAGS: []\n",
-                number + 1,
-                play.hosts,
+            let (number, pattern) = (number + 1, &play.hosts);
+            _ = writeln!(
+                text,
+                "\n  play #{number} ({pattern}): {}\tTAGS: []",
                 play.name
-            ));
+            );
             if args.list_hosts {
                 let hosts = setup
                     .inventory
                     .select(&play.hosts, globals.limit.as_deref())?;
-                text.push_str(&format!("    pattern: ['{}']\n", play.hosts));
+                _ = writeln!(text, "    pattern: ['{pattern}']");
                 for line in inventory::list_hosts(&hosts).lines() {
-                    text.push_str(&format!("  {line}\n"));
+                    _ = writeln!(text, "  {line}");
                 }
             }
             if args.list_tasks {
                 text.push_str("    tasks:\n");
                 for task in &play.tasks {
                     let tags: Vec<&str> = task.tags.iter().map(String::as_str).collect();
-                    text.push_str(&format!(
-                        "      {}\tTAGS: [{}]\n",
-                        task.name,
-                        tags.join(", ")
-                    ));
+                    _ = writeln!(text, "      {}\tTAGS: [{}]", task.name, tags.join(", "));
                 }
             }
         }

@@ -51,7 +51,7 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
     // Writing to a string cannot fail.
     match &report.status {
         Status::Unreachable(why) if first => {
-            _ = writeln!(text, "fatal: [{host}]: UNREACHABLE! => {why}")
+            _ = writeln!(text, "fatal: [{host}]: UNREACHABLE! => {why}");
         }
         Status::Failed(why) if first => _ = writeln!(text, "fatal: [{host}]: FAILED! => {why}"),
         Status::Skipped if first => _ = writeln!(text, "skipping: [{host}]"),

@@ -88,9 +88,8 @@ pub(crate) fn explain(log: &str) -> (Connecting, FleetError) {
         || has("Connection reset")
         || has("Connection closed by")
         || has("MaxStartups")
+        || has("Connection refused")
     {
-        (Connecting::Transient, said)
-    } else if has("Connection refused") {
         (Connecting::Transient, said)
     } else {
         (Connecting::Final, said)

@@ -32,7 +32,7 @@ impl Fresh {
                 match Self::attempt(target).await {
                     Ok(fresh) => return Ok(fresh),
                     Err((Connecting::Transient, _)) => {
-                        tokio::time::sleep(Duration::from_millis(200)).await
+                        tokio::time::sleep(Duration::from_millis(200)).await;
                     }
                     Err((Connecting::Final, error)) => return Err(error),
                 }

@@ -13,7 +13,9 @@ use super::reply::{ReplyError, fields_of, lines_of};
 use crate::names::Login;
 
 /// Where content lines go.
+#[derive(Default)]
 enum Sink {
+    #[default]
     None,
     File(String),
     Effective(String),
@@ -42,12 +44,6 @@ struct Reader {
     shadows: BTreeMap<String, Shadow>,
     shared: Vec<(String, String)>,
     keys: BTreeMap<String, Keys>,
-}
-
-impl Default for Sink {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 impl Reader {
@@ -97,7 +93,7 @@ impl Reader {
             ("version", [text]) => self.facts.version = ssh_version(text),
             ("config", [hash]) => self.facts.config_hash = some(hash),
             ("judged", ["known"]) => self.facts.judged_before = true,
-            ("mfa", [line @ ..]) => self.facts.mfa_lines.push(line.join(" ")),
+            ("mfa", line) => self.facts.mfa_lines.push(line.join(" ")),
             ("link", [path, target]) => {
                 self.facts
                     .links
@@ -126,11 +122,11 @@ impl Reader {
                 };
                 self.stats.insert((*path).to_owned(), fact);
             }
-            ("witness", [line @ ..]) => self.facts.witness = Some(line.join("\t")),
+            ("witness", line) => self.facts.witness = Some(line.join("\t")),
             ("reaper", [sum]) => self.facts.reaper = some(sum),
             ("open", [id]) => self.facts.open_changes.push((*id).to_owned()),
             ("unmanaged", [login]) => self.facts.unmanaged.push((*login).to_owned()),
-            ("log", [line @ ..]) => self.facts.log_lines.push(line.join("\t")),
+            ("log", line) => self.facts.log_lines.push(line.join("\t")),
             _ => self.account_line(tag, rest),
         }
     }
@@ -158,7 +154,7 @@ impl Reader {
                 self.shadows.insert((*login).to_owned(), shadow);
             }
             ("shared", [login, other]) => {
-                self.shared.push(((*login).to_owned(), (*other).to_owned()))
+                self.shared.push(((*login).to_owned(), (*other).to_owned()));
             }
             ("keys", [login, count, other]) => {
                 self.keys.insert(

@@ -74,22 +74,21 @@ pub fn place(main: &str, version: SshVersion) -> Place {
         let mut words = line.split([' ', '\t', '=']).filter(|w| !w.is_empty());
         match words.next().map(str::to_ascii_lowercase).as_deref() {
             Some("match") => return Place::MainFile,
-            Some("include") => {
-                if words.map(|w| w.trim_matches('"')).any(|w| {
-                    matches!(
-                        w,
-                        "/etc/ssh/sshd_config.d/*.conf"
-                            | "sshd_config.d/*.conf"
-                            | "/etc/ssh/sshd_config.d/*"
-                    )
-                }) {
-                    return Place::DropIn;
-                }
+            Some("include") if words.any(|w| is_drop_in_directory(w.trim_matches('"'))) => {
+                return Place::DropIn;
             }
             _ => {}
         }
     }
     Place::MainFile
+}
+
+/// Relative paths are below /etc/ssh (sshd_config(5), Include).
+fn is_drop_in_directory(pattern: &str) -> bool {
+    matches!(
+        pattern,
+        "/etc/ssh/sshd_config.d/*.conf" | "sshd_config.d/*.conf" | "/etc/ssh/sshd_config.d/*"
+    )
 }
 
 /// Returns the main file with the addition in a marked block at its top; the block ends in `Match all`, which gives

@@ -16,7 +16,7 @@ use crate::names::{HostName, Login};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
-use crate::playbook::worker::{Ask, ClassTurn, Finished, Job, work};
+use crate::playbook::worker::{Ask, ClassTurn, Finished, Job, ProofEnd, work};
 
 /// How many reports are stored at a time.
 const BATCH: usize = 50;
@@ -211,20 +211,7 @@ impl Dispatcher<'_> {
                 }
             }
             Ask::Class(class, reply) => self.turn(class, reply),
-            Ask::Proved(class, host, result) => {
-                let (turn, state) = match result {
-                    Ok(()) => (ClassTurn::Follow, Class::Proved),
-                    Err(why) => (
-                        ClassTurn::Leave(host.clone(), why.clone()),
-                        Class::Failed(host, why),
-                    ),
-                };
-                if let Some(Class::Proving(waiting)) = self.classes.insert(class, state) {
-                    for reply in waiting {
-                        drop(reply.send(turn.clone()));
-                    }
-                }
-            }
+            Ask::Proved(class, host, end) => self.proof_ended(class, host, end),
             Ask::Done(finished) => {
                 let Finished {
                     mut report,
@@ -261,8 +248,35 @@ impl Dispatcher<'_> {
             Some(Class::Proving(waiting)) => waiting.push(reply),
             Some(Class::Proved) => drop(reply.send(ClassTurn::Follow)),
             Some(Class::Failed(host, why)) => {
-                drop(reply.send(ClassTurn::Leave(host.clone(), why.clone())))
+                drop(reply.send(ClassTurn::Leave(host.clone(), why.clone())));
             }
+        }
+    }
+
+    fn proof_ended(&mut self, class: String, host: HostName, end: ProofEnd) {
+        let Some(Class::Proving(mut waiting)) = self.classes.remove(&class) else {
+            return;
+        };
+        let (turn, state) = match end {
+            ProofEnd::Proved => (ClassTurn::Follow, Class::Proved),
+            ProofEnd::Failed(why) => (
+                ClassTurn::Leave(host.clone(), why.clone()),
+                Class::Failed(host, why),
+            ),
+            ProofEnd::Undecided => {
+                // A waiting worker whose run has ended no longer listens: then the next.
+                while let Some(next) = waiting.pop() {
+                    if next.send(ClassTurn::Prove).is_ok() {
+                        self.classes.insert(class, Class::Proving(waiting));
+                        return;
+                    }
+                }
+                return;
+            }
+        };
+        self.classes.insert(class, state);
+        for reply in waiting {
+            drop(reply.send(turn.clone()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The work on one host: inspect, plan, apply, prove, enforce, read back.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,8 +69,8 @@ pub enum Ask {
     Confirmed(AdminName, RealmName, HostName, u64, oneshot::Sender<()>),
     /// May this host of an equivalence class go on, and must it prove the change?
     Class(String, oneshot::Sender<ClassTurn>),
-    /// The class's change was proved on this host, or was not.
-    Proved(String, HostName, Result<(), String>),
+    /// How the proof of a class's change ended on the host whose turn it was.
+    Proved(String, HostName, ProofEnd),
     /// The host is done.
     Done(Box<Finished>),
 }
@@ -83,6 +84,17 @@ pub enum ClassTurn {
     Follow,
     /// The proof failed on that host: leave this one alone.
     Leave(HostName, String),
+}
+
+/// How the proof of a class's change ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProofEnd {
+    /// Logins were as expected.
+    Proved,
+    /// Logins were not as expected: the class is left alone.
+    Failed(String),
+    /// It did not come to a proof: the next host of the class takes its turn.
+    Undecided,
 }
 
 /// What a worker hands back.
@@ -269,7 +281,7 @@ impl Worker {
                     tracing::debug!(host = %self.job.name, %why, "the host changed; reading it again");
                     facts = self.inspect(session, false, None).await?;
                 }
-                Err(Fault::Changed(why)) => return Err(Stop::Failed(why)),
+                Err(Fault::Changed(why) | Fault::Proof(why)) => return Err(Stop::Failed(why)),
                 Err(Fault::Stop(stop)) => return Err(stop),
             }
         }
@@ -502,15 +514,12 @@ impl Worker {
                 let result = self
                     .apply_and_prove(session, facts, plan, &id, window)
                     .await;
-                let told = match &result {
-                    Ok(_) => Ok(()),
-                    Err(
-                        Fault::Changed(why)
-                        | Fault::Stop(Stop::Failed(why) | Stop::Unreachable(why)),
-                    ) => Err(why.clone()),
-                    Err(Fault::Stop(Stop::Interrupted)) => Err("interrupted".to_owned()),
+                let end = match &result {
+                    Ok(_) => ProofEnd::Proved,
+                    Err(Fault::Proof(why)) => ProofEnd::Failed(why.clone()),
+                    Err(Fault::Changed(_) | Fault::Stop(_)) => ProofEnd::Undecided,
                 };
-                self.ask(Ask::Proved(class, self.job.name.clone(), told))
+                self.ask(Ask::Proved(class, self.job.name.clone(), end))
                     .await?;
                 result
             }
@@ -568,7 +577,7 @@ impl Worker {
                         self.shared.revert_after.as_secs()
                     ),
                 };
-                Err(Stop::Failed(format!("{error}; {back}")).into())
+                Err(Fault::Proof(format!("{error}; {back}")))
             }
         }
     }
@@ -607,7 +616,9 @@ impl Worker {
         let done = match self.send(session, request).await {
             Ok(done) => done,
             Err(Fault::Stop(stop)) => return Err(stop),
-            Err(Fault::Changed(why)) => return Err(Stop::Failed(format!("{why}; run again"))),
+            Err(Fault::Changed(why) | Fault::Proof(why)) => {
+                return Err(Stop::Failed(format!("{why}; run again")));
+            }
         };
         self.report.changes.extend(
             enforcement
@@ -705,6 +716,8 @@ impl Worker {
 enum Fault {
     /// The host is not as it was read: read again and plan again.
     Changed(String),
+    /// The change was not proved and is taken back.
+    Proof(String),
     /// Anything else.
     Stop(Stop),
 }
@@ -727,7 +740,8 @@ fn shown(part: Part, change: &Change) -> ShownChange {
 fn class_of(facts: &Facts) -> String {
     let mut text = format!("{}\n{}\n", facts.version, facts.os.id);
     for (path, file) in &facts.files {
-        text.push_str(&format!("{path} {}\n", file.sha256));
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "{path} {}", file.sha256);
     }
     crate::token::secret::fingerprint_of(text.as_bytes())
 }

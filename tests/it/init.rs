@@ -154,6 +154,17 @@ async fn ansible_reads_the_starter_inventory() {
     );
 }
 
+/// The file with every `#` removed that stands right before a setting or an example.
+fn uncommented(text: &str) -> String {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("# "))
+        .map(|line| {
+            let commented = line.trim_start().starts_with('#');
+            format!("{}\n", line.replacen('#', "", usize::from(commented)))
+        })
+        .collect()
+}
+
 /// The starter is right as it is, and with all its examples.
 #[tokio::test]
 async fn fleetotp_reads_the_starter_inventory() {
@@ -168,31 +179,18 @@ async fn fleetotp_reads_the_starter_inventory() {
     };
     load().unwrap_or_else(|e| panic!("{}", e.report()));
     let path = cwd.path().join("inventory.yml");
-    let all: String = read(&path)
-        .replace("hosts: {}", "hosts:")
-        .lines()
-        .filter(|line| !line.starts_with("# "))
-        .map(|line| format!("{}\n", line.strip_prefix('#').unwrap_or(line)))
-        .collect();
+    let all = uncommented(&read(&path).replace("hosts: {}", "hosts:"));
     std::fs::write(&path, &all).unwrap();
     let inventory = load().unwrap_or_else(|e| panic!("{}\n{all}", e.report()));
     assert_eq!(inventory.hosts().len(), 4);
+    assert_eq!(inventory.assignments().count(), 4);
 }
 
 /// Every setting stands in the file, as itself or behind a `#`, and the file is right with all of them.
 #[test]
 fn the_settings_file_shows_every_setting() {
     let template = include_str!("../../templates/project/fleetotp.yml");
-    let all: String = template
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("# "))
-        .map(|line| {
-            format!(
-                "{}\n",
-                line.replacen('#', "", usize::from(line.trim_start().starts_with('#')))
-            )
-        })
-        .collect::<String>()
+    let all = uncommented(template)
         .replace("{inventory}", "inventory.yml")
         .replace("{recipient}", "age1xyz");
     let settings: fleetotp::project::Settings =

@@ -423,3 +423,35 @@ fn lab_falls_back_to_chroots_on_loopback() {
     assert!(!inside.contains(&dir.display().to_string()), "{inside}");
     assert!(!dir.exists());
 }
+
+#[test]
+fn lab_refuses_a_root_that_is_this_machine() {
+    // A cache in which a root is a link to the machine's own: without namespaces its files would be written to.
+    let roots = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/", roots.path().join("bookworm")).unwrap();
+    let stamp = Command::new(LAB)
+        .args(["roots", "bookworm"])
+        .status()
+        .unwrap();
+    assert!(stamp.success());
+    let cache = std::env::var("FLEETOTP_LAB_ROOTS").unwrap_or("/var/cache/fleetotp-lab".to_owned());
+    let real = std::path::Path::new(&cache).join("bookworm.stamp");
+    std::fs::copy(real, roots.path().join("bookworm.stamp")).unwrap();
+    let before =
+        run(Command::new("stat").args(["-c", "%Y %Z", "/etc", "/etc/ssh", "/etc/machine-id"]));
+    let output = Command::new(LAB)
+        .args(["up", "--hosts", "web1=bookworm"])
+        .env("FLEETOTP_LAB_MODE", "loopback")
+        .env("FLEETOTP_LAB_ROOTS", roots.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("this machine's own"),
+        "{errors}"
+    );
+    let after =
+        run(Command::new("stat").args(["-c", "%Y %Z", "/etc", "/etc/ssh", "/etc/machine-id"]));
+    assert_eq!(before, after);
+}

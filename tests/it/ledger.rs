@@ -17,6 +17,8 @@ use fleetotp::vault::{SealLabel, Vault, generate_identity};
 /// Where a child finds its ledger; its vault's recipient and the prefix of its admins' names stand beside it.
 const PATH: &str = "LEDGER_TEST_PATH";
 const PREFIX: &str = "LEDGER_TEST_PREFIX";
+/// How many tokens a child issues.
+const COUNT: &str = "LEDGER_TEST_COUNT";
 
 struct Project {
     dir: tempfile::TempDir,
@@ -55,7 +57,7 @@ impl Project {
     }
 
     /// Runs one of this file's child tests in a process of its own.
-    fn child(&self, test: &str, prefix: &str) -> Child {
+    fn child(&self, test: &str, prefix: &str, count: u32) -> Child {
         Command::new(std::env::current_exe().unwrap())
             .args([
                 &format!("ledger::{test}"),
@@ -65,6 +67,7 @@ impl Project {
             ])
             .env(PATH, self.path())
             .env(PREFIX, prefix)
+            .env(COUNT, count.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -117,7 +120,8 @@ async fn child_issues() {
     let recipient = std::fs::read_to_string(recipient).unwrap();
     let vault = Vault::parse(&[recipient], None).unwrap();
     let ledger = open(&path).await;
-    for n in 0..40 {
+    let count: u32 = std::env::var(COUNT).unwrap().parse().unwrap();
+    for n in 0..count {
         let fingerprint = issue(&ledger, &vault, &format!("{prefix}{n}")).await;
         // From here on a host or a sheet could hold it.
         println!("issued {fingerprint}");
@@ -150,15 +154,16 @@ fn lines_of(child: &mut Child, prefix: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_killed_at_any_instant_loses_nothing_that_it_handed_out() {
-    let mut cut_short = 0;
+    let mut handed_out = 0;
     for round in 0..10u64 {
         let project = Project::new().await;
-        let mut child = project.child("child_issues", "a");
+        let mut child = project.child("child_issues", "a", 100_000);
         std::thread::sleep(Duration::from_millis(20 + round * 11));
         child.kill().unwrap();
         let issued = lines_of(&mut child, "issued ");
         child.wait().unwrap();
-        cut_short += usize::from(issued.len() < 40);
+        assert!(issued.len() < 100_000, "it was to be killed");
+        handed_out += issued.len();
         let ledger = project.open().await;
         let tokens = ledger.tokens().await.unwrap();
         for fingerprint in &issued {
@@ -189,23 +194,20 @@ async fn a_writer_killed_at_any_instant_loses_nothing_that_it_handed_out() {
             assert_eq!(key.fingerprint(), generation.fingerprint);
         }
         let events = ledger.events(0, 1000).await.unwrap();
-        assert_eq!(events.len(), tokens.len());
+        assert_eq!(events.len(), tokens.len().min(1000));
         assert!(ledger.verify_chain().await.unwrap().is_sound());
         // And it can go on.
         issue(&ledger, &project.vault, "next").await;
     }
-    assert!(
-        cut_short >= 3,
-        "most children ended before they were killed: kill them earlier"
-    );
+    assert!(handed_out > 0, "every child was killed before it began");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_writers_wait_for_each_other() {
     let project = Project::new().await;
     let mut children = [
-        project.child("child_issues", "a"),
-        project.child("child_issues", "b"),
+        project.child("child_issues", "a", 40),
+        project.child("child_issues", "b", 40),
     ];
     for child in &mut children {
         assert_eq!(lines_of(child, "issued ").len(), 40);
@@ -220,7 +222,7 @@ async fn two_writers_wait_for_each_other() {
 async fn the_lock_of_another_process_is_respected_until_it_is_gone() {
     let project = Project::new().await;
     let ledger = project.open().await;
-    let mut child = project.child("child_holds_the_lock", "");
+    let mut child = project.child("child_holds_the_lock", "", 0);
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("held") {

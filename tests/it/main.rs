@@ -3,11 +3,7 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
-mod ansible_oracle;
-#[cfg(test)]
 mod init;
-#[cfg(test)]
-mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
@@ -18,3 +14,8 @@ mod ledger;
 mod sheet;
 #[cfg(test)]
 mod token;
+
+#[cfg(test)]
+mod ansible_oracle;
+#[cfg(test)]
+mod inventory_cli;

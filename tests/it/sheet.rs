@@ -1,12 +1,5 @@
 //! Sheets as other people's programs see them: poppler, zbar, qpdf, age and OpenSSH's keys are the referees.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests fail the test"
-)]
-
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

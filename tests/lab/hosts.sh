@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What a lab host is, in whichever mode it runs. Sourced by `lab`.
 
 # Writes down the hosts, makes the lab's own key, and describes all of it for programs (lab.json) and for ssh.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Lab hosts where namespaces are not permitted (some containers): each a chroot of a copy of a cached root, its sshd on
 # an address of its own out of 127.0.77.0/24, port 2222. Sourced by `lab`.
 #

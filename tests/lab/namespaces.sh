@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Lab hosts as Linux namespaces, the normal mode. Sourced by `lab`.
 #
 # machine ── unshare ── world (pid 1 of its own pid namespace; bridge 10.77.0.1; tmpfs over /mnt)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The lab's root file systems: made by debootstrap once per suite, kept between runs. Sourced by `lab`.
 
 LAB_SUITES=(bullseye bookworm trixie)
