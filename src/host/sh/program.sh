@@ -131,6 +131,7 @@ LIST
   # What was judged before and has not changed need not be judged again.
   [ "$all" = "$known" ] && [ -z "$keys" ] && { say judged known; return 0; }
   homes=$(getent passwd $logins)
+  key_kind=
   for u in $users $logins; do
     effective "$u"
     if [ -n "$alike" ]; then
@@ -218,6 +219,10 @@ count_keys() {
 $homes
 LIST
   [ -n "$home" ] || return 0
+  if [ -z "$alike" ] || [ "$kind" != "$key_kind" ]; then
+    key_kind=$kind
+    key_settings=$(printf '%s\n' "$t" | grep -E '^(authorizedkeysfile|authorizedkeyscommand|trustedusercakeys) ')
+  fi
   count=0 other=-
   while read -r k v; do
     case $k in
@@ -237,7 +242,7 @@ LIST
     authorizedkeyscommand | trustedusercakeys) [ "$v" = none ] || other=$k ;;
     esac
   done <<LIST
-$(printf '%s\n' "$t" | grep -E '^(authorizedkeysfile|authorizedkeyscommand|trustedusercakeys) ')
+$key_settings
 LIST
   say keys "$1" "$count" "$other"
 }
