@@ -54,9 +54,18 @@ scan_processes() {
     cron | crond) [ "$p/root/" -ef / ] && cron_runs=1 ;;
     sshd)
       [ "$p/root/" -ef / ] || continue
-      title=$(tr '\0' ' ' <"$p/cmdline") || continue
+      # A title is one argument; only an untitled process has zero bytes to replace.
+      read -r title <"$p/cmdline" || [ -n "$title" ] || continue
       case $title in
       "sshd: "*"[listener]"*) title=${title#sshd: } ;;
+      "sshd: "*) continue ;;
+      esac
+      case $title in
+      *"[listener]"*) ;;
+      /*) title=$(tr '\0' ' ' <"$p/cmdline") || continue ;;
+      *) continue ;;
+      esac
+      case $title in
       /*) ;;
       *) continue ;;
       esac
