@@ -608,7 +608,9 @@ impl Worker {
         window: u64,
     ) -> Result<Applied, Fault> {
         let groups = allowed_groups(facts).map_err(Stop::Failed)?;
-        let pair = CanaryKey::generate().await.map_err(Stop::from)?;
+        let pair = CanaryKey::generate(&self.shared.control)
+            .await
+            .map_err(Stop::from)?;
         let proof = Proof {
             pair,
             key: key::generate(self.shared.entropy.as_ref())

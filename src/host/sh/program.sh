@@ -18,7 +18,7 @@ fail() {
 clean_up() {
   for f in $staged; do rm -f "$f"; done
   [ -z "$undo_group" ] || set_members "$undo_group" "$undo_members"
-  [ -z "$txnew" ] || rm -rf "$txnew"
+  [ -z "$txnew" ] || { drop_canary "$txnew"; rm -rf "$txnew"; }
   [ -z "$locked" ] || rm -rf "$LIB/lock"
 }
 
@@ -314,6 +314,7 @@ inspect_state() {
 inspect_transactions() {
   for t in "$LIB"/tx/*; do
     [ -d "$t" ] || continue
+    t=${t%.reverting}
     case $t in *.done | *.reverted | *.new) ;; *) say open "${t##*/}" ;; esac
   done
   for f in "$LIB"/deadlines/*; do
@@ -343,13 +344,14 @@ inspect_evidence() {
 take_lock() {
   [ -d "$LIB" ] || mkdir -m 700 "$LIB" || fail lock "cannot make $LIB"
   if ! mkdir "$LIB/lock" 2>/dev/null; then
-    read -r holder 2>/dev/null <"$LIB/lock/pid" || holder=
-    if [ -n "$holder" ] && [ -d "/proc/$holder" ]; then fail busy "another run (process $holder) is changing this host"; fi
-    rm -rf "$LIB/lock"
+    # Whoever has only just made it has not yet said who it is.
+    lock_is_held || { sleep 1; lock_is_held; } && fail busy "another run (process $holder) is changing this host"
+    clear_stale_lock
     mkdir "$LIB/lock" 2>/dev/null || fail busy "another run is changing this host"
   fi
   locked=1
-  echo $$ >"$LIB/lock/pid"
+  start_of $$
+  echo "$$ $start" >"$LIB/lock/pid" || fail write "cannot write to $LIB"
 }
 
 # Carries out operations in the order given; stops at the first that fails.
@@ -379,7 +381,7 @@ apply() {
     judge) judge_now "$a" "$b" "$c" ;;
     go) go ;;
     confirm) confirm "$a" ;;
-    rollback) revert "$a" && say reverted "$a" || fail rollback "change $a is not open" ;;
+    rollback) revert "$a" || [ -d "$LIB/tx/$a.reverted" ] || fail rollback "change $a is not open"; say reverted "$a" ;;
     disarm) disarm ;;
     arm) arm ;;
     witness) printf '%s\n' "$a" >>"$LIB/witness" ;;
@@ -402,7 +404,7 @@ apply() {
 
 # Installs packages. The command was shown in the plan.
 run_command() {
-  out=$(sh -c "$2" 2>&1 </dev/null) || fail "$1" "$(printf '%s' "$out" | tail -n 3 | tr '\n\t' '  ')"
+  out=$(trap - PIPE TERM; sh -c "$2" 2>&1 </dev/null) || fail "$1" "$(printf '%s' "$out" | tail -n 3 | tr '\n\t' '  ')"
   say ran "$1"
 }
 
@@ -467,16 +469,18 @@ put() {
   check_before "$1" "$3"
   new=${1%/*}/.fleetotp.$$.$count
   staged="$staged $new"
-  whole=
+  whole= broken=
   while IFS= read -r line; do
     case $line in
     .) whole=1; break ;;
-    +*) printf '%s\n' "${line#+}" ;;
-    ~*) printf '%s' "${line#?}" ;;
-    =*) sed -n "${line#=}p" "$1" ;;
+    +*) printf '%s\n' "${line#+}" || broken=1 ;;
+    ~*) printf '%s' "${line#?}" || broken=1 ;;
+    =*) sed -n "${line#=}p" "$1" || broken=1 ;;
     esac
   done >"$new" || fail write "cannot write beside $1"
   [ -n "$whole" ] || fail protocol "the request is cut off"
+  # A full disk takes a part of a file without a word to the loop.
+  [ -z "$broken" ] || fail write "cannot write beside $1: is the disk full?"
   [ "$2" = 600 ] || chmod "$2" "$new"
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
@@ -510,7 +514,7 @@ begin() {
   case $1 in *[!A-Za-z0-9-]* | '') fail protocol "bad transaction name" ;; esac
   for t in "$LIB"/tx/*; do
     [ -d "$t" ] || continue
-    case $t in *.done | *.reverted) ;; *.new) rm -rf "$t" ;; *) fail busy "change ${t##*/} is still open on this host" ;; esac
+    case $t in *.done | *.reverted) ;; *.new) drop_canary "$t"; rm -rf "$t" ;; *) fail busy "change ${t##*/} is still open on this host" ;; esac
   done
   flush
   tx=$1
@@ -532,7 +536,7 @@ into_transaction() {
     printf '%s\t%s\t%s\n' "$files" restore "$1" >>"$txnew/manifest"
   else
     printf '%s\t%s\t%s\n' "$files" remove "$1" >>"$txnew/manifest"
-  fi
+  fi || fail write "cannot remember how to take the change back"
   moves="$moves$2	$1
 "
 }
@@ -547,6 +551,8 @@ expect_same() {
 # A member for the time of the proof: only from where this connection comes from and from this host itself, with public
 # key $1, also in groups $2.
 canary() {
+  # First: whoever cleans up must know.
+  echo fleetotp-canary >"$txnew/canary" || fail write "cannot write to $LIB"
   if command -v useradd >/dev/null 2>&1; then
     userdel fleetotp-canary >/dev/null 2>&1
     useradd -r -M -N -g fleetotp -d /var/lib/fleetotp-canary -s /bin/sh -e "$(date -d '+2 days' +%Y-%m-%d 2>/dev/null || echo 2099-01-01)" fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
@@ -554,7 +560,6 @@ canary() {
   else
     adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
   fi
-  echo fleetotp-canary >"$txnew/canary"
   (
     umask 022
     mkdir -p /var/lib/fleetotp-canary/.ssh &&
@@ -598,6 +603,12 @@ $moves
 LIST
   settle /etc/pam.d /etc/ssh
   staged=
+  # The host was asleep, or as good as that: its own revert came before the last of these files.
+  [ -d "$LIB/tx/$tx" ] || {
+    mv "$LIB/tx/$tx.reverted" "$LIB/tx/$tx.reverting" 2>/dev/null
+    revert "$tx"
+    fail late "the change took longer than its window and was reverted"
+  }
   judge || { revert "$tx"; fail "$why" "$what"; }
   reload_sshd || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
   say opened "$tx" "$window"
@@ -665,6 +676,10 @@ confirm() {
 
 # ---------------------------------------------------------------- main
 
+# A controller that is gone must not end this in the middle of a change: what was asked for completely is done
+# completely. The end of its time is told and cleaned up after.
+trap '' PIPE
+trap 'fail stopped "it took longer than it may and was stopped"' TERM
 set -- $connection
 from=${1:-127.0.0.1} here=${3:-127.0.0.1} port=${4:-22}
 say fleetotp 1
