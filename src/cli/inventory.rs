@@ -2,7 +2,7 @@
 
 mod show;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use clap::Subcommand;
@@ -110,11 +110,9 @@ pub fn run(
 }
 
 fn write(stdout: &mut dyn Write, text: &str) -> Result<(), Error> {
-    stdout.write_all(text.as_bytes()).map_err(|e| cannot(&e))
-}
-
-fn cannot(error: &io::Error) -> Error {
-    Error::failed("cannot write to standard output").caused_by(error.to_string())
+    stdout
+        .write_all(text.as_bytes())
+        .map_err(|e| Error::failed("cannot write to standard output").caused_by(e))
 }
 
 fn write_document(

@@ -18,7 +18,7 @@ use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Shared};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::sheets::{Protection, SheetMaker};
-use crate::playbook::worker::Job;
+use crate::playbook::worker::{Job, Memory};
 
 /// What is to be brought about on which hosts.
 #[derive(Debug, Clone, Default)]
@@ -186,13 +186,13 @@ impl<'a> Run<'a> {
     /// Makes the jobs; hosts that cannot be worked on are reported at once.
     async fn jobs(&self, wanted: &Wanted) -> Result<(Vec<Job>, Outcome), Error> {
         let defaults = self.setup.defaults(self.globals, &self.world.cwd);
-        let judged: std::collections::HashMap<_, _> = self
+        let memories: std::collections::HashMap<_, _> = self
             .setup
             .ledger
             .hosts()
             .await?
-            .into_iter()
-            .filter_map(|h| Some((h.name, h.config_hash?)))
+            .iter()
+            .map(|h| (h.name.clone(), Memory::of(h)))
             .collect();
         let admins: std::collections::HashMap<&AdminName, Arc<Admin>> = self
             .setup
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
                 target,
                 seats,
                 realm: realm.clone(),
-                judged_hash: judged.get(name).cloned(),
+                memory: memories.get(name).cloned().unwrap_or_default(),
             });
         }
         if !unmanaged.is_empty() {

@@ -3,23 +3,29 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::fleet::FleetError;
 use crate::fleet::askpass::{Answerer, SOCKET_VARIABLE};
+use crate::fleet::control::ControlDir;
 use crate::fleet::limit::{read_answer, read_errors};
 use crate::fleet::session::Session;
 use crate::names::printable;
 use crate::plan::change::CANARY;
 use crate::token::secret::Secret;
 
+/// How long sshd may take to listen again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What the temporary member's forced command prints.
 const GREETING: &str = "fleetotp-canary-in";
 
 /// The temporary member's key pair, in a private directory that goes with it.
+///
+/// It stands in the run's own directory: what a killed run leaves is removed by the next.
 #[derive(Debug)]
 pub struct CanaryKey {
     dir: TempDir,
@@ -42,11 +48,8 @@ impl CanaryKey {
     ///
     /// # Errors
     /// When ssh-keygen cannot be run.
-    pub async fn generate() -> Result<Self, FleetError> {
-        let dir = tempfile::Builder::new()
-            .prefix("fleetotp-key-")
-            .tempdir()
-            .map_err(FleetError::local("cannot make a directory"))?;
+    pub async fn generate(control: &ControlDir) -> Result<Self, FleetError> {
+        let dir = control.connection()?;
         let path = dir.path().join("key");
         let status = Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", CANARY, "-f"])
@@ -89,22 +92,46 @@ pub enum Route {
     Loopback,
 }
 
-/// Logs in as the temporary member with its key and `code`.
+/// Logs in as the temporary member with its key and `code`. Tries again while sshd, which is re-reading its
+/// configuration, does not listen: no code has been used then.
 ///
 /// # Errors
 /// When something on this machine fails.
 pub async fn login(
     session: &Session,
     key: &CanaryKey,
-    code: Secret,
+    code: &Secret,
     route: Route,
 ) -> Result<Outcome, FleetError> {
+    let start = Instant::now();
+    loop {
+        match attempt(session, key, code.clone(), route).await? {
+            Attempt::Ended(outcome) => return Ok(outcome),
+            Attempt::NotHeard(why) if start.elapsed() > PATIENCE => {
+                return Ok(Outcome::Unclear(why));
+            }
+            Attempt::NotHeard(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Ended(Outcome),
+    /// Nobody was there to authenticate to.
+    NotHeard(String),
+}
+
+async fn attempt(
+    session: &Session,
+    key: &CanaryKey,
+    code: Secret,
+    route: Route,
+) -> Result<Attempt, FleetError> {
     let target = session.target();
-    let socket_dir = tempfile::Builder::new()
-        .prefix("fleetotp-ask-")
-        .tempdir()
-        .map_err(FleetError::local("cannot make a directory"))?;
-    let socket = socket_dir.path().join("s");
+    let socket = key.dir.path().join("ask");
+    // The socket of an attempt before this one.
+    drop(std::fs::remove_file(&socket));
     let answerer = Answerer::bind(&socket)?;
     let program = std::env::current_exe()
         .map_err(FleetError::local("cannot find this program's own path"))?;
@@ -167,25 +194,32 @@ pub async fn login(
         tokio::time::timeout(target.connect_timeout + Duration::from_secs(20), talk).await
     else {
         drop(child.kill().await);
-        return Ok(Outcome::Unclear("the login did not end in time".to_owned()));
+        let why = "the login did not end in time".to_owned();
+        return Ok(Attempt::Ended(Outcome::Unclear(why)));
     };
     drop(child.wait().await);
     if String::from_utf8_lossy(&answer)
         .lines()
         .any(|l| l.trim() == GREETING)
     {
-        return Ok(Outcome::In);
+        return Ok(Attempt::Ended(Outcome::In));
     }
     if errors.contains("Permission denied") {
-        return Ok(Outcome::Refused);
+        return Ok(Attempt::Ended(Outcome::Refused));
     }
-    Ok(Outcome::Unclear(printable(
+    let why = printable(
         errors
             .lines()
             .rfind(|l| !l.trim().is_empty())
             .unwrap_or("ssh gave no reason"),
         200,
-    )))
+    );
+    let not_heard = ["Connection refused", "kex_exchange_identification"];
+    Ok(if not_heard.iter().any(|t| errors.contains(t)) {
+        Attempt::NotHeard(why)
+    } else {
+        Attempt::Ended(Outcome::Unclear(why))
+    })
 }
 
 fn joined(option: &str, path: &Path) -> OsString {

@@ -35,6 +35,8 @@ pub struct Facts {
     pub free_kib: BTreeMap<String, u64>,
     /// Running sshd listeners, or the installed sshd with pid 0.
     pub listeners: Vec<Listener>,
+    /// OpenSSH's version as the host said it, such as `9.2p1`.
+    pub version_text: String,
     /// OpenSSH's version.
     pub version: SshVersion,
     /// Hash over sshd's program and configuration, PAM's text and the groups.

@@ -9,6 +9,7 @@ use super::facts::{
     Account, DeadlineMechanism, Facts, FileFact, Group, Keys, Listener, SecretDeadline, Shadow,
     Slot, SshVersion, StateFact,
 };
+use super::program::REAPER_PATH;
 use super::reply::{ReplyError, fields_of, lines_of};
 use crate::names::Login;
 
@@ -90,7 +91,10 @@ impl Reader {
                 program: (*program).to_owned(),
                 config: (*config).to_owned(),
             }),
-            ("version", [text]) => self.facts.version = ssh_version(text),
+            ("version", [text]) => {
+                self.facts.version = ssh_version(text);
+                (*text).clone_into(&mut self.facts.version_text);
+            }
             ("config", [hash]) => self.facts.config_hash = some(hash),
             ("judged", ["known"]) => self.facts.judged_before = true,
             ("mfa", line) => self.facts.mfa_lines.push(line.join(" ")),
@@ -107,7 +111,14 @@ impl Reader {
                 self.facts.effective.entry((*user).to_owned()).or_default();
                 self.sink = Sink::Effective((*user).to_owned());
             }
-            ("sum", [line]) => {
+            ("alike", [user, other]) => {
+                let same = self.facts.effective.get(*other).cloned();
+                self.facts
+                    .effective
+                    .extend(same.map(|e| ((*user).to_owned(), e)));
+            }
+            (line, []) if line.len() > 66 => {
+                // sha256sum's own format.
                 if let Some((sum, path)) = line.split_once("  ") {
                     self.sums.insert(path.to_owned(), sum.to_owned());
                 }
@@ -123,7 +134,6 @@ impl Reader {
                 self.stats.insert((*path).to_owned(), fact);
             }
             ("witness", line) => self.facts.witness = Some(line.join("\t")),
-            ("reaper", [sum]) => self.facts.reaper = some(sum),
             ("open", [id]) => self.facts.open_changes.push((*id).to_owned()),
             ("unmanaged", [login]) => self.facts.unmanaged.push((*login).to_owned()),
             ("log", line) => self.facts.log_lines.push(line.join("\t")),
@@ -256,6 +266,7 @@ impl Reader {
     }
 
     fn finish(mut self) -> Facts {
+        self.facts.reaper = self.sums.remove(REAPER_PATH);
         for (path, mut fact) in std::mem::take(&mut self.stats) {
             if let Some(sum) = self.sums.remove(&path) {
                 fact.sha256 = sum;
@@ -348,7 +359,8 @@ mod tests {
 
     const ANSWER: &str = "fleetotp\t1\nhost\tabc\tweb1\t0\t1795485320\t+0130\nversion\t8.4p1\nsshd\t7\t/usr/sbin/sshd\t/etc/ssh/sshd_config\n\
         file\t/etc/pam.d/sshd\n|# a\n|done\tspoof\nfile\t/etc/ssh/sshd_config\n|Port 22\n\
-        stat\t644\t0\t0\t11\t14\t/etc/pam.d/sshd\nsum\taa  /etc/pam.d/sshd\nstat\t644\t0\t0\t12\t7\t/etc/ssh/sshd_config\n\
+        stat\t644\t0\t0\t11\t14\t/etc/pam.d/sshd\n\
+        aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa  /etc/pam.d/sshd\nstat\t644\t0\t0\t12\t7\t/etc/ssh/sshd_config\n\
         effective\talice\n|authenticationmethods any\naccount\talice\t1001\t1001\t/home/alice\t/bin/sh\nshared\talice\tbob\n\
         state\tcurrent\talice\tff\noption\t2\t\" RATE_LIMIT 3 30\nlines\t3\t1\ndone\n";
 

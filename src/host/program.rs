@@ -57,8 +57,8 @@ pub enum Elevation {
 /// Returns the remote command line for one exec of the program.
 ///
 /// The command reads standard input up to the line [`BEGIN`], then the program by its length, then the program reads
-/// its request from the rest. `head` may only be used where it is known not to read ahead (GNU); `dd` reads byte by
-/// byte elsewhere. `timeout` (coreutils, busybox) stops the program on the target, whatever becomes of the connection.
+/// its request from the rest. `dd` with a count of one reads once and never more than is missing, so nothing of the
+/// request is read ahead; `head -c` does read ahead in some implementations. `timeout` (coreutils, busybox) stops the program on the target, whatever becomes of the connection.
 pub fn command_line(elevation: Elevation, limit: Duration) -> String {
     let sudo = match elevation {
         Elevation::None => "",
@@ -66,9 +66,9 @@ pub fn command_line(elevation: Elevation, limit: Duration) -> String {
         Elevation::SudoWithPassword => "sudo -S -p '' -- ",
     };
     let script = format!(
-        "while IFS= read -r l; do [ \"$l\" = {BEGIN} ] && break; done; connection=$2; \
-         case $(head --version 2>/dev/null) in *GNU*) p=$(head -c \"$1\") ;; *) p=$(dd bs=1 count=\"$1\" 2>/dev/null) ;; esac; \
-         eval \"$p\""
+        "while IFS= read -r l; do [ \"$l\" = {BEGIN} ] && break; done; connection=$2; LC_ALL=C; p=; \
+         while [ ${{#p}} -lt $1 ]; do q=$(dd bs=$(($1-${{#p}})) count=1 2>/dev/null; echo .); \
+         [ \"$q\" = . ] && exit 9; p=$p${{q%.}}; done; eval \"$p\""
     );
     format!(
         "{sudo}timeout -k 5 {} sh -c '{script}' fleetotp {} \"$SSH_CONNECTION\"",

@@ -60,8 +60,11 @@ impl Request {
         if wanted.keys {
             request.line(&["keys", "1"]);
         }
-        if let Some(hash) = &wanted.judged_hash {
-            request.line(&["known", hash]);
+        if let Some(judged) = &wanted.judged {
+            request.line(&["known", &judged.hash, &judged.version]);
+        }
+        for (file, sum) in &wanted.seen {
+            request.line(&["seen", file, sum]);
         }
         request
     }
@@ -144,8 +147,19 @@ pub struct Inspect {
     pub evidence: Vec<Login>,
     /// Count public keys.
     pub keys: bool,
-    /// Skip judging where the configuration still has this hash.
-    pub judged_hash: Option<String>,
+    /// Skip judging where the configuration is still this one.
+    pub judged: Option<Judged>,
+    /// State files (`current/alice`) with the hash they had when their secret was last looked at.
+    pub seen: Vec<(String, String)>,
+}
+
+/// A configuration that an earlier run has judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Hash over sshd's program and configuration, PAM's text and the groups.
+    pub hash: String,
+    /// OpenSSH's version then, as the host said it.
+    pub version: String,
 }
 
 /// A line of a file to write.

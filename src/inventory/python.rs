@@ -177,7 +177,6 @@ impl Literal<'_> {
         Some(match self.number()? {
             Value::Int(i) if negative => Value::Int(-i),
             Value::Float(f) if negative => Value::Float(-f),
-            // A complex number becomes the text that Python prints for it.
             Value::Text(text) if negative => Value::Text(format!("(-0-{text})")),
             value => value,
         })
@@ -263,7 +262,12 @@ impl Literal<'_> {
             let mut ahead = self.chars.clone();
             while ahead.next_if(char::is_ascii_alphabetic).is_some() {}
             if !matches!(ahead.peek(), Some('\'' | '"')) {
-                return Some(Value::Text(text));
+                // Ansible does not trust text made of bytes to be a template.
+                return Some(if bytes {
+                    Value::Unsafe(text)
+                } else {
+                    Value::Text(text)
+                });
             }
         }
     }
@@ -280,7 +284,7 @@ impl Literal<'_> {
             "rb" | "br" => (true, true),
             _ => return None,
         };
-        let quote = self.chars.next()?;
+        let quote = self.chars.next_if(|c| matches!(c, '\'' | '"'))?;
         let mut triple = false;
         if self.chars.peek() == Some(&quote) {
             self.chars.next();
@@ -426,21 +430,25 @@ fn number(text: &str) -> Option<Value> {
                 .map(Value::Int);
         }
     }
-    let digits = without_underscores(&lower)?;
+    let (lower, imaginary) = match lower.strip_suffix('j') {
+        Some(digits) => (digits, true),
+        None => (lower.as_str(), false),
+    };
+    let digits = without_underscores(lower)?;
+    if imaginary {
+        // A complex number becomes the text that Python prints for it.
+        let shown = python_float(float(&digits)?);
+        return Some(Value::Text(format!(
+            "{}j",
+            shown.strip_suffix(".0").unwrap_or(&shown)
+        )));
+    }
     if digits.bytes().all(|b| b.is_ascii_digit()) {
         // `0123` is an error in Python 3, which leaves the text as it is; `00` is zero.
         if digits.starts_with('0') && digits.bytes().any(|b| b != b'0') {
             return None;
         }
         return digits.parse().ok().map(Value::Int);
-    }
-    if let Some(imaginary) = digits.strip_suffix('j') {
-        let f = float(imaginary)?;
-        let shown = python_float(f);
-        return Some(Value::Text(format!(
-            "{}j",
-            shown.strip_suffix(".0").unwrap_or(&shown)
-        )));
     }
     float(&digits).map(Value::Float)
 }
@@ -489,8 +497,9 @@ mod tests {
             ("'a' 'b'", text("ab")),
             (r"'a\tb\x41'", text("a\tbA")),
             (r"r'a\t'", text(r"a\t")),
-            ("b'x'", text("x")),
+            ("b'x'", Value::Unsafe("x".to_owned())),
             ("f'x'", text("f'x'")),
+            ("r00''", text("r00''")),
             ("'a", text("'a")),
             ("1 # one", Value::Int(1)),
             ("a # one", text("a # one")),
@@ -508,6 +517,8 @@ mod tests {
             ("1-5", text("1-5")),
             ("inf", text("inf")),
             ("3j", text("3j")),
+            ("0_j", text("0_j")),
+            ("b''", Value::Unsafe(String::new())),
             ("...", text("...")),
         ] {
             assert_eq!(literal_or_text(source), expected, "{source:?}");

@@ -109,7 +109,7 @@ async fn login(
     code: Secret,
     route: Route,
 ) -> Result<Outcome, ProofError> {
-    canary::login(session, &proof.pair, code, route)
+    canary::login(session, &proof.pair, &code, route)
         .await
         .map_err(|e| ProofError::Unclear(e.to_string()))
 }

@@ -1,10 +1,11 @@
 //! The work on one host: inspect, plan, apply, prove, enforce, read back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
@@ -15,9 +16,9 @@ use crate::fleet::target::Target;
 use crate::host::facts::{Facts, Slot};
 use crate::host::parse;
 use crate::host::reply::{Applied, ReplyError, applied};
-use crate::host::request::{Inspect, Request};
+use crate::host::request::{Inspect, Judged, Request};
 use crate::inventory::model::Realm;
-use crate::ledger::{HostObservation, HostOutcome, TokenHostObservation};
+use crate::ledger::{HostObservation, HostOutcome, HostRecord, TokenHostObservation};
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_EXEMPT, HostPlan, Part};
 use crate::plan::decide::{KEYS_UNKNOWN, NEEDS_KEY, host_plan};
@@ -43,6 +44,9 @@ const APPLY: Duration = Duration::from_secs(300);
 /// How often a host that changed under us is read and planned again.
 const ATTEMPTS: u32 = 3;
 
+/// What the host says of a secret whose file has not changed since it was last looked at.
+const SEEN: &str = "seen";
+
 /// What one worker does.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -54,8 +58,53 @@ pub struct Job {
     pub seats: Vec<Seat>,
     /// The host's realm.
     pub realm: Arc<Realm>,
-    /// The configuration that an earlier run judged.
+    /// What earlier runs know about the host.
+    pub memory: Memory,
+}
+
+/// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The configuration that was judged last.
+    #[serde(skip)]
     pub judged_hash: Option<String>,
+    /// OpenSSH's version then.
+    #[serde(default)]
+    pub version: String,
+    /// State files (`current/alice`) with their hash and the fingerprint of the secret they held then.
+    #[serde(default)]
+    pub states: BTreeMap<String, (String, String)>,
+}
+
+impl Memory {
+    /// Reads it from the ledger's host row.
+    pub fn of(record: &HostRecord) -> Self {
+        let facts = record.facts.clone().unwrap_or_default();
+        let memory: Self = serde_json::from_value(facts).unwrap_or_default();
+        Self {
+            judged_hash: record.config_hash.clone(),
+            ..memory
+        }
+    }
+
+    fn from_facts(facts: &Facts) -> Self {
+        let states = facts
+            .states
+            .iter()
+            .map(|((slot, login), state)| {
+                let fingerprint = state.secret_sha256.chars().take(12).collect();
+                (
+                    format!("{}/{login}", slot.as_str()),
+                    (state.file.sha256.clone(), fingerprint),
+                )
+            })
+            .collect();
+        Self {
+            judged_hash: None,
+            version: facts.version_text.clone(),
+            states,
+        }
+    }
 }
 
 /// What workers ask of the dispatcher.
@@ -153,6 +202,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
         host.machine_id.clone_from(&seen.facts.machine_id);
         host.class = Some(class_of(&seen.facts));
         host.config_hash.clone_from(&seen.config_hash);
+        host.facts = serde_json::to_value(Memory::from_facts(&seen.facts)).ok();
         tokens = worker.observations(&seen.facts, at);
     }
     // The dispatcher only goes away when the whole run does.
@@ -212,7 +262,7 @@ struct Worker {
 impl Worker {
     async fn steps(&mut self, session: &Session) -> Result<Seen, Stop> {
         let mut facts = self
-            .inspect(session, false, self.job.judged_hash.clone())
+            .inspect(session, false, self.job.memory.judged_hash.clone())
             .await?;
         if let Some(id) = self.own_abandoned_change(&facts) {
             // Left by a run of this project that is no more: this run holds the lock.
@@ -321,15 +371,38 @@ impl Worker {
         } else {
             Vec::new()
         };
+        let memory = &self.job.memory;
+        let version = if memory.version.is_empty() {
+            "-"
+        } else {
+            &memory.version
+        };
         let wanted = Inspect {
             logins,
             users,
             evidence,
             keys,
-            judged_hash,
+            judged: judged_hash.map(|hash| Judged {
+                hash,
+                version: version.to_owned(),
+            }),
+            seen: memory
+                .states
+                .iter()
+                .map(|(file, (sum, _))| (file.clone(), sum.clone()))
+                .collect(),
         };
         let answer = session.exec(Request::inspect(&wanted), INSPECT).await?;
-        Ok(parse::facts(&answer)?)
+        let mut facts = parse::facts(&answer)?;
+        for ((slot, login), state) in &mut facts.states {
+            if state.secret_sha256 == SEEN {
+                let known = memory.states.get(&format!("{}/{login}", slot.as_str()));
+                state.secret_sha256 = known
+                    .map(|(_, fingerprint)| fingerprint.clone())
+                    .unwrap_or_default();
+            }
+        }
+        Ok(facts)
     }
 
     fn own_abandoned_change(&self, facts: &Facts) -> Option<String> {
@@ -535,7 +608,9 @@ impl Worker {
         window: u64,
     ) -> Result<Applied, Fault> {
         let groups = allowed_groups(facts).map_err(Stop::Failed)?;
-        let pair = CanaryKey::generate().await.map_err(Stop::from)?;
+        let pair = CanaryKey::generate(&self.shared.control)
+            .await
+            .map_err(Stop::from)?;
         let proof = Proof {
             pair,
             key: key::generate(self.shared.entropy.as_ref())

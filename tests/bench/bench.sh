@@ -1,60 +1,84 @@
 #!/usr/bin/env bash
-# Prints, side by side, the floor and a run: how long 20 parallel `ssh HOST true` take on the lab's hosts, and how long
-# the given command takes on the same hosts.
+# Prints side by side, measured in one run on the same lab hosts: the floor (parallel `ssh HOST true`), a first rollout,
+# and runs that change nothing.
 #
-#   tests/bench/bench.sh [-n HOSTS] [-r REPEATS] [-- COMMAND...]
-#
-# COMMAND runs on the controller's side of the lab's network, with BENCH_DIR naming the lab's directory (ssh_config,
-# root_key, known_hosts, lab.json) and BENCH_HOSTS the hosts' names, one a line in $BENCH_DIR/bench-hosts. Without COMMAND
-# only the floor is measured.
+#   tests/bench/bench.sh [-n HOSTS] [-a ADMINS] [-p PARALLEL] [-r REPEATS] [-b BINARY]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/setup.sh
 
-hosts=40 repeats=3
+hosts=40 admins=10 parallel=20 repeats=5 binary=
 while (($#)); do
     case $1 in
-        -n) hosts=$2; shift 2 ;;
-        -r) repeats=$2; shift 2 ;;
-        --) shift; break ;;
-        *) echo "bench.sh [-n HOSTS] [-r REPEATS] [-- COMMAND...]" >&2; exit 64 ;;
+        -n) hosts=$2 ;;
+        -a) admins=$2 ;;
+        -p) parallel=$2 ;;
+        -r) repeats=$2 ;;
+        -b) binary=$2 ;;
+        *) echo "bench.sh [-n HOSTS] [-a ADMINS] [-p PARALLEL] [-r REPEATS] [-b BINARY]" >&2; exit 64 ;;
     esac
+    shift 2
 done
 
 setup_machine
+if [[ -z $binary ]]; then
+    cargo build --release --locked
+    binary=$PWD/target/release/fleetotp
+fi
 FLEETOTP_LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/fleetotp-bench.XXXXXX")
-export FLEETOTP_LAB_DIR BENCH_DIR=$FLEETOTP_LAB_DIR
-trap 'tests/lab/lab down 2>/dev/null || rm -rf -- "$FLEETOTP_LAB_DIR"' EXIT
+export FLEETOTP_LAB_DIR
+project=$FLEETOTP_LAB_DIR/project
+trap 'tests/lab/lab down 2>/dev/null; rm -rf -- "$FLEETOTP_LAB_DIR"' EXIT
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 start=$(now_ms)
 tests/lab/lab up --count "$hosts" --background >/dev/null
 echo "$hosts hosts up in $(($(now_ms) - start)) ms"
-seq -f 'web%g' "$hosts" >"$BENCH_DIR/bench-hosts"
-BENCH_HOSTS=$(cat "$BENCH_DIR/bench-hosts")
-export BENCH_HOSTS
+seq -f 'web%g' "$hosts" >"$FLEETOTP_LAB_DIR/bench-hosts"
+ssh-keygen -q -t ed25519 -N '' -f "$FLEETOTP_LAB_DIR/admin"
+while read -r host; do
+    for n in $(seq "$admins"); do echo "useradd -m -s /bin/sh admin$n; mkdir -m 700 /home/admin$n/.ssh; echo '$(cat "$FLEETOTP_LAB_DIR/admin.pub")' >/home/admin$n/.ssh/authorized_keys; chown -R admin$n: /home/admin$n/.ssh"; done |
+        tests/lab/lab host "$host" -- sh -s
+done <"$FLEETOTP_LAB_DIR/bench-hosts"
+
+"$binary" init "$project" >/dev/null
+{
+    printf 'all:\n  vars: {ansible_user: root, ansible_ssh_private_key_file: %s}\n  hosts:\n' "$FLEETOTP_LAB_DIR/root_key"
+    sed 's/.*/    &:/' "$FLEETOTP_LAB_DIR/bench-hosts"
+    echo 'admins:'
+    for n in $(seq "$admins"); do echo "  admin$n: {name: Admin $n}"; done
+    printf 'realms:\n  all: {hosts: all, policy: bench}\npolicies:\n  bench: {issuer: Example Corp}\n'
+} >"$project/inventory.yml"
 
 floor() {
-    tests/lab/lab exec -- sh -c 'xargs -P 20 -I HOST ssh -F "$BENCH_DIR/ssh_config" root@HOST true <"$BENCH_DIR/bench-hosts"'
+    tests/lab/lab exec -- xargs -P "$parallel" -I HOST ssh -F "$FLEETOTP_LAB_DIR/ssh_config" root@HOST true <"$FLEETOTP_LAB_DIR/bench-hosts"
+}
+rollout() {
+    (cd "$project" && "$OLDPWD/tests/lab/lab" exec -- "$binary" play "$OLDPWD/playbooks/rollout.yml" -f "$parallel")
 }
 
-# Measures a command `repeats` times and prints its times and their median.
-measure() {
-    local name=$1 times=() i start sorted
-    shift
-    for ((i = 0; i < repeats; i++)); do
-        start=$(now_ms)
-        "$@" >"$BENCH_DIR/bench.log" 2>&1 || { echo "$name failed:" >&2; tail -n 20 "$BENCH_DIR/bench.log" >&2; return 1; }
-        times+=($(($(now_ms) - start)))
-    done
-    mapfile -t sorted < <(printf '%s\n' "${times[@]}" | sort -n)
-    MEDIAN=${sorted[$((repeats / 2))]}
-    printf '%-28s %6s ms   (%s)\n' "$name" "$MEDIAN" "${times[*]}"
+# Runs a command once, into the log, and prints its milliseconds.
+time_once() {
+    local start
+    start=$(now_ms)
+    "$@" >"$FLEETOTP_LAB_DIR/bench.log" 2>&1 || { echo "$* failed:" >&2; tail -n 20 "$FLEETOTP_LAB_DIR/bench.log" >&2; exit 1; }
+    echo $(($(now_ms) - start))
 }
+median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
+line() { printf '%-34s %6s ms   %5s x the floor   (%s)\n' "$1" "$2" "$(awk -v a="$2" -v b="$3" 'BEGIN { printf "%.2f", a / b }')" "$4"; }
 
-measure "floor: 20 x ssh HOST true" floor
-base=$MEDIAN
-if (($#)); then
-    measure "$1 ..." tests/lab/lab exec -- "$@"
-    awk -v run="$MEDIAN" -v base="$base" 'BEGIN { printf "the run takes %.2f x the floor\n", run / base }'
-fi
+echo "$hosts hosts, $admins admins, $parallel at a time, on $(nproc) cores"
+floors=() seconds=()
+floors+=("$(time_once floor)")
+first=$(time_once rollout)
+# Alternately, so that a busy machine hits both alike.
+for ((i = 0; i < repeats; i++)); do
+    floors+=("$(time_once floor)")
+    seconds+=("$(time_once rollout)")
+done
+base=$(median "${floors[@]}")
+line "floor: $parallel x ssh HOST true" "$base" "$base" "${floors[*]}"
+line "first rollout, proved and confirmed" "$first" "$base" "$first"
+line "a rollout that changes nothing" "$(median "${seconds[@]}")" "$base" "${seconds[*]}"
+grep -q 'changed=[1-9]' "$FLEETOTP_LAB_DIR/bench.log" && { echo "error: the last run changed something" >&2; exit 1; }
+exit 0

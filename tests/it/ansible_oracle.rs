@@ -233,6 +233,8 @@ v14=set()
 v15={1,1}
 v16='é'
 v17=\x41
+v18=b'x'
+v19=0_j
 [prod:children]
 web
 later

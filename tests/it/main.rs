@@ -7,11 +7,17 @@ mod init;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_confirm;
+#[cfg(test)]
+mod lab_enrol;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod sheet;
+#[cfg(test)]
+mod support;
 #[cfg(test)]
 mod token;
 

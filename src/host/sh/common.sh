@@ -14,6 +14,29 @@ read_uptime() {
   up=${up%%.*}
 }
 
+# Start time of process $1 in clock ticks since boot, into start: field 22 of proc_pid_stat(5), counted after the name.
+start_of() {
+  start=
+  IFS= read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
+  # Split into words on purpose; the first is field 3.
+  set -- ${stat##*) }
+  start=${20}
+}
+
+# Tells whether the process that took the lock is still there. A number alone does not: after a reboot somebody else has it.
+lock_is_held() {
+  holder= since=
+  read -r holder since 2>/dev/null <"$LIB/lock/pid" || :
+  [ -n "$holder" ] && start_of "$holder" 2>/dev/null && [ "$start" = "$since" ]
+}
+
+# Removes what a program that was killed has left: its lock and its staged files.
+clear_stale_lock() {
+  rm -f /etc/pam.d/.fleetotp.* /etc/ssh/.fleetotp.* /etc/ssh/sshd_config.d/.fleetotp.*
+  rm -f "$GA"/*/.fleetotp.* "$LIB"/.fleetotp.* "$LIB"/deadlines/.fleetotp.*
+  rm -rf "$LIB/lock"
+}
+
 # Says what happened in the host's own log.
 note() {
   logger -t fleetotp -p authpriv.notice -- "$1" 2>/dev/null || :
@@ -31,9 +54,18 @@ scan_processes() {
     cron | crond) [ "$p/root/" -ef / ] && cron_runs=1 ;;
     sshd)
       [ "$p/root/" -ef / ] || continue
-      title=$(tr '\0' ' ' <"$p/cmdline") || continue
+      # A title is one argument; only an untitled process has zero bytes to replace.
+      read -r title <"$p/cmdline" || [ -n "$title" ] || continue
       case $title in
       "sshd: "*"[listener]"*) title=${title#sshd: } ;;
+      "sshd: "*) continue ;;
+      esac
+      case $title in
+      *"[listener]"*) ;;
+      /*) title=$(tr '\0' ' ' <"$p/cmdline") || continue ;;
+      *) continue ;;
+      esac
+      case $title in
       /*) ;;
       *) continue ;;
       esac
@@ -104,7 +136,8 @@ drop_canary() {
   read -r canary <"$1/canary"
   case $canary in fleetotp-canary) ;; *) return 0 ;; esac
   if command -v userdel >/dev/null 2>&1; then
-    userdel "$canary" >/dev/null 2>&1
+    # Also while a login of it is still open.
+    userdel -f "$canary" >/dev/null 2>&1
   else
     deluser "$canary" >/dev/null 2>&1
   fi
@@ -112,26 +145,40 @@ drop_canary() {
   rm -f "$GA/current/$canary" "$GA/current/$canary"~* "$1/canary"
 }
 
+# Puts copy $1 back at its place $2. On a full disk there is no room for a second file: then it is written over.
+put_back() {
+  own=${2%/*}/.fleetotp.revert.$$
+  if cp -p "$1" "$own" && mv -f "$own" "$2"; then
+    relabel "$2"
+  else
+    rm -f "$own"
+    [ -f "$1" ] && cat "$1" >"$2"
+  fi
+}
+
 # Puts the PAM and sshd text of transaction $1 back as it was. Whoever renames the open transaction first, this or the
 # confirmation, wins; the other finds it gone.
+# What somebody else has begun to revert is done once more: that one may have been killed in the middle.
 revert() {
   case $1 in *[!A-Za-z0-9-]* | '') return 1 ;; esac
   d=$LIB/tx/$1.reverting
   mv "$LIB/tx/$1" "$d" 2>/dev/null || [ -d "$d" ] || return 1
-  while IFS='	' read -r n what path; do
-    case $what in
-    restore)
-      cp -p "$d/$n" "${path%/*}/.fleetotp-revert" && mv -f "${path%/*}/.fleetotp-revert" "$path"
-      relabel "$path"
-      ;;
-    remove) rm -f "$path" ;;
+  kept=
+  while IFS='	' read -r n action place; do
+    # Another one has finished; a later change must not be touched.
+    [ -d "$d" ] || return 0
+    case $action in
+    restore) put_back "$d/$n" "$place" || kept=1 ;;
+    remove) rm -f "$place" || kept=1 ;;
     esac
   done <"$d/manifest"
   settle /etc/pam.d /etc/ssh
   reload_sshd
   revive_sshd
   drop_canary "$d"
-  mv "$d" "$LIB/tx/$1.reverted"
+  # What could not be put back is tried again by the next tick.
+  [ -z "$kept" ] || { note "change $1 could not be reverted completely"; return 1; }
+  mv "$d" "$LIB/tx/$1.reverted" 2>/dev/null
   note "change $1 was not confirmed and has been reverted"
 }
 

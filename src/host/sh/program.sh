@@ -18,7 +18,7 @@ fail() {
 clean_up() {
   for f in $staged; do rm -f "$f"; done
   [ -z "$undo_group" ] || set_members "$undo_group" "$undo_members"
-  [ -z "$txnew" ] || rm -rf "$txnew"
+  [ -z "$txnew" ] || { drop_canary "$txnew"; rm -rf "$txnew"; }
   [ -z "$locked" ] || rm -rf "$LIB/lock"
 }
 
@@ -32,13 +32,14 @@ sum_of() {
 # ---------------------------------------------------------------- inspect
 
 inspect() {
-  logins= users= keys= evidence= known=
+  logins= users= keys= evidence= known= known_version= seen=
   while IFS='	' read -r k a b; do
     case $k in
     login) logins="$logins $a" ;;
     user) users="$users $a" ;;
     keys) keys=1 ;;
-    known) known=$a ;;
+    known) known=$a known_version=$b ;;
+    seen) seen="$seen $a=$b" ;;
     evidence) evidence="$evidence $a" ;;
     end) break ;;
     esac
@@ -46,8 +47,9 @@ inspect() {
   machine=-
   [ -r /etc/machine-id ] && read -r machine </etc/machine-id
   read -r node </proc/sys/kernel/hostname
-  say self "${SUDO_USER:-$(id -un)}"
-  say host "$machine" "$node" "$(id -u)" "$(date '+%s	%z')"
+  say self "${SUDO_USER:-${LOGNAME:-$(id -un)}}"
+  while read -r k uid _; do case $k in Uid:) break ;; esac; done </proc/self/status
+  say host "$machine" "$node" "$uid" "$(date '+%s	%z')"
   inspect_system
   inspect_sshd
   inspect_accounts
@@ -82,7 +84,7 @@ inspect_system() {
   [ -e /sys/fs/selinux/enforce ] && read -r selinux </sys/fs/selinux/enforce
   say selinux "$selinux"
   log=0
-  grep -rqsE '^[^#]*Defaults.*[[:space:],]log_(input|stdin)' /etc/sudoers /etc/sudoers.d && log=1
+  [ -n "$SUDO_USER" ] && grep -rqsE '^[^#]*Defaults.*[[:space:],]log_(input|stdin)' /etc/sudoers /etc/sudoers.d && log=1
   say sudolog "$log"
   df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
     case $free in *[!0-9]*) ;; *) say free "$free" "$mount" ;; esac
@@ -106,35 +108,39 @@ $listeners
 LIST
   [ -n "$first" ] || return 0
   config_hash
+  forget_asked
   for f in $mains /etc/ssh/sshd_config.d/*.conf /etc/pam.d/sshd; do
     [ -L "$f" ] && say link "$f" "$(readlink -f "$f")"
   done
   say config "$all"
-  printf '%s\n' "$sums" | sed 's/^/sum	/'
-  stat -c 'stat	%a	%u	%g	%i	%s	%n' $files
-  awk 'FNR == 1 { print "file\t" FILENAME } { print "|" $0 }' $files
+  printf '%s\n' "$sums"
+  shared=
   for f in /etc/pam.d/common-auth /etc/pam.d/password-auth /etc/pam.d/system-auth /etc/pam.d/system-remote-login /etc/pam.d/base-auth; do
-    [ -f "$f" ] && grep -HE '^[^#]*pam_(google_authenticator|oath|duo|yubico|u2f|radius|sss|ussh|exec|python)' "$f" | sed 's/^/mfa	/'
+    [ -f "$f" ] && shared="$shared $f"
   done
-  version=$("${first%% *}" -V 2>&1)
-  version=${version##*OpenSSH_}
-  say version "${version%%[, ]*}"
+  # Of the shared stacks only lines that name a second factor are of interest.
+  awk -v shared=" $shared " 'index(shared, " " FILENAME " ") { if ($0 ~ /^[^#]*pam_(google_auth|oath|duo|yubico|u2f|radius|sss|ussh|exec|python)/) print "mfa\t" FILENAME ": " $0; next }
+    FNR == 1 { print "file\t" FILENAME } { print "|" $0 }' $files $shared
+  version=$known_version
+  if [ "$all" != "$known" ] || [ "${version:--}" = - ]; then
+    version=$("${first%% *}" -V 2>&1)
+    version=${version##*OpenSSH_}
+    version=${version%%[, ]*}
+  fi
+  say version "$version"
   # What was judged before and has not changed need not be judged again.
   [ "$all" = "$known" ] && [ -z "$keys" ] && { say judged known; return 0; }
+  homes=$(getent passwd $logins)
+  key_kind=
   for u in $users $logins; do
     effective "$u"
-    say effective "$u"
-    printf '%s\n' "$t" | while read -r k v; do
-      case $k in
-      authenticationmethods | kbdinteractiveauthentication | challengeresponseauthentication | usepam | passwordauthentication | pubkeyauthentication | permitrootlogin | permitemptypasswords | authorizedkeysfile | authorizedkeyscommand | trustedusercakeys | allowusers | allowgroups | denyusers | denygroups | hostbasedauthentication | gssapiauthentication | kerberosauthentication | allowtcpforwarding | logingracetime | maxauthtries)
-        printf '|%s %s\n' "$k" "$v"
-        ;;
-      esac
-    done
-  done
-  for l in $logins; do
-    effective "$l"
-    count_keys "$l"
+    if [ -n "$alike" ]; then
+      say alike "$u" "$alike"
+    else
+      say effective "$u"
+      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|error) / { print "|" $0 }'
+    fi
+    case " $logins " in *" $u "*) count_keys "$u" ;; esac
   done
 }
 
@@ -150,34 +156,95 @@ config_hash() {
 }
 
 # What sshd would do for user $1 who comes from where this connection comes from: sshd -T -C, into t.
-# The daemon's own program and configuration are in first.
+# The daemon's own program and configuration are in first. Where the configuration tells users apart by fleetotp's
+# groups only, all of a class are treated alike and sshd is asked once; alike then names the one who was asked for.
 effective() {
+  alike=
+  kind=$1
+  if [ -n "$simple" ] && [ "$1" != root ]; then
+    kind=user
+    in_group "$1" fleetotp && kind=enforced
+    in_group "$1" fleetotp-pending && kind=$kind-pending
+    [ "$1" = fleetotp-canary ] && kind=enforced
+    case " $asked" in *" $kind="*)
+      alike=${asked##*" $kind="}
+      alike=${alike%% *}
+      case $kind in
+      user) t=$asked_user ;;
+      enforced) t=$asked_enforced ;;
+      user-pending) t=$asked_user_pending ;;
+      enforced-pending) t=$asked_enforced_pending ;;
+      esac
+      return 0
+      ;;
+    esac
+  fi
   t=$("${first%% *}" -T -f "${first#* }" -C "user=$1,host=$from,addr=$from,laddr=$here,lport=$port" 2>&1) || t="error $t"
+  case $kind in
+  user | enforced | user-pending | enforced-pending)
+    asked="$asked $kind=$1"
+    case $kind in
+    user) asked_user=$t ;;
+    enforced) asked_enforced=$t ;;
+    user-pending) asked_user_pending=$t ;;
+    enforced-pending) asked_enforced_pending=$t ;;
+    esac
+    ;;
+  esac
+}
+
+# Forgets what sshd said: the configuration or a group has changed. Tells also whether the configuration is simple:
+# no Match but fleetotp's own and Match all, nobody allowed or denied by name.
+forget_asked() {
+  asked= simple=
+  awk '{ l = tolower($0); sub(/^[ \t]+/, "", l) }
+    l ~ /^match[ \t]+(all|group[ \t]+fleetotp(-pending)?)[ \t]*$/ { next }
+    l ~ /^include[ \t]+\/etc\/ssh\/sshd_config\.d\/\*\.conf[ \t]*$/ { next }
+    l ~ /^"?(match|include|allowusers|allowgroups|denyusers|denygroups)/ { exit 1 }' $mains /etc/ssh/sshd_config.d/*.conf 2>/dev/null && simple=1
+}
+
+# Whether user $1 is listed in group $2.
+in_group() {
+  members_of "$2" || return 1
+  case ",$members," in *",$1,"*) return 0 ;; esac
+  return 1
 }
 
 # Counts the public keys of login $1 by the settings in t: files, or a command or authority they may come from.
 count_keys() {
-  getent passwd "$1" | {
-    IFS=: read -r l _ uid _ _ home _ || return 0
-    count=0 other=-
-    printf '%s\n' "$t" | {
-      while read -r k v; do
-        case $k in
-        authorizedkeysfile)
-          for f in $v; do
-            f=$(printf '%s' "$f" | sed "s|%h|$home|g; s|%u|$l|g; s|%U|$uid|g; s|%%|%|g")
-            case $f in none) continue ;; /*) ;; *) f=$home/$f ;; esac
-            [ -r "$f" ] || continue
-            c=$(grep -cE '^[^#]*(ssh-(rsa|ed25519)|ecdsa-sha2|sk-)' "$f")
-            count=$((count + c))
-          done
-          ;;
-        authorizedkeyscommand | trustedusercakeys) [ "$v" = none ] || other=$k ;;
-        esac
+  home= uid=
+  while IFS=: read -r l _ u _ _ h _; do
+    [ "$l" = "$1" ] && home=$h uid=$u
+  done <<LIST
+$homes
+LIST
+  [ -n "$home" ] || return 0
+  if [ -z "$alike" ] || [ "$kind" != "$key_kind" ]; then
+    key_kind=$kind
+    key_settings=$(printf '%s\n' "$t" | grep -E '^(authorizedkeysfile|authorizedkeyscommand|trustedusercakeys) ')
+  fi
+  count=0 other=-
+  while read -r k v; do
+    case $k in
+    authorizedkeysfile)
+      for f in $v; do
+        case $f in *%*) f=$(printf '%s' "$f" | sed "s|%h|$home|g; s|%u|$1|g; s|%U|$uid|g; s|%%|%|g") ;; esac
+        case $f in none) continue ;; /*) ;; *) f=$home/$f ;; esac
+        [ -f "$f" ] || continue
+        while read -r line || [ -n "$line" ]; do
+          case $line in
+          '#'*) ;;
+          *ssh-rsa* | *ssh-ed25519* | *ecdsa-sha2* | *sk-*) count=$((count + 1)) ;;
+          esac
+        done <"$f"
       done
-      say keys "$l" "$count" "$other"
-    }
-  }
+      ;;
+    authorizedkeyscommand | trustedusercakeys) [ "$v" = none ] || other=$k ;;
+    esac
+  done <<LIST
+$key_settings
+LIST
+  say keys "$1" "$count" "$other"
 }
 
 inspect_accounts() {
@@ -185,14 +252,19 @@ inspect_accounts() {
   getent passwd $logins $users | while IFS=: read -r l _ uid gid _ home shell; do
     say account "$l" "$uid" "$gid" "${home:--}" "${shell:--}"
   done
-  # Never the hash itself: only whether one is there, and the dates (shadow(5)).
-  awk -F: -v want=" $logins " 'index(want, " " $1 " ") { print "shadow\t" $1 "\t" ($2 ~ /^[!*]/ ? "locked" : ($2 == "" ? "empty" : "set")) "\t" ($3 == "" ? "-" : $3) "\t" ($5 == "" ? "-" : $5) "\t" ($7 == "" ? "-" : $7) "\t" ($8 == "" ? "-" : $8) }' /etc/shadow 2>/dev/null
-  awk -F: -v want=" $logins " 'index(want, " " $1 " ") { id[$1] = $3 } { n[$3] = n[$3] " " $1 } END { for (l in id) { c = split(n[id[l]], w, " "); for (i = 1; i <= c; i++) if (w[i] != l) print "shared\t" l "\t" w[i] } }' /etc/passwd
-  # Some accounts that nobody asked about: they must be treated after a change as before.
-  awk -F: -v asked=" $logins $users " '$7 !~ /(nologin|false|sync|halt|shutdown)$/ && !index(asked, " " $1 " ") { print "unmanaged\t" $1 }' /etc/passwd | head -n 16
-  grep -E '^fleetotp(-pending|-exempt)?:' /etc/group | while IFS=: read -r g _ gid members; do
-    say group "$g" "$gid" "${members:--}"
-  done
+  # Of shadow never the hash itself: only the dates (shadow(5)). Also who shares a uid, some accounts that nobody asked
+  # about (they must be treated after a change as before), and fleetotp's groups.
+  awk -F: -v want=" $logins " -v asked=" $logins $users " '
+    function field(v) { return v == "" ? "-" : v }
+    FILENAME == "/etc/passwd" {
+      if (index(want, " " $1 " ")) id[$1] = $3
+      names[$3] = names[$3] " " $1
+      if ($7 !~ /(nologin|false|sync|halt|shutdown)$/ && !index(asked, " " $1 " ") && others++ < 16) print "unmanaged\t" $1
+    }
+    FILENAME == "/etc/shadow" && index(want, " " $1 " ") { print "shadow\t" $1 "\t-\t" field($3) "\t" field($5) "\t" field($7) "\t" field($8) }
+    FILENAME == "/etc/group" && $1 ~ /^fleetotp(-pending|-exempt)?$/ { print "group\t" $1 "\t" $3 "\t" field($4) }
+    END { for (l in id) { c = split(names[id[l]], w, " "); for (i = 1; i <= c; i++) if (w[i] != l) print "shared\t" l "\t" w[i] } }
+  ' /etc/passwd /etc/shadow /etc/group 2>/dev/null
 }
 
 inspect_state() {
@@ -201,36 +273,48 @@ inspect_state() {
     for f in "$GA/$slot"/*; do
       [ -f "$f" ] || continue
       l=${f##*/}
-      case " $logins " in *" $l "*) ;; *) say other "$slot" "$l"; continue ;; esac
-      present="$present $f"
-      { IFS= read -r s
-        fp=$(printf '%s' "$s" | sha256sum)
-        s=
-        say state "$slot" "$l" "${fp%% *}"
-        n=1 scratch=0
-        while IFS= read -r line || [ -n "$line" ]; do
-          n=$((n + 1))
-          case $line in
-          '"'*) say option "$n" "$line" ;;
-          [0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*) scratch=$((scratch + 1)) ;;
-          esac
-        done
-        say lines "$n" "$scratch"
-      } <"$f"
+      case " $logins " in *" $l "*) present="$present $f" ;; *) say other "$slot" "$l" ;; esac
     done
   done
   for l in $logins; do
     for f in "$GA/current/$l"~* "$GA/next/$l"~*; do [ -e "$f" ] && say temporary "$f"; done
   done
-  stat -c 'stat	%a	%u	%g	%i	%s	%n' "$GA" "$GA/current" "$GA/next" "$LIB" "$LIB/tx" "$LIB/deadlines" 2>/dev/null
-  [ -z "$present" ] && return 0
-  stat -c 'stat	%a	%u	%g	%i	%s	%n' $present
-  sha256sum $present | sed 's/^/sum	/'
+  stat -c 'stat	%a	%u	%g	%i	%s	%n' "$GA" "$GA/current" "$GA/next" "$LIB" "$LIB/tx" "$LIB/deadlines" $files $present 2>/dev/null
+  reaper=
+  [ -f "$LIB/reaper" ] && reaper=$LIB/reaper
+  [ -n "$present$reaper" ] || return 0
+  sums=$(sha256sum $present $reaper)
+  printf '%s\n' "$sums"
+  for f in $present; do
+    l=${f##*/}
+    slot=${f%/*}
+    slot=${slot##*/}
+    { IFS= read -r s
+      fp=seen
+      # A file that has not changed since it was last looked at still holds the same secret.
+      sum=${sums%%"  $f"*}
+      sum=${sum##*
+}
+      case "$seen " in *" $slot/$l=$sum "*) ;; *) fp=$(printf '%s' "$s" | sha256sum) ;; esac
+      s=
+      say state "$slot" "$l" "${fp%% *}"
+      n=1 scratch=0
+      while IFS= read -r line || [ -n "$line" ]; do
+        n=$((n + 1))
+        case $line in
+        '"'*) say option "$n" "$line" ;;
+        [0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*) scratch=$((scratch + 1)) ;;
+        esac
+      done
+      say lines "$n" "$scratch"
+    } <"$f"
+  done
 }
 
 inspect_transactions() {
   for t in "$LIB"/tx/*; do
     [ -d "$t" ] || continue
+    t=${t%.reverting}
     case $t in *.done | *.reverted | *.new) ;; *) say open "${t##*/}" ;; esac
   done
   for f in "$LIB"/deadlines/*; do
@@ -240,9 +324,6 @@ inspect_transactions() {
   if [ -f "$LIB/witness" ]; then
     while IFS= read -r line; do last=$line; done <"$LIB/witness"
     say witness "$last"
-  fi
-  if [ -f "$LIB/reaper" ]; then
-    sum_of "$LIB/reaper" && say reaper "$sum"
   fi
 }
 
@@ -263,28 +344,30 @@ inspect_evidence() {
 take_lock() {
   [ -d "$LIB" ] || mkdir -m 700 "$LIB" || fail lock "cannot make $LIB"
   if ! mkdir "$LIB/lock" 2>/dev/null; then
-    read -r holder 2>/dev/null <"$LIB/lock/pid" || holder=
-    if [ -n "$holder" ] && [ -d "/proc/$holder" ]; then fail busy "another run (process $holder) is changing this host"; fi
-    rm -rf "$LIB/lock"
+    # Whoever has only just made it has not yet said who it is.
+    lock_is_held || { sleep 1; lock_is_held; } && fail busy "another run (process $holder) is changing this host"
+    clear_stale_lock
     mkdir "$LIB/lock" 2>/dev/null || fail busy "another run is changing this host"
   fi
   locked=1
-  echo $$ >"$LIB/lock/pid"
+  start_of $$
+  echo "$$ $start" >"$LIB/lock/pid" || fail write "cannot write to $LIB"
 }
 
 # Carries out operations in the order given; stops at the first that fails.
 apply() {
   take_lock
   count=0
-  live= fresh= want= complete=
+  live= fresh= want= complete= judged_once=
   while IFS='	' read -r op a b c d e; do
     count=$((count + 1))
     case $op in
     run) run_command "$a" "$b" ;;
     need) [ -e "$a" ] || fail need "$a is missing" ;;
     dir)
-      if [ ! -d "$a" ]; then mkdir -p "$a" && chmod "$b" "$a" && chown 0:0 "$a" || fail dir "cannot make $a"; relabel "$a"; fi
-      [ "$(stat -c %a "$a")" = "$b" ] || chmod "$b" "$a" ;;
+      if [ -d "$a" ]; then chmod "$b" "$a"; else mkdir -m "$b" "$a"; fi || fail dir "cannot make $a"
+      relabel "$a"
+      ;;
     group) make_group "$a" ;;
     members) change_members "$a" "$b" "$c" ;;
     put) put "$a" "$b" "$c" "$d" ;;
@@ -298,7 +381,7 @@ apply() {
     judge) judge_now "$a" "$b" "$c" ;;
     go) go ;;
     confirm) confirm "$a" ;;
-    rollback) revert "$a" && say reverted "$a" || fail rollback "change $a is not open" ;;
+    rollback) revert "$a" || [ -d "$LIB/tx/$a.reverted" ] || fail rollback "change $a is not open"; say reverted "$a" ;;
     disarm) disarm ;;
     arm) arm ;;
     witness) printf '%s\n' "$a" >>"$LIB/witness" ;;
@@ -321,7 +404,7 @@ apply() {
 
 # Installs packages. The command was shown in the plan.
 run_command() {
-  out=$(sh -c "$2" 2>&1 </dev/null) || fail "$1" "$(printf '%s' "$out" | tail -n 3 | tr '\n\t' '  ')"
+  out=$(trap - PIPE TERM; sh -c "$2" 2>&1 </dev/null) || fail "$1" "$(printf '%s' "$out" | tail -n 3 | tr '\n\t' '  ')"
   say ran "$1"
 }
 
@@ -386,16 +469,18 @@ put() {
   check_before "$1" "$3"
   new=${1%/*}/.fleetotp.$$.$count
   staged="$staged $new"
-  whole=
+  whole= broken=
   while IFS= read -r line; do
     case $line in
     .) whole=1; break ;;
-    +*) printf '%s\n' "${line#+}" ;;
-    ~*) printf '%s' "${line#?}" ;;
-    =*) sed -n "${line#=}p" "$1" ;;
+    +*) printf '%s\n' "${line#+}" || broken=1 ;;
+    ~*) printf '%s' "${line#?}" || broken=1 ;;
+    =*) sed -n "${line#=}p" "$1" || broken=1 ;;
     esac
   done >"$new" || fail write "cannot write beside $1"
   [ -n "$whole" ] || fail protocol "the request is cut off"
+  # A full disk takes a part of a file without a word to the loop.
+  [ -z "$broken" ] || fail write "cannot write beside $1: is the disk full?"
   [ "$2" = 600 ] || chmod "$2" "$new"
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
@@ -429,12 +514,14 @@ begin() {
   case $1 in *[!A-Za-z0-9-]* | '') fail protocol "bad transaction name" ;; esac
   for t in "$LIB"/tx/*; do
     [ -d "$t" ] || continue
-    case $t in *.done | *.reverted) ;; *.new) rm -rf "$t" ;; *) fail busy "change ${t##*/} is still open on this host" ;; esac
+    case $t in *.done | *.reverted) ;; *.new) drop_canary "$t"; rm -rf "$t" ;; *) fail busy "change ${t##*/} is still open on this host" ;; esac
   done
   flush
   tx=$1
   window=$2
   first=$(printf '%s' "$3" | tr '|' ' ')
+  mains=${first#* }
+  forget_asked
   txnew=$LIB/tx/$1.new
   mkdir -p "$txnew" || fail write "cannot make $txnew"
   : >"$txnew/manifest"
@@ -449,7 +536,7 @@ into_transaction() {
     printf '%s\t%s\t%s\n' "$files" restore "$1" >>"$txnew/manifest"
   else
     printf '%s\t%s\t%s\n' "$files" remove "$1" >>"$txnew/manifest"
-  fi
+  fi || fail write "cannot remember how to take the change back"
   moves="$moves$2	$1
 "
 }
@@ -464,6 +551,8 @@ expect_same() {
 # A member for the time of the proof: only from where this connection comes from and from this host itself, with public
 # key $1, also in groups $2.
 canary() {
+  # First: whoever cleans up must know.
+  echo fleetotp-canary >"$txnew/canary" || fail write "cannot write to $LIB"
   if command -v useradd >/dev/null 2>&1; then
     userdel fleetotp-canary >/dev/null 2>&1
     useradd -r -M -N -g fleetotp -d /var/lib/fleetotp-canary -s /bin/sh -e "$(date -d '+2 days' +%Y-%m-%d 2>/dev/null || echo 2099-01-01)" fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
@@ -471,7 +560,6 @@ canary() {
   else
     adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
   fi
-  echo fleetotp-canary >"$txnew/canary"
   (
     umask 022
     mkdir -p /var/lib/fleetotp-canary/.ssh &&
@@ -515,6 +603,12 @@ $moves
 LIST
   settle /etc/pam.d /etc/ssh
   staged=
+  # The host was asleep, or as good as that: its own revert came before the last of these files.
+  [ -d "$LIB/tx/$tx" ] || {
+    mv "$LIB/tx/$tx.reverted" "$LIB/tx/$tx.reverting" 2>/dev/null
+    revert "$tx"
+    fail late "the change took longer than its window and was reverted"
+  }
   judge || { revert "$tx"; fail "$why" "$what"; }
   reload_sshd || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
   say opened "$tx" "$window"
@@ -522,6 +616,7 @@ LIST
 
 # Tests the new configuration before any sshd reads it.
 judge() {
+  forget_asked
   why=test
   what=$("${first%% *}" -t -f "${first#* }" 2>&1) || { what=$(printf '%s' "$what" | tr '\n\t' '  '); return 1; }
   why=weaker
@@ -554,7 +649,12 @@ LIST
 
 # One check of what sshd does for a user now; a failure undoes the group change made in this request.
 judge_now() {
-  first=$(printf '%s' "$b" | tr '|' ' ')
+  if [ -z "$judged_once" ]; then
+    first=$(printf '%s' "$b" | tr '|' ' ')
+    mains=${first#* }
+    forget_asked
+    judged_once=1
+  fi
   effective "$a"
   case "
 $t
@@ -576,6 +676,10 @@ confirm() {
 
 # ---------------------------------------------------------------- main
 
+# A controller that is gone must not end this in the middle of a change: what was asked for completely is done
+# completely. The end of its time is told and cleaned up after.
+trap '' PIPE
+trap 'fail stopped "it took longer than it may and was stopped"' TERM
 set -- $connection
 from=${1:-127.0.0.1} here=${3:-127.0.0.1} port=${4:-22}
 say fleetotp 1

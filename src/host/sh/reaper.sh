@@ -29,8 +29,8 @@ expire_changes() {
     [ -d "$t" ] || continue
     id=${t##*/}
     case $id in
-    *.done | *.reverted) continue ;;
-    *.new) [ "$1" = boot ] && rm -rf "$t" ; continue ;;
+    *.done | *.reverted) drop_canary "$t" ; continue ;;
+    *.new) [ "$1" = boot ] && drop_canary "$t" && rm -rf "$t" ; continue ;;
     *.reverting) revert "${id%.reverting}" ; continue ;;
     esac
     read -r armed due <"$t/window" || armed=0 due=0
@@ -39,20 +39,27 @@ expire_changes() {
   done
 }
 
+# Removes what a program that was killed has left.
+expire_lock() {
+  [ ! -d "$LIB/lock" ] || lock_is_held || { sleep 1; lock_is_held; } || clear_stale_lock
+}
+
 case $1 in
 boot)
+  expire_lock
   expire_changes boot
   expire_secrets
   disarm
   ;;
 tick)
+  expire_lock
   expire_changes tick
   expire_secrets
   disarm
   ;;
 watch)
   case $2 in *[!A-Za-z0-9-]* | '') exit 1 ;; esac
-  while [ -d "$LIB/tx/$2" ]; do
+  while [ -d "$LIB/tx/$2" ] || [ -d "$LIB/tx/$2.reverting" ]; do
     expire_changes tick
     sleep 1
   done

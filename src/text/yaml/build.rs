@@ -40,8 +40,15 @@ pub fn parse(source: &SourceFile) -> Result<Node, FileError> {
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|e| {
             let marker = e.marker();
+            let mut position = Position::new(marker.line().max(1), marker.col() + 1);
+            // What ends too early is noticed after the last line, where there is nothing to show.
+            if let Some((index, line)) = text.lines().enumerate().last()
+                && position.line > index + 1
+            {
+                position = Position::new(index + 1, line.chars().count() + 1);
+            }
             source.error(
-                Position::new(marker.line().max(1), marker.col() + 1),
+                position,
                 format!("wrong YAML: {}", printable(e.info(), 200)),
             )
         })?;

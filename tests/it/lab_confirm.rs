@@ -1,0 +1,1 @@
+//! Confirming on real hosts: by code, by login, and what is refused.
