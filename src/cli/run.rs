@@ -16,7 +16,7 @@ use crate::inventory::model::{Admin, Host};
 use crate::ledger::Lock;
 use crate::names::{AdminName, HostName, Login};
 use crate::plan::wish::Parts;
-use crate::playbook::desk::{Desk, Permissions, Seat};
+use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Shared};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::sheets::{Protection, SheetMaker};
@@ -164,6 +164,47 @@ impl<'a> Run<'a> {
         bar.finish();
         before.merge(outcome?);
         Ok(before)
+    }
+
+    /// Issues tokens and writes sheets for what is wanted; contacts no host.
+    ///
+    /// # Errors
+    /// When the ledger, the vault or a sheet cannot be written.
+    pub async fn issue(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
+        let (jobs, outcome) = self.jobs(wanted).await?;
+        let mut notes = outcome.notes;
+        let mut seen = BTreeSet::new();
+        for seat in jobs.iter().flat_map(|job| &job.seats) {
+            if self.stop.load(Ordering::Relaxed)
+                || !seen.insert((&seat.admin.name, &seat.realm.name))
+            {
+                continue;
+            }
+            match self.desk.place(seat).await? {
+                Place::Gap(id, text) => notes.push(format!(
+                    "{} in realm {}: gap ({id}): {text}",
+                    seat.admin.name, seat.realm.name
+                )),
+                Place::Token(_) if self.globals.check => notes.push(format!(
+                    "{} in realm {}: would get or keep a token",
+                    seat.admin.name, seat.realm.name
+                )),
+                Place::Token(_) | Place::Nothing => {}
+            }
+        }
+        notes.append(&mut self.desk.notes);
+        if !self.globals.check {
+            notes.push(
+                "hosts were not contacted; `fleetotp play` or `sync` pushes what was issued"
+                    .to_owned(),
+            );
+        }
+        Ok(Outcome {
+            sheets: std::mem::take(&mut self.desk.sheets),
+            notes,
+            interrupted: self.stop.load(Ordering::Relaxed),
+            ..Outcome::default()
+        })
     }
 
     /// Makes the jobs; hosts that cannot be worked on are reported at once.
