@@ -719,9 +719,14 @@ fn reaper(facts: &Facts, plan: &mut HostPlan) {
                 before: facts.reaper.clone(),
                 scope: Scope::Live,
                 lines: Line::from_text(&REAPER_TEXT),
-                shown: Shown::Sentence(
-                    "the program that reverts and expires without a controller".to_owned(),
-                ),
+                shown: Shown::Sentence(format!(
+                    "the program that reverts and expires without a controller, run by {}",
+                    if facts.deadlines == DeadlineMechanism::Systemd {
+                        "systemd (fleetotp-reaper.timer, fleetotp-boot.service)"
+                    } else {
+                        "cron (/etc/cron.d/fleetotp)"
+                    }
+                )),
             }),
         ),
     );

@@ -173,7 +173,7 @@ impl Desk {
         }
         if let Some(kind) = self.due(&id) {
             if self.permissions.check {
-                return Ok(Place::Token(self.imagined(&id)));
+                return Ok(Place::Token(self.imagined(seat)));
             }
             if !self.issue(seat, kind).await? {
                 return Ok(Place::Gap(
@@ -235,15 +235,15 @@ impl Desk {
     }
 
     /// A token that would be issued, for `--check`.
-    fn imagined(&self, id: &(AdminName, RealmName)) -> TokenWish {
-        let own_serials = self.serials_of(&id.0);
+    fn imagined(&self, seat: &Seat) -> TokenWish {
+        let own_serials = self.serials_of(&seat.admin.name);
         TokenWish {
             serial: "(new)".to_owned(),
             generation: 1,
             fingerprint: "(new)".to_owned(),
             key: Some(Secret::from("")),
             confirmed: false,
-            expires: None,
+            expires: Some(seat.realm.policy.enrolment_ttl.after(self.clock.now())),
             own_serials,
         }
     }
