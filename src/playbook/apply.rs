@@ -1,5 +1,7 @@
 //! From a plan to a request: in the order that is safe at each step.
 
+use std::collections::BTreeMap;
+
 use crate::host::facts::Facts;
 use crate::host::request::{Line, Request, Scope};
 use crate::inventory::model::Policy;
@@ -47,7 +49,11 @@ pub fn request(
         .iter()
         .map(|(_, c)| c)
         .partition(|c| c.scope() == Scope::Transaction);
-    for change in outside {
+    let (directories, others): (Vec<_>, Vec<_>) = outside
+        .into_iter()
+        .partition(|c| matches!(c, Change::Directory { .. }));
+    make_directories(&mut request, &directories);
+    for change in others {
         change.send(&mut request);
     }
     request.line(&["flush"]);
@@ -80,6 +86,19 @@ pub fn request(
     request.line(&["witness", project]);
     request.line(&["hash", &daemon]);
     request
+}
+
+/// Makes all directories of one mode in one operation, before anything is put into them.
+fn make_directories(request: &mut Request, directories: &[&Change]) {
+    let mut by_mode: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for change in directories {
+        if let Change::Directory { path, mode } = change {
+            by_mode.entry(*mode).or_default().push(path);
+        }
+    }
+    for (mode, paths) in by_mode {
+        request.line(&["dirs", &format!("{mode:o}"), &paths.join(" ")]);
+    }
 }
 
 fn newly_pending(plan: &HostPlan) -> Vec<String> {
