@@ -31,6 +31,10 @@ pub struct EnrollArgs {
     #[arg(long, env = "FLEETOTP_LOST_DEVICE")]
     lost_device: bool,
 
+    /// Issue tokens and write sheets without contacting hosts; `play` or `sync` pushes them later
+    #[arg(long, env = "FLEETOTP_NO_PUSH", conflicts_with = "lost_device")]
+    no_push: bool,
+
     #[command(flatten)]
     protection: ProtectionArgs,
 
@@ -173,7 +177,11 @@ pub async fn run(
         args.protection.read()?,
     )
     .await?;
-    let outcome = run.converge(&wanted).await?;
+    let outcome = if args.no_push {
+        run.issue(&wanted).await?
+    } else {
+        run.converge(&wanted).await?
+    };
     show::tell(&outcome);
     match globals.output {
         Output::Text => write(out, &show::lines(&outcome, globals))?,

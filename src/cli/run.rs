@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::globals::Globals;
 use super::progress::Bar;
 use super::setup::{Setup, World};
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::exit;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
 use crate::ledger::Lock;
 use crate::names::{AdminName, HostName, Login};
 use crate::plan::wish::Parts;
-use crate::playbook::desk::{Desk, Permissions, Seat};
+use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Shared};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::sheets::{Protection, SheetMaker};
@@ -101,6 +103,28 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Waits for what somebody has to type, unless a signal ends the wait.
+    ///
+    /// # Errors
+    /// What `read` returns, and the interruption.
+    pub async fn wait_for<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let signal = async {
+            while !self.stop.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        // The thread that reads cannot be stopped; it ends with the program.
+        tokio::select! {
+            typed = tokio::task::spawn_blocking(read) => typed.unwrap_or_else(|e| {
+                Err(Error::new(Kind::Internal, format!("a thread ended abnormally: {e}")))
+            }),
+            () = signal => Err(Error::new(Kind::Interrupted, "interrupted")),
+        }
+    }
+
     /// Returns the desk.
     pub const fn desk(&mut self) -> &mut Desk {
         &mut self.desk
@@ -140,6 +164,47 @@ impl<'a> Run<'a> {
         bar.finish();
         before.merge(outcome?);
         Ok(before)
+    }
+
+    /// Issues tokens and writes sheets for what is wanted; contacts no host.
+    ///
+    /// # Errors
+    /// When the ledger, the vault or a sheet cannot be written.
+    pub async fn issue(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
+        let (jobs, outcome) = self.jobs(wanted).await?;
+        let mut notes = outcome.notes;
+        let mut seen = BTreeSet::new();
+        for seat in jobs.iter().flat_map(|job| &job.seats) {
+            if self.stop.load(Ordering::Relaxed)
+                || !seen.insert((&seat.admin.name, &seat.realm.name))
+            {
+                continue;
+            }
+            match self.desk.place(seat).await? {
+                Place::Gap(id, text) => notes.push(format!(
+                    "{} in realm {}: gap ({id}): {text}",
+                    seat.admin.name, seat.realm.name
+                )),
+                Place::Token(_) if self.globals.check => notes.push(format!(
+                    "{} in realm {}: would get or keep a token",
+                    seat.admin.name, seat.realm.name
+                )),
+                Place::Token(_) | Place::Nothing => {}
+            }
+        }
+        notes.append(&mut self.desk.notes);
+        if !self.globals.check {
+            notes.push(
+                "hosts were not contacted; `fleetotp play` or `sync` pushes what was issued"
+                    .to_owned(),
+            );
+        }
+        Ok(Outcome {
+            sheets: std::mem::take(&mut self.desk.sheets),
+            notes,
+            interrupted: self.stop.load(Ordering::Relaxed),
+            ..Outcome::default()
+        })
     }
 
     /// Makes the jobs; hosts that cannot be worked on are reported at once.
@@ -242,6 +307,10 @@ impl<'a> Run<'a> {
 }
 
 /// The first SIGINT or SIGTERM lets hosts that were begun be finished; the second ends the program at once.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever asks twice does not want to wait for destructors; hosts and the next run clean up"
+)]
 async fn listen_for_signals(stop: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
@@ -255,7 +324,13 @@ async fn listen_for_signals(stop: Arc<AtomicBool>) {
         _ = terminate.recv() => {}
     }
     stop.store(true, Ordering::Relaxed);
-    eprintln!("interrupted: finishing the hosts that were begun");
+    eprintln!("interrupted: finishing the hosts that were begun; once more ends at once");
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("interrupted again: hosts revert by themselves what is open");
+    std::process::exit(i32::from(exit::INTERRUPTED));
 }
 
 /// Returns the names of hosts.

@@ -16,7 +16,7 @@ use crate::ledger::{
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::wish::TokenWish;
 use crate::playbook::outcome::IssuedSheet;
-use crate::playbook::sheets::{SheetMaker, destroy};
+use crate::playbook::sheets::{SheetMaker, destroy, sweep_ended};
 use crate::sheet::SheetContent;
 use crate::token::id::{Generation, Serial};
 use crate::token::params::CodeParams;
@@ -99,6 +99,11 @@ impl Desk {
                 .settle(&ledger, &ledger.sheets_in(SheetState::Rendering).await?)
                 .await?;
         }
+        let notes = if permissions.check {
+            Vec::new()
+        } else {
+            sweep_ended(&ledger.sheets().await?)
+        };
         let mut desk = Self {
             ledger,
             vault,
@@ -111,7 +116,7 @@ impl Desk {
             replaced: BTreeSet::new(),
             refused: BTreeMap::new(),
             sheets: Vec::new(),
-            notes: Vec::new(),
+            notes,
             confirmed: BTreeSet::new(),
         };
         desk.reload().await?;

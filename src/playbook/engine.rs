@@ -54,6 +54,19 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Returns how long a request may take. In debug builds `FLEETOTP_TEST_LIMIT` says it, in seconds, so that tests
+    /// need not wait for minutes.
+    pub fn limit(&self, usual: Duration) -> Duration {
+        #[cfg(debug_assertions)]
+        if let Some(seconds) = std::env::var("FLEETOTP_TEST_LIMIT")
+            .ok()
+            .and_then(|text| text.parse().ok())
+        {
+            return Duration::from_secs(seconds);
+        }
+        usual
+    }
+
     /// In debug builds, waits at a named point for as many seconds as `FLEETOTP_TEST_PAUSE=point:seconds` says, so that
     /// tests can kill the run or reboot a host there.
     pub async fn pause_for_tests(&self, point: &str) {

@@ -392,7 +392,9 @@ impl Worker {
                 .map(|(file, (sum, _))| (file.clone(), sum.clone()))
                 .collect(),
         };
-        let answer = session.exec(Request::inspect(&wanted), INSPECT).await?;
+        let answer = session
+            .exec(Request::inspect(&wanted), self.shared.limit(INSPECT))
+            .await?;
         let mut facts = parse::facts(&answer)?;
         for ((slot, login), state) in &mut facts.states {
             if state.secret_sha256 == SEEN {
@@ -645,20 +647,32 @@ impl Worker {
         match prove::confirm(session, id, proof, self.shared.clock.as_ref()).await {
             Ok(_) => Ok(opened),
             Err(error) => {
-                let back = match prove::take_back(session, id).await {
-                    Ok(()) => "it has been reverted".to_owned(),
-                    Err(_) => format!(
-                        "the host reverts it by itself within {} s",
-                        self.shared.revert_after.as_secs()
-                    ),
-                };
-                Err(Fault::Proof(format!("{error}; {back}")))
+                // Asking for longer than the window is of no use: then the host has reverted by itself.
+                let window = self.shared.revert_after;
+                let asked = tokio::time::timeout(window, prove::take_back(session, id)).await;
+                let by_itself = format!(
+                    "the host reverts the change by itself within {} s",
+                    window.as_secs()
+                );
+                match asked {
+                    Ok(Ok(())) => Err(Fault::Proof(format!("{error}; it has been reverted"))),
+                    Ok(Err(back)) if !back.is_unreachable() => {
+                        Err(Fault::Proof(format!("{error}; {by_itself}")))
+                    }
+                    Ok(Err(_)) | Err(_) => Err(Stop::Unreachable(format!(
+                        "lost before the change was confirmed ({error}); {by_itself}"
+                    ))
+                    .into()),
+                }
             }
         }
     }
 
     async fn send(&self, session: &Session, request: Request) -> Result<Applied, Fault> {
-        let answer = session.exec(request, APPLY).await.map_err(Stop::from)?;
+        let answer = session
+            .exec(request, self.shared.limit(APPLY))
+            .await
+            .map_err(Stop::from)?;
         match applied(&answer) {
             Ok(done) => Ok(done),
             Err(ReplyError::Failed { code, what }) if code == "changed" => {
