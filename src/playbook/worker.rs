@@ -30,7 +30,7 @@ use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::{Canary, enforcement_request, request};
 use crate::playbook::desk::{Place, Seat};
-use crate::playbook::engine::Shared;
+use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove::{self, Proof};
 use crate::token::key;
@@ -158,7 +158,7 @@ pub struct Finished {
 }
 
 /// Works on one host; never fails, the report says what happened.
-pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
+pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: Turn) {
     let name = job.name.clone();
     let mut worker = Worker {
         report: HostReport::new(name.clone(), Status::Ok),
@@ -167,6 +167,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
         desk: desk.clone(),
         members: Vec::new(),
         gaps_of_desk: Vec::new(),
+        turn,
     };
     let mut observed = None;
     let result = match Session::open(worker.job.target.clone(), &worker.shared.control).await {
@@ -257,6 +258,7 @@ struct Worker {
     report: HostReport,
     members: Vec<Member>,
     gaps_of_desk: Vec<Gap>,
+    turn: Turn,
 }
 
 impl Worker {
@@ -556,7 +558,7 @@ impl Worker {
     }
 
     async fn apply(
-        &self,
+        &mut self,
         session: &Session,
         facts: &Facts,
         plan: &HostPlan,
@@ -570,7 +572,11 @@ impl Worker {
         let class = class_of(facts);
         let (reply, turn) = oneshot::channel();
         self.ask(Ask::Class(class.clone(), reply)).await?;
-        let turn = turn.await.map_err(|_| Stop::Interrupted)?;
+        let turn = self
+            .turn
+            .yield_while(turn)
+            .await
+            .map_err(|_| Stop::Interrupted)?;
         match turn {
             ClassTurn::Leave(host, why) => Err(Stop::Failed(format!(
                 "left alone: the same change was not proved on {host}: {why}"
