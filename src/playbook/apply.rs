@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::host::facts::Facts;
 use crate::host::request::{Line, Request, Scope};
 use crate::inventory::model::Policy;
+use crate::ledger::Head;
 use crate::plan::change::{CANARY, Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, state_path};
 use crate::plan::enforce::Enforcement;
 use crate::plan::sshd;
@@ -40,6 +41,7 @@ pub fn request(
     transaction: &str,
     window: u64,
     project: &str,
+    head: &Head,
     canary: Option<&Canary<'_>>,
 ) -> Request {
     let mut request = Request::apply();
@@ -83,7 +85,7 @@ pub fn request(
         }
         request.line(&["go"]);
     }
-    request.line(&["witness", project]);
+    request.line(&["witness", project, &head.size.to_string(), &head.hash]);
     request.line(&["hash", &daemon]);
     request
 }
@@ -150,7 +152,12 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
 }
 
 /// Builds the request that makes a host demand codes; judged at once, undone if sshd does not follow.
-pub fn enforcement_request(facts: &Facts, enforcement: &Enforcement, project: &str) -> Request {
+pub fn enforcement_request(
+    facts: &Facts,
+    enforcement: &Enforcement,
+    project: &str,
+    head: &Head,
+) -> Request {
     let mut request = Request::apply();
     let daemon = daemon(facts);
     for change in enforcement
@@ -173,7 +180,7 @@ pub fn enforcement_request(facts: &Facts, enforcement: &Enforcement, project: &s
         change.send(&mut request);
     }
     request.line(&["disarm"]);
-    request.line(&["witness", project]);
+    request.line(&["witness", project, &head.size.to_string(), &head.hash]);
     request.line(&["hash", &daemon]);
     request
 }

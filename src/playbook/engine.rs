@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::fleet::control::ControlDir;
-use crate::ledger::{HostObservation, TokenHostObservation};
+use crate::ledger::{Head, HostObservation, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
@@ -30,6 +30,8 @@ pub struct Shared {
     pub project: String,
     /// The run's id.
     pub run: String,
+    /// The end of the event log, left on hosts that are changed: a witness that the log was not rewritten or cut since.
+    pub head: Head,
     /// What is to be brought about.
     pub parts: Parts,
     /// Change nothing.

@@ -566,7 +566,15 @@ impl Worker {
         let id = format!("{}-{}", self.shared.project, self.shared.run);
         let window = self.shared.revert_after.as_secs();
         if !plan.needs_transaction() {
-            let request = request(facts, plan, &id, window, &self.shared.project, None);
+            let request = request(
+                facts,
+                plan,
+                &id,
+                window,
+                &self.shared.project,
+                &self.shared.head,
+                None,
+            );
             return self.send(session, request).await;
         }
         let class = class_of(facts);
@@ -586,7 +594,15 @@ impl Worker {
                 let opened = self
                     .send(
                         session,
-                        request(facts, plan, &id, window, &self.shared.project, None),
+                        request(
+                            facts,
+                            plan,
+                            &id,
+                            window,
+                            &self.shared.project,
+                            &self.shared.head,
+                            None,
+                        ),
                     )
                     .await?;
                 self.conclude(session, &id, opened, None).await
@@ -634,7 +650,15 @@ impl Worker {
         let opened = self
             .send(
                 session,
-                request(facts, plan, id, window, &self.shared.project, Some(&canary)),
+                request(
+                    facts,
+                    plan,
+                    id,
+                    window,
+                    &self.shared.project,
+                    &self.shared.head,
+                    Some(&canary),
+                ),
             )
             .await?;
         self.conclude(session, id, opened, Some((&proof, &policy)))
@@ -707,7 +731,8 @@ impl Worker {
         if self.shared.stopping() {
             return Err(Stop::Interrupted);
         }
-        let request = enforcement_request(facts, &enforcement, &self.shared.project);
+        let request =
+            enforcement_request(facts, &enforcement, &self.shared.project, &self.shared.head);
         let done = match self.send(session, request).await {
             Ok(done) => done,
             Err(Fault::Stop(stop)) => return Err(stop),

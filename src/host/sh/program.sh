@@ -384,7 +384,10 @@ apply() {
     rollback) revert "$a" || [ -d "$LIB/tx/$a.reverted" ] || fail rollback "change $a is not open"; say reverted "$a" ;;
     disarm) disarm ;;
     arm) arm ;;
-    witness) printf '%s\n' "$a" >>"$LIB/witness" ;;
+    witness)
+      printf '%s\t%s\t%s\n' "$a" "$b" "$c" >>"$LIB/witness"
+      note "witness of project $a: $b events, head $c"
+      ;;
     hash)
       first="${a%%|*} ${a#*|}"
       mains=${first#* }
