@@ -13,7 +13,7 @@ use crate::plan::change::{
 use crate::plan::finding::{Finding, Gap};
 use crate::plan::state::{self, Stamp};
 use crate::plan::wish::{Member, TokenWish, Wish};
-use crate::plan::{enforce, pam, sshd};
+use crate::plan::{canary, enforce, pam, sshd};
 
 /// The PAM service file of sshd.
 pub const PAM_SSHD: &str = "/etc/pam.d/sshd";
@@ -51,6 +51,7 @@ pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
                 "set confirm_host for a host with ansible_connection: local",
             ));
         }
+        plan.findings.extend(canary::allowed_groups(facts).err());
     }
     if plan.needs_reaper {
         reaper(facts, &mut plan);
@@ -339,6 +340,16 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
                 return;
             }
             match sshd::with_block(main, &addition) {
+                Ok(after) if after != main && sshd::shadowed_by_block(main).is_some() => {
+                    let keyword = sshd::shadowed_by_block(main).unwrap_or_default();
+                    plan.findings.push(Finding::refusal(
+                        "match-shadowed",
+                        format!(
+                            "{config} includes no drop-ins, and a block on its top would take the effect from its `{keyword}` below Match"
+                        ),
+                        "put `Include /etc/ssh/sshd_config.d/*.conf` on the first line of it",
+                    ));
+                }
                 Ok(after) => text_file(facts, config, after, plan),
                 Err(error) => plan.findings.push(Finding::refusal(
                     "sshd-layout",

@@ -6,6 +6,7 @@ use crate::host::facts::Facts;
 use crate::host::request::{Line, Request, Scope};
 use crate::inventory::model::Policy;
 use crate::ledger::Head;
+use crate::names::Login;
 use crate::plan::change::{CANARY, Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, state_path};
 use crate::plan::enforce::Enforcement;
 use crate::plan::sshd;
@@ -21,8 +22,10 @@ pub struct Canary<'a> {
     pub key: &'a Secret,
     /// The policy whose window and step it uses.
     pub policy: &'a Policy,
-    /// Further groups, so that sshd's AllowGroups lets it in as it does an admin.
+    /// Groups that sshd's AllowGroups lets in; the host picks one that an admin is in.
     pub groups: Vec<String>,
+    /// The admins' accounts.
+    pub logins: Vec<Login>,
 }
 
 /// Returns `program|configuration`, as operations name an sshd.
@@ -145,7 +148,8 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
     } else {
         canary.groups.join(",")
     };
-    request.line(&["canary", canary.public_key, &groups]);
+    let logins: Vec<&str> = canary.logins.iter().map(Login::as_str).collect();
+    request.line(&["canary", canary.public_key, &groups, &logins.join(",")]);
     for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
         request.line(&["want", CANARY, key, value]);
     }

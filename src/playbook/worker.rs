@@ -20,6 +20,7 @@ use crate::host::request::{Inspect, Judged, Request};
 use crate::inventory::model::Realm;
 use crate::ledger::{HostObservation, HostOutcome, HostRecord, TokenHostObservation};
 use crate::names::{AdminName, HostName, Login, RealmName};
+use crate::plan::canary::allowed_groups;
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_EXEMPT, HostPlan, Part};
 use crate::plan::decide::{KEYS_UNKNOWN, NEEDS_KEY, host_plan};
 use crate::plan::diff::difference;
@@ -631,7 +632,7 @@ impl Worker {
         id: &str,
         window: u64,
     ) -> Result<Applied, Fault> {
-        let groups = allowed_groups(facts).map_err(Stop::Failed)?;
+        let groups = allowed_groups(facts).map_err(|f| Stop::Failed(f.text))?;
         let pair = CanaryKey::generate(&self.shared.control)
             .await
             .map_err(Stop::from)?;
@@ -646,6 +647,7 @@ impl Worker {
             key: &proof.key,
             policy: &policy,
             groups,
+            logins: self.job.seats.iter().map(|s| s.login.clone()).collect(),
         };
         let opened = self
             .send(
@@ -864,36 +866,6 @@ fn class_of(facts: &Facts) -> String {
         _ = writeln!(text, "{path} {}", file.sha256);
     }
     crate::token::secret::fingerprint_of(text.as_bytes())
-}
-
-/// Groups that the temporary member must be in so that sshd treats it as it does an admin.
-fn allowed_groups(facts: &Facts) -> Result<Vec<String>, String> {
-    let plain = |list: &str| {
-        list.split_whitespace().all(|w| {
-            w.chars()
-                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        })
-    };
-    for effective in facts.effective.values() {
-        if !effective.get("allowusers").is_empty() {
-            return Err("AllowUsers is set: a temporary member would not be let in, so the change cannot be proved (cannot-prove)".to_owned());
-        }
-        let groups = effective.get("allowgroups");
-        if !groups.is_empty() {
-            if !plain(groups) {
-                return Err(
-                    "AllowGroups holds patterns: the change cannot be proved (cannot-prove)"
-                        .to_owned(),
-                );
-            }
-            return Ok(groups
-                .split_whitespace()
-                .take(1)
-                .map(str::to_owned)
-                .collect());
-        }
-    }
-    Ok(Vec::new())
 }
 
 /// Adds a finding to a report, used by the dispatcher for what only it can see.

@@ -374,7 +374,7 @@ apply() {
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
-    canary) canary "$a" "$b" ;;
+    canary) canary "$a" "$b" "$c" ;;
     same) expect_same "$a" "$b" ;;
     want) want="$want$a	$b	$c
 " ;;
@@ -584,17 +584,30 @@ expect_same() {
   same="$same $1"
 }
 
+# Whoever stands for an admin must be let in as one: not by root's group, say.
+pick_class() {
+  for l in $(printf '%s' "$2" | tr ',' ' '); do
+    for g in $(id -nG "$l" 2>/dev/null); do
+      case ",$1," in *",$g,"*) class=$g; return 0 ;; esac
+    done
+  done
+  fail cannot-prove "AllowGroups lets no admin of this host in, so the change cannot be proved by logins"
+}
+
 # A member for the time of the proof: only from where this connection comes from and from this host itself, with public
-# key $1, also in groups $2.
+# key $1, also in that one of groups $2 by which one of logins $3 is let in.
 canary() {
+  class=
+  [ "$2" = - ] || pick_class "$2" "$3"
   # First: whoever cleans up must know.
   echo fleetotp-canary >"$txnew/canary" || fail write "cannot write to $LIB"
   if command -v useradd >/dev/null 2>&1; then
     userdel fleetotp-canary >/dev/null 2>&1
     useradd -r -M -N -g fleetotp -d /var/lib/fleetotp-canary -s /bin/sh -e "$(date -d '+2 days' +%Y-%m-%d 2>/dev/null || echo 2099-01-01)" fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
-    [ "$2" = - ] || usermod -a -G "$2" fleetotp-canary >/dev/null 2>&1
+    [ -z "$class" ] || usermod -a -G "$class" fleetotp-canary >/dev/null 2>&1
   else
     adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
+    [ -z "$class" ] || addgroup fleetotp-canary "$class" >/dev/null 2>&1
   fi
   (
     umask 022
