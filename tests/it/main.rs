@@ -11,6 +11,8 @@ mod lab_confirm;
 #[cfg(test)]
 mod lab_enrol;
 #[cfg(test)]
+mod lab_faults;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod ledger;
