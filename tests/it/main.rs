@@ -13,6 +13,8 @@ mod lab_enrol;
 #[cfg(test)]
 mod lab_faults;
 #[cfg(test)]
+mod lab_kill;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod ledger;
