@@ -143,6 +143,7 @@ impl<'a> Run<'a> {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
+            head: self.setup.ledger.head().await?,
             parts: wanted.parts,
             check: self.globals.check,
             evidence: wanted.evidence,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::host::facts::{DeadlineMechanism, Facts, Slot, SshVersion};
 use crate::host::program::{REAPER_PATH, REAPER_SHA256, REAPER_TEXT};
 use crate::host::request::{Line, Scope};
+use crate::inventory::model::Enforce;
 use crate::plan::change::{
     Change, FileChange, GROUP_ENFORCED, GROUP_PENDING, HostPlan, LIB, Part, STATE_ROOT, Shown,
     state_path,
@@ -447,6 +448,17 @@ fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         if let Err(gap) = state_file(facts, wish, member, token, plan) {
             plan.gaps.push(gap);
             continue;
+        }
+        if member.policy.enforce == Enforce::OnIssue && !token.confirmed {
+            plan.findings.push(Finding::note(
+                "enforced-unconfirmed",
+                format!(
+                    "policy {} demands the code of {login} before anyone has shown that the sheet was read; if nobody \
+                     confirms it in time, {login} is locked out",
+                    member.policy.name
+                ),
+                "use enforce: on_confirm",
+            ));
         }
         let was_pending = pending.contains(login);
         if enforced.contains(login) {

@@ -31,7 +31,7 @@ use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::{Canary, enforcement_request, request};
 use crate::playbook::desk::{Place, Seat};
-use crate::playbook::engine::Shared;
+use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove::{self, Proof};
 use crate::token::key;
@@ -159,7 +159,7 @@ pub struct Finished {
 }
 
 /// Works on one host; never fails, the report says what happened.
-pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
+pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: Turn) {
     let name = job.name.clone();
     let mut worker = Worker {
         report: HostReport::new(name.clone(), Status::Ok),
@@ -168,6 +168,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
         desk: desk.clone(),
         members: Vec::new(),
         gaps_of_desk: Vec::new(),
+        turn,
     };
     let mut observed = None;
     let result = match Session::open(worker.job.target.clone(), &worker.shared.control).await {
@@ -258,6 +259,7 @@ struct Worker {
     report: HostReport,
     members: Vec<Member>,
     gaps_of_desk: Vec<Gap>,
+    turn: Turn,
 }
 
 impl Worker {
@@ -557,7 +559,7 @@ impl Worker {
     }
 
     async fn apply(
-        &self,
+        &mut self,
         session: &Session,
         facts: &Facts,
         plan: &HostPlan,
@@ -565,13 +567,25 @@ impl Worker {
         let id = format!("{}-{}", self.shared.project, self.shared.run);
         let window = self.shared.revert_after.as_secs();
         if !plan.needs_transaction() {
-            let request = request(facts, plan, &id, window, &self.shared.project, None);
+            let request = request(
+                facts,
+                plan,
+                &id,
+                window,
+                &self.shared.project,
+                &self.shared.head,
+                None,
+            );
             return self.send(session, request).await;
         }
         let class = class_of(facts);
         let (reply, turn) = oneshot::channel();
         self.ask(Ask::Class(class.clone(), reply)).await?;
-        let turn = turn.await.map_err(|_| Stop::Interrupted)?;
+        let turn = self
+            .turn
+            .yield_while(turn)
+            .await
+            .map_err(|_| Stop::Interrupted)?;
         match turn {
             ClassTurn::Leave(host, why) => Err(Stop::Failed(format!(
                 "left alone: the same change was not proved on {host}: {why}"
@@ -581,7 +595,15 @@ impl Worker {
                 let opened = self
                     .send(
                         session,
-                        request(facts, plan, &id, window, &self.shared.project, None),
+                        request(
+                            facts,
+                            plan,
+                            &id,
+                            window,
+                            &self.shared.project,
+                            &self.shared.head,
+                            None,
+                        ),
                     )
                     .await?;
                 self.conclude(session, &id, opened, None).await
@@ -630,7 +652,15 @@ impl Worker {
         let opened = self
             .send(
                 session,
-                request(facts, plan, id, window, &self.shared.project, Some(&canary)),
+                request(
+                    facts,
+                    plan,
+                    id,
+                    window,
+                    &self.shared.project,
+                    &self.shared.head,
+                    Some(&canary),
+                ),
             )
             .await?;
         self.conclude(session, id, opened, Some((&proof, &policy)))
@@ -703,7 +733,8 @@ impl Worker {
         if self.shared.stopping() {
             return Err(Stop::Interrupted);
         }
-        let request = enforcement_request(facts, &enforcement, &self.shared.project);
+        let request =
+            enforcement_request(facts, &enforcement, &self.shared.project, &self.shared.head);
         let done = match self.send(session, request).await {
             Ok(done) => done,
             Err(Fault::Stop(stop)) => return Err(stop),

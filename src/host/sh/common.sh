@@ -32,8 +32,8 @@ lock_is_held() {
 
 # Removes what a program that was killed has left: its lock and its staged files.
 clear_stale_lock() {
-  rm -f /etc/pam.d/.fleetotp.* /etc/ssh/.fleetotp.* /etc/ssh/sshd_config.d/.fleetotp.*
-  rm -f "$GA"/*/.fleetotp.* "$LIB"/.fleetotp.* "$LIB"/deadlines/.fleetotp.*
+  rm -rf /etc/pam.d/.fleetotp.* /etc/ssh/.fleetotp.* /etc/ssh/sshd_config.d/.fleetotp.*
+  rm -rf "$GA"/*/.fleetotp.* "$LIB"/.fleetotp.* "$LIB"/deadlines/.fleetotp.*
   rm -rf "$LIB/lock"
 }
 
@@ -95,11 +95,12 @@ settle() {
 
 # Makes every running sshd read its configuration again. A HUP with a bad configuration kills the listener, so each
 # is tested first (sshd(8): SIGHUP re-executes).
+# $1 is a program and configuration that have just been tested.
 reload_sshd() {
   scan_processes
   while read -r pid exe conf; do
     [ -n "$pid" ] || continue
-    if "$exe" -t -f "$conf" >/dev/null 2>&1; then
+    if [ "$1" = "$exe $conf" ] || "$exe" -t -f "$conf" >/dev/null 2>&1; then
       kill -HUP "$pid"
     else
       note "sshd refuses $conf: not reloaded"

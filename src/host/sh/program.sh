@@ -16,13 +16,13 @@ fail() {
 }
 
 clean_up() {
-  for f in $staged; do rm -f "$f"; done
+  [ -z "$stages" ] || rm -rf $stages
   [ -z "$undo_group" ] || set_members "$undo_group" "$undo_members"
   [ -z "$txnew" ] || { drop_canary "$txnew"; rm -rf "$txnew"; }
   [ -z "$locked" ] || rm -rf "$LIB/lock"
 }
 
-staged= undo_group= undo_members= txnew= locked=
+stages= undo_group= undo_members= txnew= locked=
 
 sum_of() {
   sum=$(sha256sum <"$1") || return 1
@@ -196,11 +196,14 @@ effective() {
 # Forgets what sshd said: the configuration or a group has changed. Tells also whether the configuration is simple:
 # no Match but fleetotp's own and Match all, nobody allowed or denied by name.
 forget_asked() {
-  asked= simple=
+  asked= simple= conf_files=
+  for f in $mains /etc/ssh/sshd_config.d/*.conf; do
+    [ -f "$f" ] && conf_files="$conf_files $f"
+  done
   awk '{ l = tolower($0); sub(/^[ \t]+/, "", l) }
     l ~ /^match[ \t]+(all|group[ \t]+fleetotp(-pending)?)[ \t]*$/ { next }
     l ~ /^include[ \t]+\/etc\/ssh\/sshd_config\.d\/\*\.conf[ \t]*$/ { next }
-    l ~ /^"?(match|include|allowusers|allowgroups|denyusers|denygroups)/ { exit 1 }' $mains /etc/ssh/sshd_config.d/*.conf 2>/dev/null && simple=1
+    l ~ /^"?(match|include|allowusers|allowgroups|denyusers|denygroups)/ { exit 1 }' $conf_files && simple=1
 }
 
 # Whether user $1 is listed in group $2.
@@ -364,10 +367,7 @@ apply() {
     case $op in
     run) run_command "$a" "$b" ;;
     need) [ -e "$a" ] || fail need "$a is missing" ;;
-    dir)
-      if [ -d "$a" ]; then chmod "$b" "$a"; else mkdir -m "$b" "$a"; fi || fail dir "cannot make $a"
-      relabel "$a"
-      ;;
+    dirs) make_dirs "$a" "$b" ;;
     group) make_group "$a" ;;
     members) change_members "$a" "$b" "$c" ;;
     put) put "$a" "$b" "$c" "$d" ;;
@@ -384,9 +384,12 @@ apply() {
     rollback) revert "$a" || [ -d "$LIB/tx/$a.reverted" ] || fail rollback "change $a is not open"; say reverted "$a" ;;
     disarm) disarm ;;
     arm) arm ;;
-    witness) printf '%s\n' "$a" >>"$LIB/witness" ;;
+    witness)
+      printf '%s\t%s\t%s\n' "$a" "$b" "$c" >>"$LIB/witness"
+      note "witness of project $a: $b events, head $c"
+      ;;
     hash)
-      first=$(printf '%s' "$a" | tr '|' ' ')
+      first="${a%%|*} ${a#*|}"
       mains=${first#* }
       config_hash
       say config "$all"
@@ -406,6 +409,16 @@ apply() {
 run_command() {
   out=$(trap - PIPE TERM; sh -c "$2" 2>&1 </dev/null) || fail "$1" "$(printf '%s' "$out" | tail -n 3 | tr '\n\t' '  ')"
   say ran "$1"
+}
+
+# Makes directories with a mode, or gives it to those that are there; parents first, no blanks in paths.
+make_dirs() {
+  missing=
+  for dir in $2; do
+    if [ -d "$dir" ]; then chmod "$1" "$dir" || fail dir "cannot change $dir"; else missing="$missing $dir"; fi
+  done
+  [ -z "$missing" ] || mkdir -m "$1" $missing || fail dir "cannot make$missing"
+  for dir in $2; do relabel "$dir"; done
 }
 
 make_group() {
@@ -467,8 +480,16 @@ check_before() {
 # Content lines: +text, =FROM-TO (lines kept from the file that is there), ~text (last line without newline), then a dot.
 put() {
   check_before "$1" "$3"
-  new=${1%/*}/.fleetotp.$$.$count
-  staged="$staged $new"
+  # One directory for all that goes to the same place, so that one mv can carry it there.
+  stage=${1%/*}/.fleetotp.$$.$4
+  case " $stages " in
+  *" $stage "*) ;;
+  *)
+    mkdir "$stage" || fail write "cannot write beside $1"
+    stages="$stages $stage"
+    ;;
+  esac
+  new=$stage/${1##*/}
   whole= broken=
   while IFS= read -r line; do
     case $line in
@@ -485,8 +506,8 @@ put() {
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
   else
-      fresh="$fresh $new"
-    live="$live$3	$new	$1
+    fresh="$fresh $new"
+    live="$live$3	$1
 "
   fi
 }
@@ -496,10 +517,22 @@ flush() {
   [ -n "$live" ] || return 0
   settle $fresh
   fresh=
-  while IFS='	' read -r before new path; do
+  while IFS='	' read -r before path; do
+    [ -n "$path" ] && check_before "$path" "$before"
+  done <<LIST
+$live
+LIST
+  for stage in $stages; do
+    case $stage in
+    *.live)
+      mv -f "$stage"/* "${stage%/*}/" || fail write "cannot write into ${stage%/*}"
+      rmdir "$stage"
+      ;;
+    esac
+  done
+  stages=
+  while IFS='	' read -r _ path; do
     [ -n "$path" ] || continue
-    check_before "$path" "$before"
-    mv -f "$new" "$path" || fail write "cannot replace $path"
     relabel "$path"
     say wrote "$path"
   done <<LIST
@@ -519,7 +552,7 @@ begin() {
   flush
   tx=$1
   window=$2
-  first=$(printf '%s' "$3" | tr '|' ' ')
+  first="${3%%|*} ${3#*|}"
   mains=${first#* }
   forget_asked
   txnew=$LIB/tx/$1.new
@@ -544,6 +577,9 @@ into_transaction() {
 # Remembers what sshd does for user $1 now; lines whose key is in $2 may change.
 expect_same() {
   effective "$1"
+  # Whoever is treated alike before is of one class, and is so after.
+  case " $same " in *" ${alike:-$1} "*) return 0 ;; esac
+  may_differ=$2
   printf '%s\n' "$t" | grep -vE "^($2) " >"$txnew/same.$1"
   same="$same $1"
 }
@@ -615,7 +651,8 @@ go() {
 $moves
 LIST
   settle /etc/pam.d /etc/ssh
-  staged=
+  rm -rf $stages
+  stages=
   # The host was asleep, or as good as that: its own revert came before the last of these files.
   [ -d "$LIB/tx/$tx" ] || {
     mv "$LIB/tx/$tx.reverted" "$LIB/tx/$tx.reverting" 2>/dev/null
@@ -623,7 +660,7 @@ LIST
     fail late "the change took longer than its window and was reverted"
   }
   judge || { revert "$tx"; fail "$why" "$what"; }
-  reload_sshd || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
+  reload_sshd "$first" || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
   say opened "$tx" "$window"
 }
 
@@ -635,8 +672,7 @@ judge() {
   why=weaker
   for u in $same; do
     effective "$u"
-    keys_left=$(sed -n 's/^\([^ ]*\).*/\1/p' "$LIB/tx/$tx/same.$u" | sort -u | tr '\n' '|')
-    printf '%s\n' "$t" | grep -E "^(${keys_left%|}) " >"$LIB/tx/$tx/now"
+    printf '%s\n' "$t" | grep -vE "^($may_differ) " >"$LIB/tx/$tx/now"
     cmp -s "$LIB/tx/$tx/now" "$LIB/tx/$tx/same.$u" || {
       what="sshd would treat $u differently: $(diff "$LIB/tx/$tx/same.$u" "$LIB/tx/$tx/now" | grep '^[<>]' | head -n 4 | tr '\n\t' '  ')"
       return 1
@@ -663,7 +699,7 @@ LIST
 # One check of what sshd does for a user now; a failure undoes the group change made in this request.
 judge_now() {
   if [ -z "$judged_once" ]; then
-    first=$(printf '%s' "$b" | tr '|' ' ')
+    first="${b%%|*} ${b#*|}"
     mains=${first#* }
     forget_asked
     judged_once=1
