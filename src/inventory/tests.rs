@@ -407,12 +407,12 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
             "inv.yml:3:34: the admins `bob` and `alice` (at inv.yml:3:10) have the same login `alice` on `w1`",
         ),
         (
-            "policies: {p: {digits: 8}}",
-            "inv.yml:3:24: pam_google_authenticator checks codes of 6 digits only, not 8",
+            "policies: {p: {issuer: X, digits: 8}}",
+            "inv.yml:3:35: pam_google_authenticator checks codes of 6 digits only, not 8",
         ),
         (
-            "policies: {p: {algorithm: sha256}}",
-            "inv.yml:3:27: pam_google_authenticator checks SHA1 codes only",
+            "policies: {p: {issuer: X, algorithm: sha256}}",
+            "inv.yml:3:38: pam_google_authenticator checks SHA1 codes only",
         ),
         (
             "admins: {root2: {login: root}}",

@@ -12,6 +12,9 @@ mod lab_confirm;
 mod lab_enrol;
 #[cfg(test)]
 mod lab_hosts;
+mod lab_faults;
+#[cfg(test)]
+mod lab_kill;
 #[cfg(test)]
 mod lab_self;
 #[cfg(test)]

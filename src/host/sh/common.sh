@@ -143,7 +143,10 @@ drop_canary() {
     deluser "$canary" >/dev/null 2>&1
   fi
   rm -rf /var/lib/fleetotp-canary
-  rm -f "$GA/current/$canary" "$GA/current/$canary"~* "$1/canary"
+  rm -f "$GA/current/$canary" "$GA/current/$canary"~*
+  # A full disk keeps the account, without key and code; then the next tick removes it.
+  grep -q "^$canary:" /etc/passwd && return 1
+  rm -f "$1/canary"
 }
 
 # Puts copy $1 back at its place $2. On a full disk there is no room for a second file: then it is written over.
@@ -186,7 +189,7 @@ revert() {
 # Removes the reaper and what runs it once no deadline is open.
 disarm() {
   for t in "$LIB"/tx/* "$LIB"/deadlines/*; do
-    case $t in *.done | *.reverted | *.new | *'*') ;; *) return 0 ;; esac
+    case $t in *.done | *.reverted | *.new | *'*') [ ! -f "$t/canary" ] || return 0 ;; *) return 0 ;; esac
   done
   if [ -f /etc/systemd/system/fleetotp-reaper.timer ]; then
     systemctl disable --now fleetotp-reaper.timer fleetotp-boot.service >/dev/null 2>&1

@@ -346,12 +346,23 @@ inspect_evidence() {
 
 take_lock() {
   [ -d "$LIB" ] || mkdir -m 700 "$LIB" || fail lock "cannot make $LIB"
-  if ! mkdir "$LIB/lock" 2>/dev/null; then
-    # Whoever has only just made it has not yet said who it is.
-    lock_is_held || { sleep 1; lock_is_held; } && fail busy "another run (process $holder) is changing this host"
-    clear_stale_lock
-    mkdir "$LIB/lock" 2>/dev/null || fail busy "another run is changing this host"
-  fi
+  # What a controller that is gone asked for is still being finished: worth a moment.
+  patience=15 doubt=
+  until mkdir "$LIB/lock" 2>/dev/null; do
+    [ $patience -gt 0 ] || fail busy "another run (process ${holder:--}) is changing this host"
+    patience=$((patience - 1))
+    if lock_is_held; then
+      doubt=
+    elif [ -n "$doubt" ]; then
+      clear_stale_lock
+      doubt=
+      continue
+    else
+      # Whoever has only just made it has not yet said who it is: nobody is taken for dead at the first look.
+      doubt=1
+    fi
+    sleep 1
+  done
   locked=1
   start_of $$
   echo "$$ $start" >"$LIB/lock/pid" || fail write "cannot write to $LIB"
