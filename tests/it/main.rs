@@ -18,6 +18,8 @@ mod lab_hosts;
 #[cfg(test)]
 mod lab_kill;
 #[cfg(test)]
+mod lab_leak;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod ledger;
