@@ -533,15 +533,17 @@ flush() {
   done <<LIST
 $live
 LIST
+  kept=
   for stage in $stages; do
     case $stage in
     *.live)
       mv -f "$stage"/* "${stage%/*}/" || fail write "cannot write into ${stage%/*}"
       rmdir "$stage"
       ;;
+    *) kept="$kept $stage" ;;
     esac
   done
-  stages=
+  stages=$kept
   while IFS='	' read -r _ path; do
     [ -n "$path" ] || continue
     relabel "$path"
