@@ -104,7 +104,7 @@ async fn confirm(
     if std::io::stdin().is_terminal() {
         eprint!("code of {admin} for realm {}: ", token.realm);
     }
-    let typed = read_line("the code")?;
+    let typed = run.wait_for(|| read_line("the code")).await?;
     // Counted before it is looked at; not before it was typed, or a cancelled prompt would count.
     let attempt = setup
         .ledger

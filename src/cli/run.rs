@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::globals::Globals;
 use super::progress::Bar;
 use super::setup::{Setup, World};
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::exit;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
@@ -101,6 +103,28 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Waits for what somebody has to type, unless a signal ends the wait.
+    ///
+    /// # Errors
+    /// What `read` returns, and the interruption.
+    pub async fn wait_for<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let signal = async {
+            while !self.stop.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        // The thread that reads cannot be stopped; it ends with the program.
+        tokio::select! {
+            typed = tokio::task::spawn_blocking(read) => typed.unwrap_or_else(|e| {
+                Err(Error::new(Kind::Internal, format!("a thread ended abnormally: {e}")))
+            }),
+            () = signal => Err(Error::new(Kind::Interrupted, "interrupted")),
+        }
+    }
+
     /// Returns the desk.
     pub const fn desk(&mut self) -> &mut Desk {
         &mut self.desk
@@ -119,6 +143,7 @@ impl<'a> Run<'a> {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
+            head: self.setup.ledger.head().await?,
             parts: wanted.parts,
             check: self.globals.check,
             evidence: wanted.evidence,
@@ -283,6 +308,10 @@ impl<'a> Run<'a> {
 }
 
 /// The first SIGINT or SIGTERM lets hosts that were begun be finished; the second ends the program at once.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever asks twice does not want to wait for destructors; hosts and the next run clean up"
+)]
 async fn listen_for_signals(stop: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
@@ -296,7 +325,13 @@ async fn listen_for_signals(stop: Arc<AtomicBool>) {
         _ = terminate.recv() => {}
     }
     stop.store(true, Ordering::Relaxed);
-    eprintln!("interrupted: finishing the hosts that were begun");
+    eprintln!("interrupted: finishing the hosts that were begun; once more ends at once");
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("interrupted again: hosts revert by themselves what is open");
+    std::process::exit(i32::from(exit::INTERRUPTED));
 }
 
 /// Returns the names of hosts.

@@ -15,8 +15,8 @@ pub enum FleetError {
     /// The connection was lost while a request was running.
     #[error("the connection was lost")]
     Lost,
-    /// A request took longer than it may; it was stopped on the host.
-    #[error("the host did not finish within {0} s; the program was stopped there")]
+    /// No answer came. A host that works says so itself when it has stopped a request that took too long.
+    #[error("the host gave no answer for {0} s")]
     Timeout(u64),
     /// The host sent more than any answer can be.
     #[error("the host sent more than {0} bytes; the rest was not read")]
@@ -41,7 +41,7 @@ pub enum FleetError {
 impl FleetError {
     /// Returns whether the host counts as unreachable rather than failed.
     pub const fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Lost)
+        matches!(self, Self::Unreachable(_) | Self::Lost | Self::Timeout(_))
     }
 
     pub(crate) fn local(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {

@@ -115,7 +115,7 @@ impl Session {
         };
         match tokio::time::timeout(limit + TRANSIT, running).await {
             Ok(result) => result,
-            Err(_) => Err(FleetError::Timeout(limit.as_secs())),
+            Err(_) => Err(FleetError::Timeout((limit + TRANSIT).as_secs())),
         }
     }
 

@@ -395,8 +395,8 @@ fn without_realms_one_holds_every_host_under_the_default_policy() {
     assert_eq!(realm.hosts.len(), 3);
     assert_eq!(realm.policy.issuer, "fleetotp");
     assert_eq!(realm.policy.enrolment_ttl.to_string(), "3d");
-    let changed = yaml(&format!("{HOSTS}policies: {{default: {{digits: 8}}}}\n")).unwrap();
-    assert_eq!(changed.enrolment().realms["default"].policy.digits, 8);
+    let changed = yaml(&format!("{HOSTS}policies: {{default: {{window: 2}}}}\n")).unwrap();
+    assert_eq!(changed.enrolment().realms["default"].policy.window, 2);
 }
 
 #[test]
@@ -405,6 +405,14 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
         (
             "admins: {alice: {}, bob: {login: alice}}",
             "inv.yml:3:34: the admins `bob` and `alice` (at inv.yml:3:10) have the same login `alice` on `w1`",
+        ),
+        (
+            "policies: {p: {issuer: X, digits: 8}}",
+            "inv.yml:3:35: pam_google_authenticator checks codes of 6 digits only, not 8",
+        ),
+        (
+            "policies: {p: {issuer: X, algorithm: sha256}}",
+            "inv.yml:3:38: pam_google_authenticator checks SHA1 codes only",
         ),
         (
             "admins: {root2: {login: root}}",

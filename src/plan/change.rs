@@ -175,7 +175,7 @@ impl Change {
     pub fn send(&self, request: &mut Request) {
         match self {
             Self::Install { command } => request.line(&["run", "install", command]),
-            Self::Directory { path, mode } => request.line(&["dir", path, &format!("{mode:o}")]),
+            Self::Directory { path, mode } => request.line(&["dirs", &format!("{mode:o}"), path]),
             Self::Group { name } => request.line(&["group", name]),
             Self::Members {
                 group,

@@ -2,6 +2,7 @@
 //!
 //! All knowledge of PAM and sshd is here. Tests are data: no SSH is needed to test a decision.
 
+pub mod canary;
 pub mod change;
 pub mod decide;
 pub mod diff;

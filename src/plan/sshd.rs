@@ -4,6 +4,8 @@
 //! of a keyword wins and Match blocks come before global values. `KbdInteractiveAuthentication` works inside Match
 //! from 8.7 on; before, `ChallengeResponseAuthentication` must be on globally (servconf.c, auth2-kbdint.c).
 
+use std::collections::BTreeSet;
+
 use crate::host::facts::SshVersion;
 use crate::plan::pam::{BEGIN, END};
 
@@ -106,6 +108,33 @@ pub fn with_block(main: &str, addition: &str) -> Result<String, crate::plan::pam
     Ok(format!("{BEGIN}\n{addition}{end}{END}\n{bare}"))
 }
 
+/// Returns a keyword of the main file that would lose its effect if a block that ends in `Match all` were put on top.
+///
+/// What is global becomes a part of that `Match all`, and among matching blocks the first value wins: a value that a
+/// later Match block sets for some would lose against the global one (sshd_config(5), Match).
+pub fn shadowed_by_block(main: &str) -> Option<String> {
+    let mut global = BTreeSet::new();
+    let mut inside = false;
+    for line in main.lines() {
+        let Some(word) = line
+            .split([' ', '\t', '='])
+            .find(|w| !w.is_empty())
+            .filter(|w| !w.starts_with('#'))
+        else {
+            continue;
+        };
+        let keyword = word.to_ascii_lowercase();
+        if keyword == "match" {
+            inside = true;
+        } else if !inside {
+            global.insert(keyword);
+        } else if global.contains(&keyword) {
+            return Some(word.to_owned());
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +179,14 @@ mod tests {
         assert!(old.contains("\nChallengeResponseAuthentication yes\n"));
         assert!(old.ends_with("Match all\n  KbdInteractiveAuthentication no\n"));
         assert!(!addition(SshVersion(9, 2), false).contains("ChallengeResponse"));
+    }
+
+    #[test]
+    fn a_block_on_top_must_not_shadow_what_later_blocks_set() {
+        let main = "X11Forwarding yes\n#PasswordAuthentication yes\nMatch User x\n  PasswordAuthentication no\n";
+        assert_eq!(shadowed_by_block(main), None);
+        let main = format!("{main}\tx11forwarding no\n");
+        assert_eq!(shadowed_by_block(&main).as_deref(), Some("x11forwarding"));
     }
 
     #[test]

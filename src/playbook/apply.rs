@@ -1,8 +1,12 @@
 //! From a plan to a request: in the order that is safe at each step.
 
+use std::collections::BTreeMap;
+
 use crate::host::facts::Facts;
 use crate::host::request::{Line, Request, Scope};
 use crate::inventory::model::Policy;
+use crate::ledger::Head;
+use crate::names::Login;
 use crate::plan::change::{CANARY, Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, state_path};
 use crate::plan::enforce::Enforcement;
 use crate::plan::sshd;
@@ -18,8 +22,10 @@ pub struct Canary<'a> {
     pub key: &'a Secret,
     /// The policy whose window and step it uses.
     pub policy: &'a Policy,
-    /// Further groups, so that sshd's AllowGroups lets it in as it does an admin.
+    /// Groups that sshd's AllowGroups lets in; the host picks one that an admin is in.
     pub groups: Vec<String>,
+    /// The admins' accounts.
+    pub logins: Vec<Login>,
 }
 
 /// Returns `program|configuration`, as operations name an sshd.
@@ -38,6 +44,7 @@ pub fn request(
     transaction: &str,
     window: u64,
     project: &str,
+    head: &Head,
     canary: Option<&Canary<'_>>,
 ) -> Request {
     let mut request = Request::apply();
@@ -47,7 +54,11 @@ pub fn request(
         .iter()
         .map(|(_, c)| c)
         .partition(|c| c.scope() == Scope::Transaction);
-    for change in outside {
+    let (directories, others): (Vec<_>, Vec<_>) = outside
+        .into_iter()
+        .partition(|c| matches!(c, Change::Directory { .. }));
+    make_directories(&mut request, &directories);
+    for change in others {
         change.send(&mut request);
     }
     request.line(&["flush"]);
@@ -77,9 +88,22 @@ pub fn request(
         }
         request.line(&["go"]);
     }
-    request.line(&["witness", project]);
+    request.line(&["witness", project, &head.size.to_string(), &head.hash]);
     request.line(&["hash", &daemon]);
     request
+}
+
+/// Makes all directories of one mode in one operation, before anything is put into them.
+fn make_directories(request: &mut Request, directories: &[&Change]) {
+    let mut by_mode: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for change in directories {
+        if let Change::Directory { path, mode } = change {
+            by_mode.entry(*mode).or_default().push(path);
+        }
+    }
+    for (mode, paths) in by_mode {
+        request.line(&["dirs", &format!("{mode:o}"), &paths.join(" ")]);
+    }
 }
 
 fn newly_pending(plan: &HostPlan) -> Vec<String> {
@@ -124,14 +148,20 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
     } else {
         canary.groups.join(",")
     };
-    request.line(&["canary", canary.public_key, &groups]);
+    let logins: Vec<&str> = canary.logins.iter().map(Login::as_str).collect();
+    request.line(&["canary", canary.public_key, &groups, &logins.join(",")]);
     for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
         request.line(&["want", CANARY, key, value]);
     }
 }
 
 /// Builds the request that makes a host demand codes; judged at once, undone if sshd does not follow.
-pub fn enforcement_request(facts: &Facts, enforcement: &Enforcement, project: &str) -> Request {
+pub fn enforcement_request(
+    facts: &Facts,
+    enforcement: &Enforcement,
+    project: &str,
+    head: &Head,
+) -> Request {
     let mut request = Request::apply();
     let daemon = daemon(facts);
     for change in enforcement
@@ -154,7 +184,7 @@ pub fn enforcement_request(facts: &Facts, enforcement: &Enforcement, project: &s
         change.send(&mut request);
     }
     request.line(&["disarm"]);
-    request.line(&["witness", project]);
+    request.line(&["witness", project, &head.size.to_string(), &head.hash]);
     request.line(&["hash", &daemon]);
     request
 }

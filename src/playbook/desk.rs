@@ -16,7 +16,7 @@ use crate::ledger::{
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::wish::TokenWish;
 use crate::playbook::outcome::IssuedSheet;
-use crate::playbook::sheets::{SheetMaker, destroy};
+use crate::playbook::sheets::{SheetMaker, destroy, sweep_ended};
 use crate::sheet::SheetContent;
 use crate::token::id::{Generation, Serial};
 use crate::token::params::CodeParams;
@@ -99,6 +99,11 @@ impl Desk {
                 .settle(&ledger, &ledger.sheets_in(SheetState::Rendering).await?)
                 .await?;
         }
+        let notes = if permissions.check {
+            Vec::new()
+        } else {
+            sweep_ended(&ledger.sheets().await?)
+        };
         let mut desk = Self {
             ledger,
             vault,
@@ -111,7 +116,7 @@ impl Desk {
             replaced: BTreeSet::new(),
             refused: BTreeMap::new(),
             sheets: Vec::new(),
-            notes: Vec::new(),
+            notes,
             confirmed: BTreeSet::new(),
         };
         desk.reload().await?;
@@ -168,7 +173,7 @@ impl Desk {
         }
         if let Some(kind) = self.due(&id) {
             if self.permissions.check {
-                return Ok(Place::Token(self.imagined(&id)));
+                return Ok(Place::Token(self.imagined(seat)));
             }
             if !self.issue(seat, kind).await? {
                 return Ok(Place::Gap(
@@ -230,15 +235,15 @@ impl Desk {
     }
 
     /// A token that would be issued, for `--check`.
-    fn imagined(&self, id: &(AdminName, RealmName)) -> TokenWish {
-        let own_serials = self.serials_of(&id.0);
+    fn imagined(&self, seat: &Seat) -> TokenWish {
+        let own_serials = self.serials_of(&seat.admin.name);
         TokenWish {
             serial: "(new)".to_owned(),
             generation: 1,
             fingerprint: "(new)".to_owned(),
             key: Some(Secret::from("")),
             confirmed: false,
-            expires: None,
+            expires: Some(seat.realm.policy.enrolment_ttl.after(self.clock.now())),
             own_serials,
         }
     }

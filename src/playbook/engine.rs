@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::fleet::control::ControlDir;
-use crate::ledger::{HostObservation, TokenHostObservation};
+use crate::ledger::{Head, HostObservation, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
@@ -30,6 +30,8 @@ pub struct Shared {
     pub project: String,
     /// The run's id.
     pub run: String,
+    /// The end of the event log, left on hosts that are changed: a witness that the log was not rewritten or cut since.
+    pub head: Head,
     /// What is to be brought about.
     pub parts: Parts,
     /// Change nothing.
@@ -54,6 +56,19 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Returns how long a request may take. In debug builds `FLEETOTP_TEST_LIMIT` says it, in seconds, so that tests
+    /// need not wait for minutes.
+    pub fn limit(&self, usual: Duration) -> Duration {
+        #[cfg(debug_assertions)]
+        if let Some(seconds) = std::env::var("FLEETOTP_TEST_LIMIT")
+            .ok()
+            .and_then(|text| text.parse().ok())
+        {
+            return Duration::from_secs(seconds);
+        }
+        usual
+    }
+
     /// In debug builds, waits at a named point for as many seconds as `FLEETOTP_TEST_PAUSE=point:seconds` says, so that
     /// tests can kill the run or reboot a host there.
     pub async fn pause_for_tests(&self, point: &str) {
@@ -66,6 +81,31 @@ impl Shared {
         }
         #[cfg(not(debug_assertions))]
         let _ = point;
+    }
+}
+
+/// How many hosts may be worked on, and be connected to, at a time. A host that waits for another of its class to prove
+/// the change keeps its connection and lets others work.
+#[derive(Debug, Clone)]
+struct Slots {
+    working: Arc<Semaphore>,
+    connected: Arc<Semaphore>,
+}
+
+/// A worker's right to work.
+#[derive(Debug)]
+pub struct Turn {
+    permit: Option<OwnedSemaphorePermit>,
+    working: Arc<Semaphore>,
+}
+
+impl Turn {
+    /// Lets others work until `waiting` is over.
+    pub async fn yield_while<T>(&mut self, waiting: impl Future<Output = T>) -> T {
+        self.permit = None;
+        let result = waiting.await;
+        self.permit = self.working.clone().acquire_owned().await.ok();
+        result
     }
 }
 
@@ -97,13 +137,20 @@ pub async fn run(
 ) -> Result<Outcome, Error> {
     let all = jobs.len();
     let (sender, mut asks) = mpsc::channel(256);
-    let permits = Arc::new(Semaphore::new(forks.max(1)));
+    let forks = forks.max(1);
+    let slots = Slots {
+        working: Arc::new(Semaphore::new(forks)),
+        connected: Arc::new(Semaphore::new(forks.saturating_mul(3))),
+    };
     let mut workers = JoinSet::new();
     for job in jobs {
-        let (permits, shared, sender) = (permits.clone(), shared.clone(), sender.clone());
+        let (slots, shared, sender) = (slots.clone(), shared.clone(), sender.clone());
         workers.spawn(async move {
             let name = job.name.clone();
-            let Ok(_permit) = permits.acquire_owned().await else {
+            let Ok(_connected) = slots.connected.clone().acquire_owned().await else {
+                return;
+            };
+            let Ok(permit) = slots.working.clone().acquire_owned().await else {
                 return;
             };
             if shared.stopping() {
@@ -125,7 +172,11 @@ pub async fn run(
                 );
                 return;
             }
-            work(job, shared, sender).await;
+            let turn = Turn {
+                permit: Some(permit),
+                working: slots.working,
+            };
+            work(job, shared, sender, turn).await;
         });
     }
     drop(sender);

@@ -220,6 +220,20 @@ impl SheetMaker {
     }
 }
 
+/// Removes the files of sheets whose time is over: a run that was killed between the ledger and the file has left
+/// them. Says what could not be removed.
+pub fn sweep_ended(sheets: &[SheetRecord]) -> Vec<String> {
+    sheets
+        .iter()
+        .filter(|s| !s.state.is_open())
+        .filter(|s| match (&s.path, &s.sha256) {
+            (Some(path), Some(sha256)) => store::verify(std::path::Path::new(path), sha256),
+            _ => false,
+        })
+        .filter_map(destroy)
+        .collect()
+}
+
 /// Overwrites and removes the file of a sheet whose time is over; says what could not be removed.
 pub fn destroy(sheet: &SheetRecord) -> Option<String> {
     let path = sheet.path.as_deref()?;

@@ -20,6 +20,7 @@ use crate::host::request::{Inspect, Judged, Request};
 use crate::inventory::model::Realm;
 use crate::ledger::{HostObservation, HostOutcome, HostRecord, TokenHostObservation};
 use crate::names::{AdminName, HostName, Login, RealmName};
+use crate::plan::canary::allowed_groups;
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_EXEMPT, HostPlan, Part};
 use crate::plan::decide::{KEYS_UNKNOWN, NEEDS_KEY, host_plan};
 use crate::plan::diff::difference;
@@ -30,7 +31,7 @@ use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::{Canary, enforcement_request, request};
 use crate::playbook::desk::{Place, Seat};
-use crate::playbook::engine::Shared;
+use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove::{self, Proof};
 use crate::token::key;
@@ -158,7 +159,7 @@ pub struct Finished {
 }
 
 /// Works on one host; never fails, the report says what happened.
-pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
+pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: Turn) {
     let name = job.name.clone();
     let mut worker = Worker {
         report: HostReport::new(name.clone(), Status::Ok),
@@ -167,6 +168,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>) {
         desk: desk.clone(),
         members: Vec::new(),
         gaps_of_desk: Vec::new(),
+        turn,
     };
     let mut observed = None;
     let result = match Session::open(worker.job.target.clone(), &worker.shared.control).await {
@@ -257,6 +259,7 @@ struct Worker {
     report: HostReport,
     members: Vec<Member>,
     gaps_of_desk: Vec<Gap>,
+    turn: Turn,
 }
 
 impl Worker {
@@ -392,7 +395,9 @@ impl Worker {
                 .map(|(file, (sum, _))| (file.clone(), sum.clone()))
                 .collect(),
         };
-        let answer = session.exec(Request::inspect(&wanted), INSPECT).await?;
+        let answer = session
+            .exec(Request::inspect(&wanted), self.shared.limit(INSPECT))
+            .await?;
         let mut facts = parse::facts(&answer)?;
         for ((slot, login), state) in &mut facts.states {
             if state.secret_sha256 == SEEN {
@@ -554,7 +559,7 @@ impl Worker {
     }
 
     async fn apply(
-        &self,
+        &mut self,
         session: &Session,
         facts: &Facts,
         plan: &HostPlan,
@@ -562,13 +567,25 @@ impl Worker {
         let id = format!("{}-{}", self.shared.project, self.shared.run);
         let window = self.shared.revert_after.as_secs();
         if !plan.needs_transaction() {
-            let request = request(facts, plan, &id, window, &self.shared.project, None);
+            let request = request(
+                facts,
+                plan,
+                &id,
+                window,
+                &self.shared.project,
+                &self.shared.head,
+                None,
+            );
             return self.send(session, request).await;
         }
         let class = class_of(facts);
         let (reply, turn) = oneshot::channel();
         self.ask(Ask::Class(class.clone(), reply)).await?;
-        let turn = turn.await.map_err(|_| Stop::Interrupted)?;
+        let turn = self
+            .turn
+            .yield_while(turn)
+            .await
+            .map_err(|_| Stop::Interrupted)?;
         match turn {
             ClassTurn::Leave(host, why) => Err(Stop::Failed(format!(
                 "left alone: the same change was not proved on {host}: {why}"
@@ -578,7 +595,15 @@ impl Worker {
                 let opened = self
                     .send(
                         session,
-                        request(facts, plan, &id, window, &self.shared.project, None),
+                        request(
+                            facts,
+                            plan,
+                            &id,
+                            window,
+                            &self.shared.project,
+                            &self.shared.head,
+                            None,
+                        ),
                     )
                     .await?;
                 self.conclude(session, &id, opened, None).await
@@ -607,7 +632,7 @@ impl Worker {
         id: &str,
         window: u64,
     ) -> Result<Applied, Fault> {
-        let groups = allowed_groups(facts).map_err(Stop::Failed)?;
+        let groups = allowed_groups(facts).map_err(|f| Stop::Failed(f.text))?;
         let pair = CanaryKey::generate(&self.shared.control)
             .await
             .map_err(Stop::from)?;
@@ -622,11 +647,20 @@ impl Worker {
             key: &proof.key,
             policy: &policy,
             groups,
+            logins: self.job.seats.iter().map(|s| s.login.clone()).collect(),
         };
         let opened = self
             .send(
                 session,
-                request(facts, plan, id, window, &self.shared.project, Some(&canary)),
+                request(
+                    facts,
+                    plan,
+                    id,
+                    window,
+                    &self.shared.project,
+                    &self.shared.head,
+                    Some(&canary),
+                ),
             )
             .await?;
         self.conclude(session, id, opened, Some((&proof, &policy)))
@@ -645,20 +679,32 @@ impl Worker {
         match prove::confirm(session, id, proof, self.shared.clock.as_ref()).await {
             Ok(_) => Ok(opened),
             Err(error) => {
-                let back = match prove::take_back(session, id).await {
-                    Ok(()) => "it has been reverted".to_owned(),
-                    Err(_) => format!(
-                        "the host reverts it by itself within {} s",
-                        self.shared.revert_after.as_secs()
-                    ),
-                };
-                Err(Fault::Proof(format!("{error}; {back}")))
+                // Asking for longer than the window is of no use: then the host has reverted by itself.
+                let window = self.shared.revert_after;
+                let asked = tokio::time::timeout(window, prove::take_back(session, id)).await;
+                let by_itself = format!(
+                    "the host reverts the change by itself within {} s",
+                    window.as_secs()
+                );
+                match asked {
+                    Ok(Ok(())) => Err(Fault::Proof(format!("{error}; it has been reverted"))),
+                    Ok(Err(back)) if !back.is_unreachable() => {
+                        Err(Fault::Proof(format!("{error}; {by_itself}")))
+                    }
+                    Ok(Err(_)) | Err(_) => Err(Stop::Unreachable(format!(
+                        "lost before the change was confirmed ({error}); {by_itself}"
+                    ))
+                    .into()),
+                }
             }
         }
     }
 
     async fn send(&self, session: &Session, request: Request) -> Result<Applied, Fault> {
-        let answer = session.exec(request, APPLY).await.map_err(Stop::from)?;
+        let answer = session
+            .exec(request, self.shared.limit(APPLY))
+            .await
+            .map_err(Stop::from)?;
         match applied(&answer) {
             Ok(done) => Ok(done),
             Err(ReplyError::Failed { code, what }) if code == "changed" => {
@@ -687,7 +733,8 @@ impl Worker {
         if self.shared.stopping() {
             return Err(Stop::Interrupted);
         }
-        let request = enforcement_request(facts, &enforcement, &self.shared.project);
+        let request =
+            enforcement_request(facts, &enforcement, &self.shared.project, &self.shared.head);
         let done = match self.send(session, request).await {
             Ok(done) => done,
             Err(Fault::Stop(stop)) => return Err(stop),
@@ -819,36 +866,6 @@ fn class_of(facts: &Facts) -> String {
         _ = writeln!(text, "{path} {}", file.sha256);
     }
     crate::token::secret::fingerprint_of(text.as_bytes())
-}
-
-/// Groups that the temporary member must be in so that sshd treats it as it does an admin.
-fn allowed_groups(facts: &Facts) -> Result<Vec<String>, String> {
-    let plain = |list: &str| {
-        list.split_whitespace().all(|w| {
-            w.chars()
-                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        })
-    };
-    for effective in facts.effective.values() {
-        if !effective.get("allowusers").is_empty() {
-            return Err("AllowUsers is set: a temporary member would not be let in, so the change cannot be proved (cannot-prove)".to_owned());
-        }
-        let groups = effective.get("allowgroups");
-        if !groups.is_empty() {
-            if !plain(groups) {
-                return Err(
-                    "AllowGroups holds patterns: the change cannot be proved (cannot-prove)"
-                        .to_owned(),
-                );
-            }
-            return Ok(groups
-                .split_whitespace()
-                .take(1)
-                .map(str::to_owned)
-                .collect());
-        }
-    }
-    Ok(Vec::new())
 }
 
 /// Adds a finding to a report, used by the dispatcher for what only it can see.

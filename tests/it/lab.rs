@@ -15,7 +15,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::AtomicU8;
 
 pub(crate) use codes::{Totp, oathtool};
-pub(crate) use host::Host;
+pub(crate) use host::{Host, InodeSnapshot};
 pub(crate) use login::{Code, Key, Prefs};
 
 /// The lab's program.

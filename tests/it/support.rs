@@ -1,3 +1,4 @@
 //! What tests of the whole program share.
 
+pub(crate) mod faults;
 pub(crate) mod project;

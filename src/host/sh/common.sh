@@ -32,8 +32,8 @@ lock_is_held() {
 
 # Removes what a program that was killed has left: its lock and its staged files.
 clear_stale_lock() {
-  rm -f /etc/pam.d/.fleetotp.* /etc/ssh/.fleetotp.* /etc/ssh/sshd_config.d/.fleetotp.*
-  rm -f "$GA"/*/.fleetotp.* "$LIB"/.fleetotp.* "$LIB"/deadlines/.fleetotp.*
+  rm -rf /etc/pam.d/.fleetotp.* /etc/ssh/.fleetotp.* /etc/ssh/sshd_config.d/.fleetotp.*
+  rm -rf "$GA"/*/.fleetotp.* "$LIB"/.fleetotp.* "$LIB"/deadlines/.fleetotp.*
   rm -rf "$LIB/lock"
 }
 
@@ -95,11 +95,12 @@ settle() {
 
 # Makes every running sshd read its configuration again. A HUP with a bad configuration kills the listener, so each
 # is tested first (sshd(8): SIGHUP re-executes).
+# $1 is a program and configuration that have just been tested.
 reload_sshd() {
   scan_processes
   while read -r pid exe conf; do
     [ -n "$pid" ] || continue
-    if "$exe" -t -f "$conf" >/dev/null 2>&1; then
+    if [ "$1" = "$exe $conf" ] || "$exe" -t -f "$conf" >/dev/null 2>&1; then
       kill -HUP "$pid"
     else
       note "sshd refuses $conf: not reloaded"
@@ -142,7 +143,10 @@ drop_canary() {
     deluser "$canary" >/dev/null 2>&1
   fi
   rm -rf /var/lib/fleetotp-canary
-  rm -f "$GA/current/$canary" "$GA/current/$canary"~* "$1/canary"
+  rm -f "$GA/current/$canary" "$GA/current/$canary"~*
+  # A full disk keeps the account, without key and code; then the next tick removes it.
+  grep -q "^$canary:" /etc/passwd && return 1
+  rm -f "$1/canary"
 }
 
 # Puts copy $1 back at its place $2. On a full disk there is no room for a second file: then it is written over.
@@ -185,7 +189,7 @@ revert() {
 # Removes the reaper and what runs it once no deadline is open.
 disarm() {
   for t in "$LIB"/tx/* "$LIB"/deadlines/*; do
-    case $t in *.done | *.reverted | *.new | *'*') ;; *) return 0 ;; esac
+    case $t in *.done | *.reverted | *.new | *'*') [ ! -f "$t/canary" ] || return 0 ;; *) return 0 ;; esac
   done
   if [ -f /etc/systemd/system/fleetotp-reaper.timer ]; then
     systemctl disable --now fleetotp-reaper.timer fleetotp-boot.service >/dev/null 2>&1

@@ -16,13 +16,13 @@ fail() {
 }
 
 clean_up() {
-  for f in $staged; do rm -f "$f"; done
+  [ -z "$stages" ] || rm -rf $stages
   [ -z "$undo_group" ] || set_members "$undo_group" "$undo_members"
   [ -z "$txnew" ] || { drop_canary "$txnew"; rm -rf "$txnew"; }
   [ -z "$locked" ] || rm -rf "$LIB/lock"
 }
 
-staged= undo_group= undo_members= txnew= locked=
+stages= undo_group= undo_members= txnew= locked=
 
 sum_of() {
   sum=$(sha256sum <"$1") || return 1
@@ -196,11 +196,14 @@ effective() {
 # Forgets what sshd said: the configuration or a group has changed. Tells also whether the configuration is simple:
 # no Match but fleetotp's own and Match all, nobody allowed or denied by name.
 forget_asked() {
-  asked= simple=
+  asked= simple= conf_files=
+  for f in $mains /etc/ssh/sshd_config.d/*.conf; do
+    [ -f "$f" ] && conf_files="$conf_files $f"
+  done
   awk '{ l = tolower($0); sub(/^[ \t]+/, "", l) }
     l ~ /^match[ \t]+(all|group[ \t]+fleetotp(-pending)?)[ \t]*$/ { next }
     l ~ /^include[ \t]+\/etc\/ssh\/sshd_config\.d\/\*\.conf[ \t]*$/ { next }
-    l ~ /^"?(match|include|allowusers|allowgroups|denyusers|denygroups)/ { exit 1 }' $mains /etc/ssh/sshd_config.d/*.conf 2>/dev/null && simple=1
+    l ~ /^"?(match|include|allowusers|allowgroups|denyusers|denygroups)/ { exit 1 }' $conf_files && simple=1
 }
 
 # Whether user $1 is listed in group $2.
@@ -343,12 +346,23 @@ inspect_evidence() {
 
 take_lock() {
   [ -d "$LIB" ] || mkdir -m 700 "$LIB" || fail lock "cannot make $LIB"
-  if ! mkdir "$LIB/lock" 2>/dev/null; then
-    # Whoever has only just made it has not yet said who it is.
-    lock_is_held || { sleep 1; lock_is_held; } && fail busy "another run (process $holder) is changing this host"
-    clear_stale_lock
-    mkdir "$LIB/lock" 2>/dev/null || fail busy "another run is changing this host"
-  fi
+  # What a controller that is gone asked for is still being finished: worth a moment.
+  patience=15 doubt=
+  until mkdir "$LIB/lock" 2>/dev/null; do
+    [ $patience -gt 0 ] || fail busy "another run (process ${holder:--}) is changing this host"
+    patience=$((patience - 1))
+    if lock_is_held; then
+      doubt=
+    elif [ -n "$doubt" ]; then
+      clear_stale_lock
+      doubt=
+      continue
+    else
+      # Whoever has only just made it has not yet said who it is: nobody is taken for dead at the first look.
+      doubt=1
+    fi
+    sleep 1
+  done
   locked=1
   start_of $$
   echo "$$ $start" >"$LIB/lock/pid" || fail write "cannot write to $LIB"
@@ -364,17 +378,14 @@ apply() {
     case $op in
     run) run_command "$a" "$b" ;;
     need) [ -e "$a" ] || fail need "$a is missing" ;;
-    dir)
-      if [ -d "$a" ]; then chmod "$b" "$a"; else mkdir -m "$b" "$a"; fi || fail dir "cannot make $a"
-      relabel "$a"
-      ;;
+    dirs) make_dirs "$a" "$b" ;;
     group) make_group "$a" ;;
     members) change_members "$a" "$b" "$c" ;;
     put) put "$a" "$b" "$c" "$d" ;;
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
-    canary) canary "$a" "$b" ;;
+    canary) canary "$a" "$b" "$c" ;;
     same) expect_same "$a" "$b" ;;
     want) want="$want$a	$b	$c
 " ;;
@@ -384,9 +395,12 @@ apply() {
     rollback) revert "$a" || [ -d "$LIB/tx/$a.reverted" ] || fail rollback "change $a is not open"; say reverted "$a" ;;
     disarm) disarm ;;
     arm) arm ;;
-    witness) printf '%s\n' "$a" >>"$LIB/witness" ;;
+    witness)
+      printf '%s\t%s\t%s\n' "$a" "$b" "$c" >>"$LIB/witness"
+      note "witness of project $a: $b events, head $c"
+      ;;
     hash)
-      first=$(printf '%s' "$a" | tr '|' ' ')
+      first="${a%%|*} ${a#*|}"
       mains=${first#* }
       config_hash
       say config "$all"
@@ -406,6 +420,16 @@ apply() {
 run_command() {
   out=$(trap - PIPE TERM; sh -c "$2" 2>&1 </dev/null) || fail "$1" "$(printf '%s' "$out" | tail -n 3 | tr '\n\t' '  ')"
   say ran "$1"
+}
+
+# Makes directories with a mode, or gives it to those that are there; parents first, no blanks in paths.
+make_dirs() {
+  missing=
+  for dir in $2; do
+    if [ -d "$dir" ]; then chmod "$1" "$dir" || fail dir "cannot change $dir"; else missing="$missing $dir"; fi
+  done
+  [ -z "$missing" ] || mkdir -m "$1" $missing || fail dir "cannot make$missing"
+  for dir in $2; do relabel "$dir"; done
 }
 
 make_group() {
@@ -467,8 +491,16 @@ check_before() {
 # Content lines: +text, =FROM-TO (lines kept from the file that is there), ~text (last line without newline), then a dot.
 put() {
   check_before "$1" "$3"
-  new=${1%/*}/.fleetotp.$$.$count
-  staged="$staged $new"
+  # One directory for all that goes to the same place, so that one mv can carry it there.
+  stage=${1%/*}/.fleetotp.$$.$4
+  case " $stages " in
+  *" $stage "*) ;;
+  *)
+    mkdir "$stage" || fail write "cannot write beside $1"
+    stages="$stages $stage"
+    ;;
+  esac
+  new=$stage/${1##*/}
   whole= broken=
   while IFS= read -r line; do
     case $line in
@@ -485,8 +517,8 @@ put() {
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
   else
-      fresh="$fresh $new"
-    live="$live$3	$new	$1
+    fresh="$fresh $new"
+    live="$live$3	$1
 "
   fi
 }
@@ -496,10 +528,24 @@ flush() {
   [ -n "$live" ] || return 0
   settle $fresh
   fresh=
-  while IFS='	' read -r before new path; do
+  while IFS='	' read -r before path; do
+    [ -n "$path" ] && check_before "$path" "$before"
+  done <<LIST
+$live
+LIST
+  kept=
+  for stage in $stages; do
+    case $stage in
+    *.live)
+      mv -f "$stage"/* "${stage%/*}/" || fail write "cannot write into ${stage%/*}"
+      rmdir "$stage"
+      ;;
+    *) kept="$kept $stage" ;;
+    esac
+  done
+  stages=$kept
+  while IFS='	' read -r _ path; do
     [ -n "$path" ] || continue
-    check_before "$path" "$before"
-    mv -f "$new" "$path" || fail write "cannot replace $path"
     relabel "$path"
     say wrote "$path"
   done <<LIST
@@ -519,7 +565,7 @@ begin() {
   flush
   tx=$1
   window=$2
-  first=$(printf '%s' "$3" | tr '|' ' ')
+  first="${3%%|*} ${3#*|}"
   mains=${first#* }
   forget_asked
   txnew=$LIB/tx/$1.new
@@ -544,21 +590,37 @@ into_transaction() {
 # Remembers what sshd does for user $1 now; lines whose key is in $2 may change.
 expect_same() {
   effective "$1"
+  # Whoever is treated alike before is of one class, and is so after.
+  case " $same " in *" ${alike:-$1} "*) return 0 ;; esac
+  may_differ=$2
   printf '%s\n' "$t" | grep -vE "^($2) " >"$txnew/same.$1"
   same="$same $1"
 }
 
+# Whoever stands for an admin must be let in as one: not by root's group, say.
+pick_class() {
+  for l in $(printf '%s' "$2" | tr ',' ' '); do
+    for g in $(id -nG "$l" 2>/dev/null); do
+      case ",$1," in *",$g,"*) class=$g; return 0 ;; esac
+    done
+  done
+  fail cannot-prove "AllowGroups lets no admin of this host in, so the change cannot be proved by logins"
+}
+
 # A member for the time of the proof: only from where this connection comes from and from this host itself, with public
-# key $1, also in groups $2.
+# key $1, also in that one of groups $2 by which one of logins $3 is let in.
 canary() {
+  class=
+  [ "$2" = - ] || pick_class "$2" "$3"
   # First: whoever cleans up must know.
   echo fleetotp-canary >"$txnew/canary" || fail write "cannot write to $LIB"
   if command -v useradd >/dev/null 2>&1; then
     userdel fleetotp-canary >/dev/null 2>&1
     useradd -r -M -N -g fleetotp -d /var/lib/fleetotp-canary -s /bin/sh -e "$(date -d '+2 days' +%Y-%m-%d 2>/dev/null || echo 2099-01-01)" fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
-    [ "$2" = - ] || usermod -a -G "$2" fleetotp-canary >/dev/null 2>&1
+    [ -z "$class" ] || usermod -a -G "$class" fleetotp-canary >/dev/null 2>&1
   else
     adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
+    [ -z "$class" ] || addgroup fleetotp-canary "$class" >/dev/null 2>&1
   fi
   (
     umask 022
@@ -602,7 +664,8 @@ go() {
 $moves
 LIST
   settle /etc/pam.d /etc/ssh
-  staged=
+  rm -rf $stages
+  stages=
   # The host was asleep, or as good as that: its own revert came before the last of these files.
   [ -d "$LIB/tx/$tx" ] || {
     mv "$LIB/tx/$tx.reverted" "$LIB/tx/$tx.reverting" 2>/dev/null
@@ -610,7 +673,7 @@ LIST
     fail late "the change took longer than its window and was reverted"
   }
   judge || { revert "$tx"; fail "$why" "$what"; }
-  reload_sshd || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
+  reload_sshd "$first" || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
   say opened "$tx" "$window"
 }
 
@@ -622,8 +685,7 @@ judge() {
   why=weaker
   for u in $same; do
     effective "$u"
-    keys_left=$(sed -n 's/^\([^ ]*\).*/\1/p' "$LIB/tx/$tx/same.$u" | sort -u | tr '\n' '|')
-    printf '%s\n' "$t" | grep -E "^(${keys_left%|}) " >"$LIB/tx/$tx/now"
+    printf '%s\n' "$t" | grep -vE "^($may_differ) " >"$LIB/tx/$tx/now"
     cmp -s "$LIB/tx/$tx/now" "$LIB/tx/$tx/same.$u" || {
       what="sshd would treat $u differently: $(diff "$LIB/tx/$tx/same.$u" "$LIB/tx/$tx/now" | grep '^[<>]' | head -n 4 | tr '\n\t' '  ')"
       return 1
@@ -650,7 +712,7 @@ LIST
 # One check of what sshd does for a user now; a failure undoes the group change made in this request.
 judge_now() {
   if [ -z "$judged_once" ]; then
-    first=$(printf '%s' "$b" | tr '|' ' ')
+    first="${b%%|*} ${b#*|}"
     mains=${first#* }
     forget_asked
     judged_once=1

@@ -9,6 +9,8 @@ use crate::inventory::model::{Algorithm, Enforce, Policy, RateLimit, Service};
 use crate::names::{PolicyName, printable};
 use crate::text::yaml::{Entry, from_node};
 use crate::text::{FileError, SourceFile, suggest};
+use crate::token::lint;
+use crate::token::params::CodeParams;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -184,6 +186,13 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
     if !(15..=300).contains(&policy.period.as_secs()) {
         return Err(wrong("period", "the period lies between 15s and 5m"));
     }
+    // What the hosts could not check would refuse every right code.
+    lint::supported_by_module(CodeParams::new(
+        policy.algorithm,
+        policy.digits,
+        policy.period,
+    ))
+    .map_err(|e| wrong(e.key(), &e.to_string()))?;
     if policy.enrolment_ttl.as_secs() < 60 {
         return Err(wrong(
             "enrolment_ttl",

@@ -9,6 +9,8 @@ use crate::inventory::pattern;
 use crate::inventory::value::Origin;
 use crate::names::{AdminName, Login, PolicyName, RealmName};
 use crate::text::{FileError, suggest};
+use crate::token::lint;
+use crate::token::params::CodeParams;
 
 /// The enrolment, with indices for quick answers.
 #[derive(Debug, Default)]
@@ -154,6 +156,16 @@ fn resolve_policies_and_realms(
     for (name, (_, at)) in &declared.policies {
         if !used.contains(name) {
             warnings.push(format!("{}: no realm uses the policy `{name}`", place(at)));
+        }
+        let policy = enrolment.policies.get(name);
+        let params = policy.map(|p| CodeParams::new(p.algorithm, p.digits, p.period));
+        for finding in params.map(lint::findings).unwrap_or_default() {
+            warnings.push(format!(
+                "{}: `{}`: {}",
+                place(at),
+                finding.key,
+                finding.text
+            ));
         }
     }
     Ok(())

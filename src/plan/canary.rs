@@ -1,0 +1,81 @@
+//! Whom the temporary member can stand for: its logins prove a change only where sshd treats it as it does an admin.
+
+use crate::host::facts::Facts;
+use crate::plan::change::GROUP_ENFORCED;
+use crate::plan::finding::Finding;
+
+/// Returns the groups of which the temporary member needs one to be let in; none where everybody is let in.
+///
+/// The host picks one that an admin is in (`AllowGroups`, sshd_config(5)).
+///
+/// # Errors
+/// A refusal where its logins would prove nothing.
+pub fn allowed_groups(facts: &Facts) -> Result<Vec<String>, Finding> {
+    for effective in facts.effective.values() {
+        if !effective.get("allowusers").is_empty() {
+            return Err(cannot_prove(
+                "AllowUsers is set: a temporary member would not be let in, so a change cannot be proved by logins",
+                "use AllowGroups instead, with a group that the admins are in",
+            ));
+        }
+        let groups = effective.get("allowgroups");
+        if !groups.bytes().all(is_plain) {
+            return Err(cannot_prove(
+                "AllowGroups holds patterns: a change cannot be proved by logins",
+                "name the groups in full",
+            ));
+        }
+        let groups: Vec<String> = groups.split_whitespace().map(str::to_owned).collect();
+        if groups.iter().any(|g| g == GROUP_ENFORCED) {
+            return Ok(Vec::new());
+        }
+        if !groups.is_empty() {
+            return Ok(groups);
+        }
+    }
+    Ok(Vec::new())
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b' ')
+}
+
+fn cannot_prove(text: &str, remedy: &'static str) -> Finding {
+    Finding::refusal("cannot-prove", text, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::facts::Effective;
+
+    fn with(key: &str, value: &str) -> Facts {
+        let mut facts = Facts::default();
+        let mut effective = Effective::default();
+        effective.values.insert(key.to_owned(), value.to_owned());
+        facts.effective.insert("root".to_owned(), effective);
+        facts
+    }
+
+    #[test]
+    fn the_temporary_member_stands_only_where_an_admin_stands() {
+        assert_eq!(allowed_groups(&Facts::default()), Ok(Vec::new()));
+        assert_eq!(
+            allowed_groups(&with("allowgroups", "root ssh-users")),
+            Ok(vec!["root".to_owned(), "ssh-users".to_owned()])
+        );
+        assert_eq!(
+            allowed_groups(&with("allowgroups", "root fleetotp")),
+            Ok(Vec::new()),
+            "it is in that one anyway"
+        );
+        for (key, value) in [
+            ("allowusers", "root"),
+            ("allowgroups", "ssh-*"),
+            ("allowgroups", "root !bad"),
+        ] {
+            let finding = allowed_groups(&with(key, value)).unwrap_err();
+            assert_eq!(finding.id, "cannot-prove", "{key} {value}");
+        }
+    }
+}

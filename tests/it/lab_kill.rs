@@ -1,0 +1,243 @@
+//! The program is killed at random instants: each time the next run converges, and every sheet that is left belongs to
+//! the secret that the hosts hold.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::lab::Suite;
+use crate::support::faults::{Site, assert_nothing_open, ledger_of, text_of};
+use crate::support::project::{Otpauth, Project, ROLLOUT, Ran, scan};
+
+/// Takes everything off a host that a rollout put there, whatever state it is in. What the tests assert was asserted
+/// before; this only makes the next round cheap.
+const RESET: &str = r#"
+    for p in $(grep -lsz "[r]eaper" /proc/[0-9]*/cmdline | cut -d/ -f3); do kill -9 $p 2>/dev/null; done
+    sed -i '/^# BEGIN fleetotp$/,/^# END fleetotp$/d' /etc/pam.d/sshd
+    rm -rf /etc/ssh/sshd_config.d/00-fleetotp.conf /var/lib/fleetotp /var/lib/google-authenticator /etc/cron.d/fleetotp
+    userdel fleetotp-canary 2>/dev/null
+    for g in fleetotp fleetotp-pending fleetotp-exempt; do groupdel $g 2>/dev/null; done
+    kill -HUP "$(cat /run/sshd.pid)"
+    ! grep -rq fleetotp /etc/passwd /etc/group /etc/pam.d/sshd
+"#;
+
+/// Numbers that look random and can be had again: xorshift64*.
+struct Dice(u64);
+
+impl Dice {
+    /// From the environment, to repeat a failure, else from the clock. Printed with every failure.
+    fn new() -> Self {
+        let seed = std::env::var("FLEETOTP_TEST_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| {
+                std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .unwrap()
+                    .as_micros() as u64
+            });
+        println!("FLEETOTP_TEST_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    fn below(&mut self, limit: Duration) -> Duration {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let part = (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40) as f64 / f64::from(1 << 24);
+        limit.mul_f64(part)
+    }
+}
+
+fn login_of(sheet: &Otpauth) -> String {
+    // otpauth://totp/Example%20Corp:alice?...
+    let label = sheet.uri.split('?').next().unwrap();
+    let account = label.rsplit([':', '/']).next().unwrap();
+    let account = account.strip_prefix("%3A").unwrap_or(account);
+    account.split(['@', '%']).next().unwrap().to_owned()
+}
+
+fn sha256(text: &str) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(text.as_bytes()))
+}
+
+/// Every file in the directory of sheets is a whole sheet, and its key is the one that every host holds.
+fn assert_sheets_fit(site: &Site, project: &Project<'_>, logins: &[&str]) {
+    let mut seen = Vec::new();
+    for path in project.sheet_files() {
+        assert_eq!(
+            path.extension().and_then(|e| e.to_str()),
+            Some("pdf"),
+            "a stray file"
+        );
+        let sheet = scan(&path);
+        let login = login_of(&sheet);
+        for host in site.each() {
+            let held = host.sh(&format!(
+                "head -n 1 /var/lib/google-authenticator/current/{login} | tr -d '\\n' | sha256sum"
+            ));
+            assert_eq!(
+                held.split_whitespace().next(),
+                Some(sha256(&sheet.secret).as_str()),
+                "{} of {login}",
+                path.display()
+            );
+        }
+        seen.push(login);
+    }
+    seen.sort();
+    assert_eq!(seen, logins);
+}
+
+async fn assert_chain_holds(project: &Path) {
+    let ledger = ledger_of(project).await;
+    let report = ledger.verify_chain().await.unwrap();
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    ledger.close().await;
+}
+
+/// Runs a command until it succeeds, at most twice.
+fn converge(what: &str, mut run: impl FnMut() -> Ran) {
+    let first = run();
+    if first.code != 0 {
+        let second = run();
+        assert_eq!(
+            second.code, 0,
+            "{what}: did not converge\nfirst: {first:?}\nsecond: {second:?}"
+        );
+        println!("{what}: took two runs: {}", first.stdout);
+    }
+}
+
+/// Kills a rollout `rounds` times at random instants, on hosts that know nothing of it.
+async fn kill_rollouts(suites: [Suite; 2], rounds: u32) {
+    let site = Site::start(&[("web1", suites[0]), ("web2", suites[1])]);
+    let mut dice = Dice::new();
+    let mut whole = Duration::ZERO;
+    for round in 0..=rounds {
+        let project = site.project(60);
+        let start = Instant::now();
+        let mut run = site.spawn_rollout(&project, &[]);
+        if round == 0 {
+            // How long it takes when nobody disturbs it.
+            let output = run.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", text_of(&output));
+            whole = start.elapsed();
+        } else {
+            let at = dice.below(whole);
+            std::thread::sleep(at);
+            run.kill().unwrap();
+            let output = run.wait_with_output().unwrap();
+            println!(
+                "round {round}: killed at {at:?} of {whole:?}: {}",
+                output.status
+            );
+        }
+        let what = format!("round {round}");
+        converge(&what, || project.rollout(&[]));
+        project.rollout(&[]).expect_code(0).expect_unchanged();
+        for host in site.each() {
+            assert_nothing_open(host);
+        }
+        assert_sheets_fit(&site, &project, &["alice", "bob"]);
+        assert_chain_holds(&project.path()).await;
+        for name in &site.hosts {
+            for (login, key) in [("alice", &site.alice), ("bob", &site.bob)] {
+                site.lab.assert_in(
+                    name,
+                    login,
+                    crate::lab::Key::With(key),
+                    crate::lab::Code::No,
+                    crate::lab::Prefs::Default,
+                );
+            }
+        }
+        for host in site.each() {
+            host.sh(RESET);
+        }
+    }
+}
+
+#[tokio::test]
+async fn lab_a_rollout_killed_at_random_instants_converges_on_new_releases() {
+    kill_rollouts([Suite::Bookworm, Suite::Trixie], 15).await;
+}
+
+#[tokio::test]
+async fn lab_a_rollout_killed_at_random_instants_converges_on_the_oldest() {
+    kill_rollouts([Suite::Bullseye, Suite::Bookworm], 15).await;
+}
+
+#[tokio::test]
+async fn lab_a_confirmation_killed_at_random_instants_converges() {
+    let site = Site::start(&[("web1", Suite::Bookworm), ("web2", Suite::Trixie)]);
+    let project = site.project(60);
+    let mut dice = Dice::new();
+    project.rollout(&[]).expect_code(0);
+    let mut whole = Duration::ZERO;
+    for round in 0..=10 {
+        // A new key each time; the hosts keep asking for a code once they have begun to.
+        let issued = project
+            .fleetotp(&["enroll", "alice", "--lost-device", "-o", "json"])
+            .expect_code(0);
+        let sheet = issued.sheet("alice", "default");
+        let kept = std::fs::read(&sheet.path).unwrap();
+        let mut totp = sheet.scan().totp();
+        let start = Instant::now();
+        let mut run = site
+            .command(&project, &["confirm", "alice"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        {
+            use std::io::Write as _;
+            let mut pipe = run.stdin.take().unwrap();
+            writeln!(pipe, "{}", totp.fresh()).unwrap();
+        }
+        if round == 0 {
+            let output = run.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", text_of(&output));
+            whole = start.elapsed();
+        } else {
+            let at = dice.below(whole);
+            std::thread::sleep(at);
+            run.kill().unwrap();
+            run.wait().unwrap();
+            println!(
+                "round {round}: killed at {at:?} of {whole:?}: {}",
+                project.status("alice", "default")["state"]
+            );
+        }
+        if project.status("alice", "default")["state"] == "pending" {
+            // A code that may have been looked at is not taken twice.
+            project.confirm("alice", &totp.fresh(), &[]).expect_code(0);
+        }
+        // A run that is killed between the ledger and the file leaves the file: whatever the instant was.
+        std::fs::write(&sheet.path, &kept).unwrap();
+        converge(&format!("round {round}"), || project.fleetotp(&["sync"]));
+        assert!(!sheet.path.exists(), "the sheet of a confirmed token");
+        for host in site.each() {
+            assert_nothing_open(host);
+            assert!(
+                host.sh("getent group fleetotp").trim().ends_with(":alice"),
+                "round {round}"
+            );
+        }
+        assert_chain_holds(&project.path()).await;
+        assert_sheets_fit(&site, &project, &["bob"]);
+        for name in &site.hosts {
+            assert_eq!(project.state_on("alice", "default", name), "enforced");
+        }
+    }
+    project.rollout(&[]).expect_code(0).expect_unchanged();
+    let issued = project
+        .fleetotp(&["enroll", "alice", "--lost-device", "-o", "json"])
+        .expect_code(0);
+    let mut totp = issued.sheet("alice", "default").scan().totp();
+    project.confirm("alice", &totp.fresh(), &[]).expect_code(0);
+    site.lab
+        .assert_member("web1", "alice", &site.alice, &mut totp);
+    let output = site.command(&project, &["play", ROLLOUT]).output().unwrap();
+    assert!(output.status.success(), "{}", text_of(&output));
+}
