@@ -310,7 +310,9 @@ impl Desk {
                 "tokens cannot be issued without a sheet maker",
             ));
         };
+        // Whole seconds: that is what hosts and people go by.
         let now = self.clock.now();
+        let now = crate::clock::Timestamp::from_second(now.as_second()).unwrap_or(now);
         let expires = policy.enrolment_ttl.after(now);
         let names = self.ledger.reserve(&id.0, &id.1).await?;
         let key = key::generate(self.entropy.as_ref()).map_err(|e| Error::failed(e.to_string()))?;
