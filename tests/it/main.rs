@@ -10,9 +10,11 @@ mod lab;
 mod lab_confirm;
 #[cfg(test)]
 mod lab_enrol;
+mod lab_faults;
+#[cfg(test)]
+mod lab_hostile;
 #[cfg(test)]
 mod lab_hosts;
-mod lab_faults;
 #[cfg(test)]
 mod lab_kill;
 #[cfg(test)]
