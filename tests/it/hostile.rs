@@ -2,6 +2,7 @@
 //! host can flood the controller or write on its terminal.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -239,7 +240,7 @@ fn hostile_shapes_are_refused_at_their_place_and_cost_little() {
     let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..12 {
         let aliases = vec![format!("*a{}", level - 1); 10].join(",");
-        bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+        writeln!(bomb, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     bomb += "all: {vars: {x: *a11}, hosts: {web1: {}}}\n";
     let hosts = "all: {hosts: {web1: {}}}\n";

@@ -20,6 +20,8 @@ mod lab_hosts;
 #[cfg(test)]
 mod lab_kill;
 #[cfg(test)]
+mod lab_leak;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod ledger;
