@@ -14,6 +14,8 @@ mod lab_confirm;
 mod lab_enrol;
 mod lab_faults;
 #[cfg(test)]
+mod lab_hostile;
+#[cfg(test)]
 mod lab_hosts;
 #[cfg(test)]
 mod lab_kill;

@@ -42,6 +42,14 @@ note() {
   logger -t fleetotp -p authpriv.notice -- "$1" 2>/dev/null || :
 }
 
+# Tells whether process directory $1 was started by root in this root. Everybody can give a process any name, title and
+# argument, and start a program that is root (setuid) under it: only the real uid tells.
+is_roots() {
+  ruid=
+  while read -r k ruid _; do case $k in Uid:) break ;; esac; done <"$1/status"
+  [ "$ruid" = 0 ] && [ "$1/root/" -ef / ]
+}
+
 # Lists this root's running sshd listeners, one a line: pid, program, configuration. Also tells whether cron runs.
 # A listener's title is "sshd: /usr/sbin/sshd -D [listener] ..." since 8.2 and the bare command line before.
 scan_processes() {
@@ -51,9 +59,11 @@ scan_processes() {
     set -f
     read -r comm <"$p/comm" || continue
     case $comm in
-    cron | crond) [ "$p/root/" -ef / ] && cron_runs=1 ;;
+    cron | crond)
+      # busybox's does not read /etc/cron.d.
+      is_roots "$p" && case $(readlink "$p/exe") in *busybox*) ;; *) cron_runs=1 ;; esac
+      ;;
     sshd)
-      [ "$p/root/" -ef / ] || continue
       # A title is one argument; only an untitled process has zero bytes to replace.
       read -r title <"$p/cmdline" || [ -n "$title" ] || continue
       case $title in
@@ -65,16 +75,18 @@ scan_processes() {
       /*) title=$(tr '\0' ' ' <"$p/cmdline") || continue ;;
       *) continue ;;
       esac
-      case $title in
-      /*) ;;
+      is_roots "$p" || continue
+      # What runs is known by the kernel. After an upgrade there is another program in its place.
+      exe=$(readlink "$p/exe")
+      exe=${exe% (deleted)}
+      case $exe in
+      /*/sshd) ;;
       *) continue ;;
       esac
       conf=/etc/ssh/sshd_config
       previous=
-      exe=
       # The title is split into words on purpose; globbing is off for that.
       for word in $title; do
-        [ -n "$exe" ] || exe=$word
         case $previous in -f) conf=$word ;; esac
         case $word in -f?*) conf=${word#-f} ;; esac
         previous=$word
