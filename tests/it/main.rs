@@ -3,6 +3,8 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod init;
 #[cfg(test)]
 mod lab;
