@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 PROJECT=$PWD
 DEMO=$PROJECT/fleetotp-demo
-FLEETOTP=$PROJECT/target/debug/fleetotp
+FLEETOTP=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug/fleetotp
 LAB=$PROJECT/tests/lab/lab
 
 # Settings of the person who runs this must not change what is shown; sheets of a demo may be plain also in CI.
@@ -18,7 +18,8 @@ for variable in "${!FLEETOTP_@}"; do
 done
 unset CI
 
-bold=$(tput bold 2>/dev/null || true) plain=$(tput sgr0 2>/dev/null || true)
+bold='' plain=''
+if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 step=0
 title() {
     step=$((step + 1))
@@ -63,7 +64,7 @@ start_lab() {
 
 end_lab() { "$LAB" down 2>/dev/null || rm -rf -- "$FLEETOTP_LAB_DIR"; }
 
-# The identity file that `init` makes and the ledger would be backed up by now; here they are thrown away next time.
+# Thrown away by the next demo, keys and all.
 make_project() {
     rm -rf -- "$DEMO"
     mkdir -m 0700 "$DEMO"
@@ -88,15 +89,15 @@ add_lab() {
 
 show_plan() {
     title "What a rollout would do" \
-        "--check reads the hosts and changes nothing; --diff shows every byte. One host of each kind is enough here."
-    fleetotp play "$PROJECT/playbooks/rollout.yml" --check --diff --limit web1
+        "--check reads the hosts and changes nothing; --diff shows every byte. Here for one host."
+    fleetotp play ../playbooks/rollout.yml --check --diff --limit web1
 }
 
 roll_out() {
     title "The rollout" \
         "Every change to PAM and sshd is a transaction: the host undoes it by itself unless fleetotp proves, by logins of" \
         "a temporary member and over a fresh connection, that everybody who had a way in still has one."
-    fleetotp play "$PROJECT/playbooks/rollout.yml"
+    fleetotp play ../playbooks/rollout.yml
     title "Nobody is asked for a code yet" "Sheets are issued, and nothing is enforced before its admin has confirmed."
     login web1 alice
 }
@@ -105,7 +106,7 @@ roll_out() {
 scan() {
     local page=$FLEETOTP_LAB_DIR/sheet
     pdftoppm -r 150 -png -singlefile "$1" "$page"
-    zbarimg --quiet --raw "$page.png" | sed -n 's/.*[?&]secret=\([A-Z2-7]*\).*/\1/p'
+    zbarimg --quiet --raw "$page.png" 2>/dev/null | sed -n 's/.*[?&]secret=\([A-Z2-7]*\).*/\1/p'
     rm -f -- "$page.png"
 }
 
@@ -116,7 +117,7 @@ confirm_alice() {
     title "Alice scans her sheet and confirms it with a code" \
         "Her phone is played by pdftoppm, zbarimg and oathtool. From now on her hosts in this realm ask for a code."
     sheet=$(sheet_of alice web)
-    echo "her sheet: $sheet"
+    echo "her sheet: ${sheet#"$PROJECT/"}"
     SECRET=$(scan "$sheet")
     [[ -n $SECRET ]] || refuse "the QR code of $sheet could not be read"
     code | fleetotp confirm alice --realm web
@@ -174,7 +175,8 @@ show_status() {
 
 say_end() {
     title "That was it" \
-        "The hosts are gone. The project is in fleetotp-demo/; what is left of sheets in fleetotp-demo/sheets/:"
+        "The hosts go now; the project stays in fleetotp-demo/. Alice's first sheet was removed when she confirmed it;" \
+        "these are left, open one:"
     (cd "$DEMO/sheets" && ls -l -- *.pdf)
 }
 
@@ -186,7 +188,7 @@ EOF
     build
     make_project
     title "What a rollout would do" "(What would change on each host can only be said once the host was read.)"
-    fleetotp play "$PROJECT/playbooks/rollout.yml" --list-hosts --list-tasks
+    fleetotp play ../playbooks/rollout.yml --list-hosts --list-tasks
     fleetotp inventory show
     title "Tokens and sheets" "--no-push issues them without any host."
     fleetotp enroll --no-push

@@ -116,7 +116,8 @@ impl Error {
         for hint in &self.hints {
             _ = writeln!(text, "hint: {hint}");
         }
-        text
+        // Paths and arguments are shown as they were given: nothing in them may steer the terminal.
+        crate::names::printable_lines(&text)
     }
 }
 

@@ -43,6 +43,19 @@ pub fn printable(text: &str, max_chars: usize) -> String {
     out
 }
 
+/// Makes lines of text safe to print, whatever their length: as [`printable`], but line ends and tabs stay.
+pub fn printable_lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if (c.is_control() && !matches!(c, '\n' | '\t')) || is_format_character(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Bidirectional overrides and zero-width characters can make a terminal show something else than what is there.
 fn is_format_character(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

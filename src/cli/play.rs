@@ -206,7 +206,9 @@ fn list(
 
 /// Writes to standard output.
 pub(crate) fn write(out: &mut (dyn Write + Send), text: &str) -> Result<(), Error> {
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|e| Error::failed("cannot write to standard output").caused_by(e))
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads stopped reading; the run and its exit code are the same.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|e| Error::failed("cannot write to standard output").caused_by(e)),
+    }
 }

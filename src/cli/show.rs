@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -126,25 +127,32 @@ pub fn recap(outcome: &Outcome) -> String {
 
 /// Says on standard error what only the controller knows: sheets written, notes.
 pub fn tell(outcome: &Outcome) {
+    let here = std::env::current_dir().unwrap_or_default();
     for sheet in &outcome.sheets {
+        let path = Path::new(&sheet.path);
+        let path = path.strip_prefix(&here).unwrap_or(path).display();
         let until = sheet
             .expires
             .as_deref()
             .map(|e| format!(", expires {e}"))
             .unwrap_or_default();
         eprintln!(
-            "sheet {} for {} in realm {}: {}{until}",
-            sheet.id, sheet.admin, sheet.realm, sheet.path
+            "sheet {} for {} in realm {}: {path}{until}",
+            sheet.id, sheet.admin, sheet.realm
         );
-        if sheet.plain {
-            eprintln!(
-                "  it is a plain PDF: whoever can read the file has the key; hand it over and delete it"
-            );
-        }
         if let Some(passphrase) = &sheet.passphrase {
             // The one secret that is printed: asked for by --passphrase, shown once, kept nowhere.
             eprintln!("  passphrase, shown only now: {}", passphrase.expose());
         }
+    }
+    match outcome.sheets.iter().filter(|s| s.plain).count() {
+        0 => {}
+        1 if outcome.sheets.len() == 1 => eprintln!(
+            "note: it is a plain PDF: whoever can read the file has the key. Hand it over, and keep no copy"
+        ),
+        plain => eprintln!(
+            "note: {plain} of these sheets are plain PDFs: whoever can read such a file has the key. Hand them over, and keep no copy"
+        ),
     }
     for note in &outcome.notes {
         eprintln!("note: {note}");

@@ -278,13 +278,40 @@ fn host_line(cell: &HostCell, now: Timestamp) -> String {
     format!("  {}  {}{away} ({seen}){reason}\n", cell.host, cell.state)
 }
 
-/// `3d`, `5h`, `12m`, `40s`: the largest unit that fits.
+/// `2d23h`, `5h`, `12m`, `40s`: the largest unit that fits, and after days and hours the next one.
 fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
-    for (size, unit) in [(86_400, 'd'), (3_600, 'h'), (60, 'm')] {
-        if seconds >= size {
-            return format!("{}{unit}", seconds / size);
+    let two = |size: i64, unit, small: i64, small_unit| {
+        let (large, rest) = (seconds / size, seconds % size / small);
+        if rest == 0 {
+            format!("{large}{unit}")
+        } else {
+            format!("{large}{unit}{rest}{small_unit}")
+        }
+    };
+    match seconds {
+        86_400.. => two(86_400, 'd', 3_600, 'h'),
+        3_600.. => two(3_600, 'h', 60, 'm'),
+        60.. => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::span;
+
+    #[test]
+    fn spans_have_at_most_two_units() {
+        for (seconds, text) in [
+            (-5, "0s"),
+            (59, "59s"),
+            (3_599, "59m"),
+            (7_200, "2h"),
+            (259_199, "2d23h"),
+            (7_776_000, "90d"),
+        ] {
+            assert_eq!(span(seconds), text);
         }
     }
-    format!("{seconds}s")
 }

@@ -5,6 +5,7 @@ mod list;
 mod script;
 pub(crate) mod yaml;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -128,11 +129,22 @@ fn read_directory(
     Ok(())
 }
 
+/// More than any inventory file can be, and little enough to be read: a device or a log was named by mistake.
+const MAX_SOURCE: u64 = 32 * 1024 * 1024;
+
 /// Reads a text file; `None` where it is a program.
 fn read_text(path: &Path, shown: &str) -> Result<SourceFile, Error> {
-    let bytes = std::fs::read(path).map_err(|e| {
-        Error::failed(format!("cannot read the inventory source `{shown}`")).caused_by(e)
-    })?;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_SOURCE + 1).read_to_end(&mut bytes))
+        .map_err(|e| {
+            Error::failed(format!("cannot read the inventory source `{shown}`")).caused_by(e)
+        })?;
+    if bytes.len() as u64 > MAX_SOURCE {
+        let mut error = FileError::whole(shown, "larger than 32 MiB, which no inventory is");
+        error.position = Some(Position::new(1, 1));
+        return Err(error.into());
+    }
     let text = String::from_utf8(bytes).map_err(|e| {
         let line = e
             .as_bytes()

@@ -25,20 +25,44 @@ pub fn confirmed_step(facts: &Facts, login: &Login, period: i64, now: Timestamp)
 
 /// Returns the times of connections in which both factors were accepted.
 fn complete_logins(facts: &Facts, login: &Login, now: Timestamp) -> Vec<i64> {
-    let code = format!("Partial keyboard-interactive/pam for {login} from ");
-    let key = format!("Accepted publickey for {login} from ");
-    let mut half: Vec<String> = Vec::new();
+    // Who is enforced gives the key first, who is pending the code; one is partial and the other completes the login.
+    let orders = [
+        ("keyboard-interactive/pam", "publickey"),
+        ("publickey", "keyboard-interactive/pam"),
+    ]
+    .map(|(first, last)| {
+        (
+            format!("Partial {first} for {login} from "),
+            format!("Accepted {last} for {login} from "),
+        )
+    });
+    let mut half: Vec<(usize, String)> = Vec::new();
     let mut times = Vec::new();
     for line in &facts.log_lines {
-        if let Some(peer) = line.split_once(&code).and_then(|(_, rest)| peer(rest)) {
-            half.push(peer);
-        } else if let Some(peer) = line.split_once(&key).and_then(|(_, rest)| peer(rest))
-            && half.contains(&peer)
-        {
-            times.extend(time_of(line, facts.utc_offset, now));
+        let Some(message) = message_of_sshd(line) else {
+            continue;
+        };
+        for (order, (partial, accepted)) in orders.iter().enumerate() {
+            if let Some(peer) = message.strip_prefix(partial.as_str()).and_then(peer) {
+                half.push((order, peer));
+            } else if let Some(peer) = message.strip_prefix(accepted.as_str()).and_then(peer)
+                && half.contains(&(order, peer))
+            {
+                times.extend(time_of(line, facts.utc_offset, now));
+            }
         }
     }
     times
+}
+
+/// Returns what sshd itself said: `… sshd[311]: message`. A name that a stranger gives at the login prompt is logged as
+/// well, and may look like such a message; it never stands at the beginning of one.
+fn message_of_sshd(line: &str) -> Option<&str> {
+    let (head, message) = line.split_once("]: ")?;
+    let (program, pid) = head.rsplit(' ').next()?.split_once('[')?;
+    (matches!(program, "sshd" | "sshd-session" | "sshd-auth")
+        && pid.bytes().all(|b| b.is_ascii_digit()))
+    .then_some(message)
 }
 
 /// `192.0.2.1 port 4711 ssh2: …` names the connection.
@@ -115,6 +139,33 @@ mod tests {
         assert_eq!(check(&log, STEP), STEP.parse().ok());
         let iso = log.map(|l| l.replace("Nov 24 03:25:01", "2026-11-24T04:25:01.5+01:00"));
         assert_eq!(check(&[&iso[0], &iso[1]], STEP), STEP.parse().ok());
+    }
+
+    #[test]
+    fn key_and_code_prove_a_login_as_well() {
+        let log = [
+            "2026-11-24T03:25:01.1+00:00 t sshd-session[7]: Partial publickey for alice from 10.77.0.1 port 40000 ssh2: ED25519 SHA256:x",
+            "2026-11-24T03:25:01.9+00:00 t sshd-session[7]: Accepted keyboard-interactive/pam for alice from 10.77.0.1 port 40000 ssh2",
+        ];
+        assert_eq!(check(&log, STEP), STEP.parse().ok());
+        assert_eq!(check(&log[1..], STEP), None, "the key was not seen");
+    }
+
+    #[test]
+    fn a_name_given_at_the_prompt_is_no_message() {
+        let code = "Nov 24 03:25:01 web1 sshd[7]: Partial keyboard-interactive/pam for alice from 10.77.0.1 port 40000 ssh2";
+        let forged = "Accepted publickey for alice from 10.77.0.1 port 40000";
+        for line in [
+            format!(
+                "Nov 24 03:25:02 web1 sshd[9]: Invalid user {forged} from 10.77.0.1 port 40002"
+            ),
+            format!(
+                "Nov 24 03:25:02 web1 sshd[9]: Invalid user x sshd[7]: {forged} from 10.77.0.1 port 40002"
+            ),
+            format!("Nov 24 03:25:02 web1 other[9]: {forged} ssh2"),
+        ] {
+            assert_eq!(check(&[code, &line], STEP), None, "{line}");
+        }
     }
 
     #[test]

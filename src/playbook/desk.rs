@@ -171,6 +171,13 @@ impl Desk {
         if let Some(why) = self.refused.get(&id) {
             return Ok(Place::Gap("sheet", why.clone()));
         }
+        if self.nothing_to_reissue(&id) {
+            self.notes.push(format!(
+                "{} has no unconfirmed sheet in realm {}: nothing was re-issued (--lost-device replaces a confirmed one)",
+                id.0, id.1
+            ));
+            self.replaced.insert(id.clone());
+        }
         if let Some(kind) = self.due(&id) {
             if self.permissions.check {
                 return Ok(Place::Token(self.imagined(seat)));
@@ -206,6 +213,15 @@ impl Desk {
                 format!("the token of {} has no live generation", id.0),
             ),
         })
+    }
+
+    fn nothing_to_reissue(&self, id: &(AdminName, RealmName)) -> bool {
+        self.permissions.replace == Some(IssueKind::Reissue)
+            && !self.replaced.contains(id)
+            && self.tokens.get(id).is_some_and(|t| {
+                t.pending().is_none()
+                    && matches!(t.state, TokenState::Active | TokenState::Rotating)
+            })
     }
 
     /// Tells whether, and how, a generation is to be issued for an admin in a realm now.
@@ -294,7 +310,9 @@ impl Desk {
                 "tokens cannot be issued without a sheet maker",
             ));
         };
+        // Whole seconds: that is what hosts and people go by.
         let now = self.clock.now();
+        let now = crate::clock::Timestamp::from_second(now.as_second()).unwrap_or(now);
         let expires = policy.enrolment_ttl.after(now);
         let names = self.ledger.reserve(&id.0, &id.1).await?;
         let key = key::generate(self.entropy.as_ref()).map_err(|e| Error::failed(e.to_string()))?;

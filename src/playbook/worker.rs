@@ -723,10 +723,10 @@ impl Worker {
             *facts = self.inspect(session, true, None).await?;
         }
         let enforcement = enforcement(facts, &self.wish(facts));
-        self.report
-            .gaps
-            .retain(|g| enforcement.gaps.iter().all(|e| e.login != g.login));
-        self.report.gaps.extend(enforcement.gaps.iter().cloned());
+        // What the plan found is the cause; what follows from it needs no second gap.
+        let new = |gap: &&Gap| self.report.gaps.iter().all(|g| g.login != gap.login);
+        let gaps: Vec<Gap> = enforcement.gaps.iter().filter(new).cloned().collect();
+        self.report.gaps.extend(gaps);
         if enforcement.changes.is_empty() {
             return Ok(None);
         }

@@ -423,7 +423,7 @@ fn a_fleet_is_enrolled_from_keys_alone_to_codes_everywhere() {
     assert!(rolled_out.sheet("zoe", "data").path.exists());
 
     // The other realm's token is another one: its code is none here.
-    let other = totp.get_mut(&("zoe", "data")).unwrap().fresh();
+    let other = totp[&("zoe", "data")].clone().fresh();
     lab.assert_refused(
         "web1",
         "zoe",

@@ -245,7 +245,7 @@ fn lab_a_host_that_stops_answering_is_given_up_and_what_takes_too_long_is_stoppe
         ]);
     assert!(start.elapsed() < Duration::from_secs(30));
     eventually("nothing of it runs on the host", 10, || {
-        slow.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o -e '[9]87654' -e '[c]onnection=' || true") == ""
+        slow.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o -e '[9]87654' -e '[c]onnection=' || true").is_empty()
     });
     slow.sh("mv -f /usr/bin/getent.real /usr/bin/getent");
     // A host that stops while its change is open.

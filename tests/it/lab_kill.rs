@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use fleetotp::clock::{Clock as _, SystemClock};
 use sha2::{Digest as _, Sha256};
 
 use crate::lab::Suite;
@@ -31,12 +32,7 @@ impl Dice {
         let seed = std::env::var("FLEETOTP_TEST_SEED")
             .ok()
             .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| {
-                std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .unwrap()
-                    .as_micros() as u64
-            });
+            .unwrap_or_else(|| SystemClock.now().as_microsecond().unsigned_abs());
         println!("FLEETOTP_TEST_SEED={seed}");
         Self(seed | 1)
     }

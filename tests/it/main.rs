@@ -3,6 +3,8 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod init;
 #[cfg(test)]
 mod lab;
@@ -17,6 +19,8 @@ mod lab_hostile;
 mod lab_hosts;
 #[cfg(test)]
 mod lab_kill;
+#[cfg(test)]
+mod lab_leak;
 #[cfg(test)]
 mod lab_self;
 #[cfg(test)]

@@ -2,9 +2,10 @@
 # Lab hosts where namespaces are not permitted (some containers): each a chroot of a copy of a cached root, its sshd on
 # an address of its own out of 127.0.77.0/24, port 2222. Sourced by `lab`.
 #
-# What it cannot do: hosts see the machine's clock, processes share its process table, there is no /proc in a host, names
-# do not resolve on the controller's side, links cannot be slowed, disks cannot be filled, and `cut` closes the port
-# instead of swallowing packets. `namespaces` is the mode to trust; this one is for having hosts at all.
+# What it cannot do: hosts see the machine's clock, processes share its process table, /proc in a host is a copy of the
+# few files that programs here ask for, some tenths of a second old, names do not resolve on the controller's side, links
+# cannot be slowed, disks cannot be filled, and `cut` closes the port instead of swallowing packets. `namespaces` is the
+# mode to trust; this one is for having hosts at all.
 
 # --- the machine's side
 
@@ -55,8 +56,41 @@ keeper_main() {
         chroot_make_root "${at##*/}"
         chroot_boot "${at##*/}"
     done
+    copy_proc
     : >"$DIR/up"
-    stay
+    while sleep 0.3; do copy_proc; done
+}
+
+# Nothing may be mounted here, so every host gets copies: uptime, host name, and what tells its own
+# processes apart. Files are renamed into place, since a host may be reading them.
+copy_proc() {
+    local at pid root live
+    for at in "$DIR"/hosts/*; do
+        mkdir -p "$at/root/proc/sys/kernel" "$at/root/proc/self"
+        # Whoever asks this is root: nothing else is run there.
+        printf 'Uid:\t0\t0\t0\t0\n' >"$at/root/proc/self/status"
+        cp "$at/root/etc/hostname" "$at/root/proc/sys/kernel/hostname"
+        cp /proc/uptime "$at/root/proc/.uptime"
+        mv -f "$at/root/proc/.uptime" "$at/root/proc/uptime"
+    done
+    live=" "
+    while read -r pid root; do
+        live+="$pid "
+        at=$root/proc/$pid
+        [[ -e $at/root ]] && continue
+        rm -rf -- "$DIR/process"
+        mkdir "$DIR/process"
+        # It may have ended meanwhile.
+        cat "/proc/$pid/comm" >"$DIR/process/comm" 2>/dev/null || continue
+        cat "/proc/$pid/cmdline" >"$DIR/process/cmdline" 2>/dev/null || continue
+        cat "/proc/$pid/stat" >"$DIR/process/stat" 2>/dev/null || continue
+        ln -s / "$DIR/process/root"
+        mv -T -- "$DIR/process" "$at" 2>/dev/null || true
+    done < <(find /proc -maxdepth 2 -name root -path '/proc/[0-9]*' -lname "$DIR/hosts/*/root" -printf '%h %l\n' 2>/dev/null |
+        sed 's|^/proc/||')
+    for at in "$DIR"/hosts/*/root/proc/[0-9]*; do
+        if [[ -d $at && $live != *" ${at##*/} "* ]]; then rm -rf -- "$at"; fi
+    done
 }
 
 chroot_make_root() {

@@ -118,7 +118,9 @@ host_network() {
     address=$(cat "$DIR/hosts/$name/address")
     index=${address##*.}
     hostname "$name"
-    ip link add eth0 type veth peer name "host$index" netns 1
+    # The same hardware address after every reboot: others still know the old one for half a minute.
+    ip link add eth0 address "$(printf '02:00:00:4d:%02x:%02x' $((index / 256)) $((index % 256)))" \
+        type veth peer name "host$index" netns 1
     ip -batch - <<<"link set lo up
 addr add $address/16 dev eth0
 link set eth0 up

@@ -332,7 +332,7 @@ inspect_transactions() {
 
 # Lines that can prove a login with code and key in one connection.
 inspect_evidence() {
-  pattern="(Partial keyboard-interactive/pam|Accepted publickey) for ($(printf '%s' "${evidence# }" | tr ' ' '|')) from "
+  pattern="(Partial|Accepted) (keyboard-interactive/pam|publickey) for ($(printf '%s' "${evidence# }" | tr ' ' '|')) from "
   if [ -d /run/systemd/system ] && command -v journalctl >/dev/null 2>&1; then
     journalctl -q -o short-unix -S -15d _COMM=sshd + _COMM=sshd-session + _COMM=sshd-auth 2>/dev/null | grep -E "$pattern"
   else
@@ -551,17 +551,17 @@ flush() {
   done <<LIST
 $live
 LIST
-  waiting=
+  kept=
   for stage in $stages; do
     case $stage in
     *.live)
       mv -f "$stage"/* "${stage%/*}/" || fail write "cannot write into ${stage%/*}"
       rmdir "$stage"
       ;;
-    *) waiting="$waiting $stage" ;;
+    *) kept="$kept $stage" ;;
     esac
   done
-  stages=$waiting
+  stages=$kept
   while IFS='	' read -r _ path; do
     [ -n "$path" ] || continue
     relabel "$path"

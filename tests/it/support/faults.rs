@@ -110,6 +110,11 @@ impl Site {
         found
     }
 
+    /// The program's temporary directory.
+    pub(crate) fn temporary_directory(&self) -> &Path {
+        self.temporary.path()
+    }
+
     /// What stands in the program's temporary directory: control sockets, keys of temporary members.
     pub(crate) fn temporary_files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.temporary.path()).unwrap();
