@@ -1,0 +1,375 @@
+//! Secrets travel on standard input only: everything is run at `-vvv`, and everything it leaves or shows meanwhile is
+//! searched for every key, every code and every password.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use serde_json::json;
+
+use crate::lab::Suite;
+use crate::support::faults::Site;
+use crate::support::project::{Project, ROLLOUT, Ran, all};
+
+const SUDO_PASSWORD: &str = "correct-Horse.battery-staple";
+
+/// What must be found nowhere.
+#[derive(Default)]
+struct Needles {
+    texts: Vec<(String, Vec<u8>)>,
+    codes: Vec<String>,
+}
+
+impl Needles {
+    fn add(&mut self, what: &str, bytes: impl Into<Vec<u8>>) {
+        self.texts.push((what.to_owned(), bytes.into()));
+    }
+
+    /// A key in every form somebody could write it in by mistake.
+    fn add_key(&mut self, what: &str, base32: &str) {
+        let raw = BASE32_NOPAD.decode(base32.as_bytes()).unwrap();
+        let groups: Vec<&str> = (0..base32.len())
+            .step_by(4)
+            .map(|at| &base32[at..(at + 4).min(base32.len())])
+            .collect();
+        let decimal: Vec<String> = raw.iter().map(u8::to_string).collect();
+        for form in [
+            base32.to_owned(),
+            base32.to_lowercase(),
+            groups.join(" "),
+            HEXLOWER.encode(&raw),
+            HEXUPPER.encode(&raw),
+            // The end depends on what follows, also on a line end that was encoded with it.
+            BASE64_NOPAD.encode(&raw)[..20].to_owned(),
+            BASE64URL_NOPAD.encode(&raw)[..20].to_owned(),
+            BASE64_NOPAD.encode(base32.as_bytes())[..40].to_owned(),
+            decimal.join(", "),
+        ] {
+            self.add(what, form);
+        }
+        self.add(what, raw);
+    }
+
+    /// The needles that stand in a text.
+    fn found_in(&self, haystack: &[u8]) -> Vec<String> {
+        let mut found: Vec<String> = self
+            .texts
+            .iter()
+            .filter(|(_, needle)| at(haystack, needle).next().is_some())
+            .map(|(what, _)| what.clone())
+            .collect();
+        for code in &self.codes {
+            // Six digits stand in many a number and hash: only a word of its own is a code.
+            let alone = |index: Option<usize>| {
+                index
+                    .and_then(|i| haystack.get(i))
+                    .is_none_or(|b| !b.is_ascii_alphanumeric())
+            };
+            if at(haystack, code.as_bytes())
+                .any(|i| alone(i.checked_sub(1)) && alone(Some(i + code.len())))
+            {
+                found.push(format!("code {code}"));
+            }
+        }
+        found
+    }
+}
+
+fn at<'a>(haystack: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    haystack
+        .windows(needle.len())
+        .enumerate()
+        .filter(move |(_, window)| window.first() == needle.first() && *window == needle)
+        .map(|(index, _)| index)
+}
+
+/// Looks at every process of this machine and of all lab hosts, again and again, and at files that may be there for a
+/// moment only.
+struct Sampler {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<(HashSet<Vec<u8>>, u32)>,
+}
+
+impl Sampler {
+    fn start(directories: Vec<std::path::PathBuf>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut seen, mut rounds) = (HashSet::new(), 0);
+            while !stopped.load(Ordering::Relaxed) {
+                for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+                    let number = entry.file_name().to_string_lossy().parse::<u32>();
+                    if number.is_err() {
+                        continue;
+                    }
+                    for file in ["cmdline", "environ"] {
+                        if let Ok(bytes) = std::fs::read(entry.path().join(file)) {
+                            seen.insert(bytes);
+                        }
+                    }
+                }
+                for directory in &directories {
+                    files_below(directory, &mut |_, bytes| {
+                        seen.insert(bytes);
+                    });
+                }
+                rounds += 1;
+            }
+            (seen, rounds)
+        });
+        Self { stop, thread }
+    }
+
+    fn end(self) -> (HashSet<Vec<u8>>, u32) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Every file below a directory, as far as it is still there when its turn comes.
+fn files_below(directory: &Path, take: &mut dyn FnMut(&Path, Vec<u8>)) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
+        if kind.is_dir() {
+            files_below(&entry.path(), take);
+        } else if kind.is_file()
+            && let Ok(bytes) = std::fs::read(entry.path())
+        {
+            take(&entry.path(), bytes);
+        }
+    }
+}
+
+/// What was printed by all commands so far.
+struct Transcript<'a> {
+    site: &'a Site,
+    project: &'a Project<'a>,
+    text: Vec<u8>,
+}
+
+impl Transcript<'_> {
+    fn run(&mut self, line: Option<&str>, args: &[&str]) -> Ran {
+        use std::io::Write as _;
+        let mut command = self
+            .site
+            .command(self.project, &[args, &["-vvv", "--diff"]].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        if let Some(line) = line {
+            writeln!(pipe, "{line}").unwrap();
+        }
+        drop(pipe);
+        let output = child.wait_with_output().unwrap();
+        self.text.extend_from_slice(&output.stdout);
+        self.text.extend_from_slice(&output.stderr);
+        let ran = Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        assert!(!ran.stderr.is_empty() || !ran.stdout.is_empty(), "{args:?}");
+        ran
+    }
+}
+
+#[test]
+fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
+    let site = Site::start(&[("web1", Suite::Bookworm), ("web2", Suite::Trixie)]);
+    let deploy = site.lab.key_pair("deploy");
+    site.host("web2")
+        .add_user_with_password("deploy", &deploy, SUDO_PASSWORD);
+    site.host("web2").sh("usermod -aG sudo deploy");
+    let project = site.project(60);
+    project.set_inventory(&json!({
+        "all": all(&site.lab, &[
+            ("web1", json!({})),
+            ("web2", json!({
+                "ansible_user": "deploy",
+                "ansible_ssh_private_key_file": deploy.private,
+                "ansible_become": true,
+                "ansible_become_password": SUDO_PASSWORD,
+            })),
+        ]),
+        "admins": {"alice": {}, "bob": {}},
+        "policies": {"default": {"issuer": "Example Corp"}},
+    }));
+    let mut needles = Needles::default();
+    needles.add("sudo password", SUDO_PASSWORD);
+    let identity = std::fs::read_to_string(project.path().join("state/identity.txt")).unwrap();
+    let identity = identity
+        .lines()
+        .find(|l| l.starts_with("AGE-SECRET-KEY-1"))
+        .unwrap();
+    needles.add("identity", identity);
+    let sampler = Sampler::start(vec![
+        site.temporary_directory().to_owned(),
+        project.path().join("state"),
+    ]);
+    // The sampler sees what it is meant to see: a key among a program's arguments, and one in its environment.
+    let planted = [
+        "PLANTEDKEYINANARGUMENTAAAAAAAAAA",
+        "PLANTEDKEYINTHEENVIRONMENTAAAAAA",
+    ];
+    let mut sleeper = Command::new("sh")
+        .args(["-c", "sleep 0.3", planted[0]])
+        .env("PLANTED", planted[1])
+        .spawn()
+        .unwrap();
+
+    let mut log = Transcript {
+        site: &site,
+        project: &project,
+        text: Vec::new(),
+    };
+    let first = log
+        .run(None, &["play", ROLLOUT, "-o", "json"])
+        .expect_code(0);
+    let first_alice = first.sheet("alice", "default").scan();
+    let bob = first.sheet("bob", "default").scan();
+    needles.add_key("alice's first key", &first_alice.secret);
+    needles.add_key("bob's key", &bob.secret);
+    let second = log
+        .run(None, &["enroll", "alice", "--reissue", "-o", "json"])
+        .expect_code(0);
+    let alice = second.sheet("alice", "default").scan();
+    needles.add_key("alice's second key", &alice.secret);
+    let (mut alice, mut bob) = (alice.totp(), bob.totp());
+    for (name, code, args, wanted) in [
+        ("alice", alice.wrong(), &["-o", "json"][..], 1),
+        ("alice", alice.fresh(), &["-o", "json"], 0),
+        ("bob", bob.fresh(), &["-o", "text"], 0),
+    ] {
+        log.run(Some(&code), &[&["confirm", name], args].concat())
+            .expect_code(wanted);
+        needles.codes.push(code);
+    }
+    // A sheet with a passphrase that somebody types.
+    let phrase = "open-Sesame 12 open-Sesame";
+    needles.add("passphrase", phrase);
+    log.run(
+        Some(phrase),
+        &["enroll", "bob", "--lost-device", "--passphrase", "stdin"],
+    )
+    .expect_code(0);
+    for format in ["text", "json"] {
+        log.run(None, &["sync", "-o", format]).expect_code(0);
+        log.run(None, &["status", "-o", format]).expect_code(0);
+        log.run(None, &["play", ROLLOUT, "-o", format])
+            .expect_code(0);
+        log.run(None, &["play", ROLLOUT, "--check", "-o", format])
+            .expect_code(0);
+        log.run(None, &["inventory", "show", "-o", format]);
+        log.run(None, &["inventory", "list"]);
+    }
+    let output = std::mem::take(&mut log.text);
+    assert!(output.len() > 5_000, "{} bytes of output", output.len());
+    sleeper.wait().unwrap();
+    let (samples, rounds) = sampler.end();
+    assert!(rounds > 50, "{rounds} looks at the processes");
+    for key in planted {
+        let seen = samples
+            .iter()
+            .any(|s| at(s, key.as_bytes()).next().is_some());
+        assert!(seen, "{key} was not seen");
+    }
+    assert!(
+        samples.iter().any(|s| s.starts_with(b"ssh\0-M"))
+            && samples
+                .iter()
+                .any(|s| at(s, b"fleetotp\0").next().is_some()),
+        "neither ssh nor the program on a host was seen"
+    );
+
+    // `inventory list` is Ansible's own output, which shows what the inventory holds.
+    let inventory_texts = |found: &mut Vec<String>| found.retain(|what| what != "sudo password");
+    let mut found = needles.found_in(&output);
+    if needles_in_listing(&project) {
+        inventory_texts(&mut found);
+    }
+    assert_eq!(found, Vec::<String>::new(), "in the output");
+    for sample in &samples {
+        let mut found = needles.found_in(sample);
+        // The identity's own file is among those that are looked at.
+        if at(sample, b"# public key: age1").next().is_some() || sample.starts_with(b"#") {
+            found.retain(|what| what != "identity");
+        }
+        assert_eq!(
+            found,
+            Vec::<String>::new(),
+            "in {:?}",
+            String::from_utf8_lossy(sample)
+        );
+    }
+    let sheets = project.path().join("sheets");
+    files_below(&project.path(), &mut |path, bytes| {
+        if path.starts_with(&sheets) {
+            return;
+        }
+        let mut found = needles.found_in(&bytes);
+        found.retain(|what| match what.as_str() {
+            "identity" => !path.ends_with("state/identity.txt"),
+            "sudo password" => !path.ends_with("inventory.yml"),
+            _ => true,
+        });
+        assert_eq!(found, Vec::<String>::new(), "in {}", path.display());
+    });
+    for host in site.each() {
+        let everything = "find /var /tmp /etc /run /root /home /dev/shm -xdev -type f -not -path '/var/lib/google-authenticator/*' -not -path '/var/lib/dpkg/*' -not -path '/var/cache/*' -not -path '/usr/*' -newer /etc/machine-id -exec cat {} +";
+        let bytes = host
+            .command(&["sh", "-c", everything])
+            .output()
+            .unwrap()
+            .stdout;
+        assert!(bytes.len() > 1000, "{} bytes on a host", bytes.len());
+        assert_eq!(needles.found_in(&bytes), Vec::<String>::new(), "on a host");
+        // Here they are: the search finds what is there.
+        let states = host
+            .command(&["sh", "-c", "cat /var/lib/google-authenticator/current/*"])
+            .output()
+            .unwrap()
+            .stdout;
+        assert!(
+            needles
+                .found_in(&states)
+                .contains(&"alice's second key".to_owned())
+        );
+    }
+}
+
+/// Whether `inventory list` shows the password, as Ansible's does.
+fn needles_in_listing(project: &Project<'_>) -> bool {
+    let list = project.fleetotp(&["inventory", "list"]);
+    list.stdout.contains(SUDO_PASSWORD)
+}
+
+#[test]
+fn the_search_finds_every_form_that_is_planted() {
+    let key = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
+    let mut needles = Needles::default();
+    needles.add_key("key", key);
+    needles.codes.push("123456".to_owned());
+    assert_eq!(
+        needles.found_in(b"nothing 1234567 a123456 0.123456789"),
+        Vec::<String>::new()
+    );
+    for planted in [
+        format!("secret={key}&issuer"),
+        format!("{{\"key\": \"{}\"}}", key.to_lowercase()),
+        "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP".to_owned(),
+        "48656c6c6f21deadbeef48656c6c6f21deadbeef".to_owned(),
+        "48656C6C6F21DEADBEEF48656C6C6F21DEADBEEF".to_owned(),
+        BASE64_NOPAD.encode(b"Hello!\xde\xad\xbe\xefHello!\xde\xad\xbe\xef\n"),
+        BASE64_NOPAD.encode(format!("{key}\n").as_bytes()),
+        format!("{:?}", b"Hello!\xde\xad\xbe\xefHello!\xde\xad\xbe\xef"),
+        "code=123456\n".to_owned(),
+    ] {
+        assert_eq!(needles.found_in(planted.as_bytes()).len(), 1, "{planted}");
+    }
+    let raw = b"\0Hello!\xde\xad\xbe\xefHello!\xde\xad\xbe\xef\0";
+    assert_eq!(needles.found_in(raw), ["key"]);
+}
