@@ -26,6 +26,7 @@ impl fmt::Debug for Payload {
 
 /// Collects the lines of a request.
 pub struct Request {
+    name: &'static str,
     lines: Zeroizing<Vec<u8>>,
 }
 
@@ -36,13 +37,12 @@ impl fmt::Debug for Request {
 }
 
 impl Request {
-    fn new(name: &str) -> Self {
+    fn new(name: &'static str) -> Self {
         // Large enough that it rarely grows: growing leaves a copy behind.
-        let mut request = Self {
+        Self {
+            name,
             lines: Zeroizing::new(Vec::with_capacity(64 * 1024)),
-        };
-        request.line(&[name]);
-        request
+        }
     }
 
     /// A request to read the host's facts.
@@ -115,14 +115,23 @@ impl Request {
     /// Ends the request and returns its lines alone, for a program that waits for them.
     pub fn lines(mut self) -> Payload {
         self.line(&["end"]);
-        Payload(self.lines)
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.lines.len() + 32));
+        self.append_to(&mut bytes);
+        Payload(bytes)
+    }
+
+    /// The first line says how many bytes follow: the program does nothing before it has them all.
+    fn append_to(&self, bytes: &mut Vec<u8>) {
+        let header = format!("{}\t{}\n", self.name, self.lines.len());
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(&self.lines);
     }
 
     /// Ends the request and puts the program before it. `password` is for sudo.
     pub fn finish(mut self, password: Option<&Secret>) -> Payload {
         self.line(&["end"]);
         let mut bytes = Zeroizing::new(Vec::with_capacity(
-            self.lines.len() + PROGRAM_TEXT.len() + 128,
+            self.lines.len() + PROGRAM_TEXT.len() + 256,
         ));
         if let Some(password) = password {
             bytes.extend_from_slice(password.expose().as_bytes());
@@ -131,7 +140,7 @@ impl Request {
         bytes.extend_from_slice(BEGIN.as_bytes());
         bytes.push(b'\n');
         bytes.extend_from_slice(PROGRAM_TEXT.as_bytes());
-        bytes.extend_from_slice(&self.lines);
+        self.append_to(&mut bytes);
         Payload(bytes)
     }
 }

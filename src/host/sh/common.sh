@@ -7,6 +7,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 LC_ALL=C
 export PATH LC_ALL
 umask 077
+locked= booting=
 
 # Seconds since boot, whole. Monotonic: setting the clock does not move it.
 read_uptime() {
@@ -28,6 +29,15 @@ lock_is_held() {
   holder= since=
   read -r holder since 2>/dev/null <"$LIB/lock/pid" || :
   [ -n "$holder" ] && start_of "$holder" 2>/dev/null && [ "$start" = "$since" ]
+}
+
+# Takes the lock if nobody has it.
+own_lock() {
+  [ -z "$locked" ] || return 0
+  mkdir "$LIB/lock" 2>/dev/null || return 1
+  locked=1
+  start_of $$
+  echo "$$ $start" >"$LIB/lock/pid"
 }
 
 # Removes what a program that was killed has left: its lock and its staged files.
@@ -126,10 +136,17 @@ LIST
 
 # Starts sshd where none listens any more, by whatever the host has.
 revive_sshd() {
+  if [ -n "$booting" ]; then
+    # systemd starts it after this, and would wait for this for ever if this waited for it.
+    [ ! -d /run/systemd/system ] || return 0
+    sleep 5
+  fi
   scan_processes
   [ -z "$listeners" ] || return 0
   if [ -d /run/systemd/system ]; then
-    systemctl start ssh 2>/dev/null || systemctl start sshd 2>/dev/null
+    # Where a socket listens there need be no sshd.
+    systemctl -q is-active ssh.socket || systemctl -q is-active sshd.socket ||
+      systemctl --no-block start ssh 2>/dev/null || systemctl --no-block start sshd 2>/dev/null
   elif command -v rc-service >/dev/null 2>&1; then
     rc-service sshd start >/dev/null 2>&1
   else
@@ -179,16 +196,17 @@ revert() {
   case $1 in *[!A-Za-z0-9-]* | '') return 1 ;; esac
   d=$LIB/tx/$1.reverting
   mv "$LIB/tx/$1" "$d" 2>/dev/null || [ -d "$d" ] || return 1
-  kept=
+  kept= restored=
+  [ -r "$d/manifest" ] || kept=1
   while IFS='	' read -r n action place; do
     # Another one has finished; a later change must not be touched.
     [ -d "$d" ] || return 0
     case $action in
-    restore) put_back "$d/$n" "$place" || kept=1 ;;
-    remove) rm -f "$place" || kept=1 ;;
+    restore) put_back "$d/$n" "$place" && restored="$restored $place ${place%/*}" || kept=1 ;;
+    remove) rm -f "$place" && restored="$restored ${place%/*}" || kept=1 ;;
     esac
   done <"$d/manifest"
-  settle /etc/pam.d /etc/ssh
+  settle $restored
   reload_sshd
   revive_sshd
   drop_canary "$d"
@@ -198,13 +216,20 @@ revert() {
   note "change $1 was not confirmed and has been reverted"
 }
 
-# Removes the reaper and what runs it once no deadline is open.
-disarm() {
+# Tells whether there is no deadline for which the reaper must stay.
+nothing_open() {
   for t in "$LIB"/tx/* "$LIB"/deadlines/*; do
-    case $t in *.done | *.reverted | *.new | *'*') [ ! -f "$t/canary" ] || return 0 ;; *) return 0 ;; esac
+    case $t in *.done | *.reverted | *.new | *'*') [ ! -f "$t/canary" ] || return 1 ;; *) return 1 ;; esac
   done
+}
+
+# Removes the reaper and what runs it once no deadline is open. Only with the lock: whoever has it may just have put
+# the reaper there for a deadline that is yet to come.
+disarm() {
+  [ -n "$locked" ] && nothing_open || return 0
   if [ -f /etc/systemd/system/fleetotp-reaper.timer ]; then
-    systemctl disable --now fleetotp-reaper.timer fleetotp-boot.service >/dev/null 2>&1
+    systemctl disable fleetotp-reaper.timer fleetotp-boot.service >/dev/null 2>&1
+    systemctl --no-block stop fleetotp-reaper.timer >/dev/null 2>&1
     rm -f /etc/systemd/system/fleetotp-reaper.timer /etc/systemd/system/fleetotp-reaper.service /etc/systemd/system/fleetotp-boot.service
     systemctl daemon-reload >/dev/null 2>&1
   fi

@@ -22,7 +22,7 @@ clean_up() {
   [ -z "$locked" ] || rm -rf "$LIB/lock"
 }
 
-stages= undo_group= undo_members= txnew= locked=
+stages= undo_group= undo_members= txnew=
 
 sum_of() {
   sum=$(sha256sum <"$1") || return 1
@@ -348,7 +348,7 @@ take_lock() {
   [ -d "$LIB" ] || mkdir -m 700 "$LIB" || fail lock "cannot make $LIB"
   # What a controller that is gone asked for is still being finished: worth a moment.
   patience=15 doubt=
-  until mkdir "$LIB/lock" 2>/dev/null; do
+  until own_lock; do
     [ $patience -gt 0 ] || fail busy "another run (process ${holder:--}) is changing this host"
     patience=$((patience - 1))
     if lock_is_held; then
@@ -363,14 +363,31 @@ take_lock() {
     fi
     sleep 1
   done
-  locked=1
-  start_of $$
-  echo "$$ $start" >"$LIB/lock/pid" || fail write "cannot write to $LIB"
+  [ -s "$LIB/lock/pid" ] || fail write "cannot write to $LIB"
+}
+
+# Reads a request of $1 bytes to its end before anything is done: one that is cut off must not be half done. Then it is
+# standard input once more, through a pipe: a here-document would put secrets into a file.
+receive() {
+  case $1 in '' | *[!0-9]*) fail protocol "a request has a length" ;; esac
+  body=
+  while [ ${#body} -lt "$1" ]; do
+    part=$(dd bs=$(($1 - ${#body})) count=1 2>/dev/null; echo .)
+    [ "$part" != . ] || fail protocol "the request is cut off"
+    body=$body${part%.}
+  done
+  pipe=$LIB/lock/request
+  mkfifo "$pipe" || fail write "cannot write to $LIB"
+  (trap - TERM; printf '%s' "$body" >"$pipe") &
+  exec <"$pipe"
+  rm -f "$pipe"
+  body= part=
 }
 
 # Carries out operations in the order given; stops at the first that fails.
 apply() {
   take_lock
+  receive "$1"
   count=0
   live= fresh= want= complete= judged_once=
   while IFS='	' read -r op a b c d e; do
@@ -516,6 +533,7 @@ put() {
   [ "$2" = 600 ] || chmod "$2" "$new"
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
+    stagedtx="$stagedtx $new"
   else
     fresh="$fresh $new"
     live="$live$3	$1
@@ -571,7 +589,7 @@ begin() {
   txnew=$LIB/tx/$1.new
   mkdir -p "$txnew" || fail write "cannot make $txnew"
   : >"$txnew/manifest"
-  moves= want= same= files=0
+  moves= want= same= files=0 stagedtx= places=
 }
 
 # Keeps what is there for a revert, and remembers what to move where.
@@ -585,6 +603,7 @@ into_transaction() {
   fi || fail write "cannot remember how to take the change back"
   moves="$moves$2	$1
 "
+  places="$places ${1%/*}"
 }
 
 # Remembers what sshd does for user $1 now; lines whose key is in $2 may change.
@@ -629,21 +648,33 @@ canary() {
   ) || fail canary "cannot write the temporary member's key"
 }
 
-# Lets the host revert by itself: at boot, every minute, and by a process that watches this one change.
+# Lets the host revert by itself: at boot, every minute, and by a process that watches this one change. Everything is
+# run by /bin/sh: /var may be mounted noexec, and SELinux lets no service run what lies there.
 arm() {
-  chmod 700 "$LIB/reaper"
+  [ -s "$LIB/reaper" ] || fail changed "the reaper went away meanwhile"
+  placed=
   if [ -d /run/systemd/system ]; then
-    printf '[Unit]\nDescription=fleetotp deadlines\n[Service]\nType=oneshot\nExecStart=%s/reaper tick\n' "$LIB" >/etc/systemd/system/fleetotp-reaper.service
-    printf '[Unit]\nDescription=fleetotp deadlines\n[Timer]\nOnBootSec=5\nOnActiveSec=10\nOnUnitActiveSec=15\nAccuracySec=1\n[Install]\nWantedBy=timers.target\n' >/etc/systemd/system/fleetotp-reaper.timer
-    printf '[Unit]\nDescription=fleetotp revert after reboot\nBefore=ssh.service sshd.service ssh.socket\n[Service]\nType=oneshot\nExecStart=%s/reaper boot\n[Install]\nWantedBy=multi-user.target\n' "$LIB" >/etc/systemd/system/fleetotp-boot.service
-    systemctl daemon-reload && systemctl enable fleetotp-boot.service >/dev/null 2>&1 && systemctl enable --now fleetotp-reaper.timer >/dev/null 2>&1 || fail arm "systemd does not take the timer"
+    units=/etc/systemd/system
+    place $units/fleetotp-reaper.service "$(printf '[Unit]\nDescription=fleetotp deadlines\n[Service]\nType=oneshot\nExecStart=/bin/sh %s/reaper tick' "$LIB")"
+    place $units/fleetotp-reaper.timer "$(printf '[Unit]\nDescription=fleetotp deadlines\n[Timer]\nOnBootSec=5\nOnActiveSec=10\nOnUnitActiveSec=15\nAccuracySec=1\n[Install]\nWantedBy=timers.target')"
+    # Early: sockets, sshd's among them, come before what services come after by default.
+    place $units/fleetotp-boot.service "$(printf '[Unit]\nDescription=fleetotp revert after reboot\nDefaultDependencies=no\nRequiresMountsFor=%s\nAfter=local-fs.target\nConflicts=shutdown.target\nBefore=ssh.socket sshd.socket ssh.service sshd.service shutdown.target\n[Service]\nType=oneshot\nTimeoutStartSec=60\nExecStart=/bin/sh %s/reaper boot\n[Install]\nWantedBy=multi-user.target' "$LIB" "$LIB")"
+    { [ -z "$placed" ] || systemctl daemon-reload; } && systemctl enable fleetotp-boot.service >/dev/null 2>&1 && systemctl enable --now fleetotp-reaper.timer >/dev/null 2>&1 || fail arm "systemd does not take the timer"
+    [ -z "$placed" ] || settle $placed $units $units/multi-user.target.wants $units/timers.target.wants
   elif [ -d /etc/cron.d ]; then
-    [ -f /etc/cron.d/fleetotp ] || {
-      printf '@reboot root %s/reaper boot\n* * * * * root %s/reaper tick\n' "$LIB" "$LIB" >"/etc/cron.d/.fleetotp" && chmod 644 /etc/cron.d/.fleetotp && mv -f /etc/cron.d/.fleetotp /etc/cron.d/fleetotp
-    } || fail arm "cannot write /etc/cron.d/fleetotp"
+    place /etc/cron.d/fleetotp "$(printf '@reboot root /bin/sh %s/reaper boot\n* * * * * root /bin/sh %s/reaper tick' "$LIB" "$LIB")"
+    [ -z "$placed" ] || settle $placed /etc/cron.d
   else
     fail arm "this host has neither systemd nor cron"
   fi
+}
+
+# Writes file $1 with text $2, unless it has it, for a daemon that reads it at any moment.
+place() {
+  [ "$(cat "$1" 2>/dev/null)" != "$2" ] || return 0
+  own=${1%/*}/.fleetotp.${1##*/}
+  printf '%s\n' "$2" >"$own" && chmod 644 "$own" && mv -f "$own" "$1" || { rm -f "$own"; fail arm "cannot write $1"; }
+  placed="$placed $1"
 }
 
 # Arms the dead man's switch, then makes the change: files in the order given, sshd last.
@@ -653,17 +684,20 @@ go() {
   read_uptime
   printf '%s %s\n' "$up" "$((up + window))" >"$txnew/window"
   arm
-  settle "$txnew"/* "$txnew"
+  # All of it is on the disk before the first file is changed: after a power cut there is a way back, and no file that
+  # took another's place is empty.
+  settle $stagedtx "$txnew"/* "$txnew"
   mv "$txnew" "$LIB/tx/$tx" || fail write "cannot open the change"
   txnew=
-  (setsid "$LIB/reaper" watch "$tx" </dev/null >/dev/null 2>&1 &)
+  settle "$LIB/tx"
+  ((setsid /bin/sh "$LIB/reaper" watch "$tx" || /bin/sh "$LIB/reaper" watch "$tx") </dev/null >/dev/null 2>&1 &)
   while IFS='	' read -r new path; do
     [ -n "$path" ] || continue
     if [ "$new" = remove_now ]; then rm -f "$path"; else mv -f "$new" "$path" && relabel "$path"; fi || { revert "$tx"; fail write "cannot replace $path"; }
   done <<LIST
 $moves
 LIST
-  settle /etc/pam.d /etc/ssh
+  settle $places
   rm -rf $stages
   stages=
   # The host was asleep, or as good as that: its own revert came before the last of these files.
@@ -730,6 +764,8 @@ $c
 confirm() {
   case $1 in *[!A-Za-z0-9-]* | '') fail protocol "bad transaction name" ;; esac
   mv "$LIB/tx/$1" "$LIB/tx/$1.done" 2>/dev/null || fail late "change $1 is not open any more: the host has reverted it"
+  # Or a power cut would have it open again, and reverted.
+  settle "$LIB/tx"
   drop_canary "$LIB/tx/$1.done"
   rm -f "$LIB/tx/$1.done"/same.* "$LIB/tx/$1.done/now"
   say confirmed "$1"
@@ -745,10 +781,10 @@ trap 'fail stopped "it took longer than it may and was stopped"' TERM
 set -- $connection
 from=${1:-127.0.0.1} here=${3:-127.0.0.1} port=${4:-22}
 say fleetotp 1
-IFS='	' read -r request _
+IFS='	' read -r request length
 case $request in
 inspect) inspect ;;
-apply) apply ;;
+apply) apply "$length" ;;
 ping) ;;
 *) fail protocol "unknown request" ;;
 esac

@@ -1,25 +1,35 @@
 # The reaper: reverts unconfirmed changes and deletes secrets whose time is over, without any controller.
 # Called with: boot (before or right after sshd starts), tick (every minute), watch ID (while one change is open).
 
-# Deletes secrets whose deadline has passed, if they are still the generation the deadline was made for.
+# Deletes secrets whose deadline has passed, if they are still the generation the deadline was made for. A deadline goes
+# only when a later look finds its secret gone: a login that was under way may have written the file once more.
 expire_secrets() {
   now=$(date +%s)
   for f in "$LIB"/deadlines/*; do
     [ -f "$f" ] || continue
-    read -r due serial gen <"$f" || continue
+    read -r due _ <"$f" || continue
     case $due in '' | *[!0-9]*) continue ;; esac
     [ "$now" -ge "$due" ] || continue
+    # A controller may be bringing the next generation: read again when nobody can.
+    own_lock || return 0
+    read -r due serial gen <"$f" 2>/dev/null && [ "$now" -ge "$due" ] || continue
     name=${f##*/}
     slot=${name%%.*}
     login=${name#*.}
     case $slot in current | next) ;; *) continue ;; esac
     file=$GA/$slot/$login
-    if [ -f "$file" ] && grep -q "^\" FLEETOTP .*serial=$serial gen=$gen " "$file"; then
+    if [ -f "$file" ] && grep -qF " serial=$serial gen=$gen " "$file"; then
       rm -f "$file" "$file"~??????
       note "the enrolment of $login ($serial generation $gen) expired and its secret was deleted"
+    else
+      rm -f "$f"
     fi
-    rm -f "$f"
   done
+}
+
+# Removes the reaper if it is no longer needed and nobody else is at work.
+retire() {
+  nothing_open && own_lock && disarm
 }
 
 # Reverts every open change whose window is over, or all of them with "boot".
@@ -30,7 +40,11 @@ expire_changes() {
     id=${t##*/}
     case $id in
     *.done | *.reverted) drop_canary "$t" ; continue ;;
-    *.new) [ "$1" = boot ] && drop_canary "$t" && rm -rf "$t" ; continue ;;
+    *.new)
+      # Somebody who is gone was preparing it.
+      if [ "$1" = boot ] || [ ! -d "$LIB/lock" ]; then drop_canary "$t" && rm -rf "$t"; fi
+      continue
+      ;;
     *.reverting) revert "${id%.reverting}" ; continue ;;
     esac
     read -r armed due <"$t/window" || armed=0 due=0
@@ -46,16 +60,17 @@ expire_lock() {
 
 case $1 in
 boot)
+  # What is no longer needed is removed by a tick, when the system is up.
+  booting=1
   expire_lock
   expire_changes boot
   expire_secrets
-  disarm
   ;;
 tick)
   expire_lock
   expire_changes tick
   expire_secrets
-  disarm
+  retire
   ;;
 watch)
   case $2 in *[!A-Za-z0-9-]* | '') exit 1 ;; esac
@@ -63,6 +78,7 @@ watch)
     expire_changes tick
     sleep 1
   done
-  disarm
+  retire
   ;;
 esac
+[ -z "$locked" ] || rm -rf "$LIB/lock"
