@@ -3,16 +3,23 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
-mod hostile;
+mod ansible_oracle;
 mod docs;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod init;
+#[cfg(test)]
+mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
 mod lab_enrol;
+#[cfg(test)]
 mod lab_faults;
 #[cfg(test)]
 mod lab_hostile;
@@ -32,8 +39,3 @@ mod sheet;
 mod support;
 #[cfg(test)]
 mod token;
-
-#[cfg(test)]
-mod ansible_oracle;
-#[cfg(test)]
-mod inventory_cli;
