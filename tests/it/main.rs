@@ -4,7 +4,6 @@
 
 #[cfg(test)]
 mod ansible_oracle;
-mod docs;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
