@@ -135,6 +135,8 @@ pub struct Project {
     pub root: PathBuf,
     /// The settings.
     pub settings: Settings,
+    /// Whether there is a project file; without one the settings are the defaults.
+    pub has_file: bool,
 }
 
 impl Project {
@@ -154,6 +156,7 @@ impl Project {
                 return Ok(Self {
                     root: cwd.to_path_buf(),
                     settings: Settings::default(),
+                    has_file: false,
                 });
             }
             Err(e) => {
@@ -166,6 +169,7 @@ impl Project {
         Ok(Self {
             root: path.parent().unwrap_or(cwd).to_path_buf(),
             settings,
+            has_file: true,
         })
     }
 

@@ -178,15 +178,20 @@ mod tests {
 
     #[test]
     fn every_flag_has_its_environment_variable() {
-        for argument in Cli::command().get_arguments() {
-            let name = argument.get_id().as_str();
-            if matches!(name, "help" | "version" | "verbose") {
-                continue;
+        let mut left = vec![Cli::command()];
+        while let Some(command) = left.pop() {
+            for argument in command.get_arguments().filter(|a| !a.is_positional()) {
+                let name = argument.get_id().as_str();
+                if matches!(name, "help" | "version" | "verbose") {
+                    continue;
+                }
+                assert!(
+                    argument.get_env().is_some(),
+                    "{} --{name} has no FLEETOTP_ variable",
+                    command.get_name()
+                );
             }
-            assert!(
-                argument.get_env().is_some(),
-                "--{name} has no FLEETOTP_ variable"
-            );
+            left.extend(command.get_subcommands().cloned());
         }
     }
 }

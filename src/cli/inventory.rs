@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::exit;
 use crate::inventory::model::Host;
 use crate::inventory::{Inventory, LoadOptions};
-use crate::project::Project;
+use crate::project::{FILE_NAME, Project};
 
 /// What to do with the inventory.
 #[derive(Debug, Clone, Subcommand)]
@@ -21,7 +21,7 @@ pub enum InventoryCommand {
     /// List hosts and groups; as JSON exactly what ansible-inventory --list prints
     List {
         /// Only the variables of this host
-        #[arg(long, value_name = "HOST")]
+        #[arg(long, env = "FLEETOTP_INVENTORY_HOST", value_name = "HOST")]
         host: Option<String>,
     },
     /// Draw groups and hosts as a tree, as ansible-inventory --graph does
@@ -56,6 +56,14 @@ pub fn load(globals: &Globals, project: &Project) -> Result<Inventory, Error> {
         ..LoadOptions::default()
     };
     // Flags are relative to where they were typed, the project file's words to the file.
+    let defaults = &project.settings.inventory;
+    if globals.inventory.is_empty()
+        && !project.has_file
+        && !defaults.iter().any(|s| project.root.join(s).exists())
+    {
+        return Err(Error::failed(format!("there is no {FILE_NAME} here, and no inventory is given"))
+            .hinted("make a project with `fleetotp init`, name its file with --config, or an inventory with -i"));
+    }
     let (sources, base): (&[String], &Path) = if globals.inventory.is_empty() {
         (&project.settings.inventory, &project.root)
     } else {

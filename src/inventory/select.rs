@@ -129,7 +129,12 @@ impl Inventory {
         }
         let mut hosts = pattern::evaluate(&self.data, &parts)?;
         if hosts.is_empty() {
-            return Err(nothing("pattern", pattern));
+            let error = nothing("pattern", pattern);
+            return Err(if self.hosts().len() == 0 {
+                error.hinted("the inventory names no host yet")
+            } else {
+                error
+            });
         }
         if let Some(limit) = limit {
             let within = self.within(limit)?;

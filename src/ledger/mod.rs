@@ -1,6 +1,6 @@
 //! The ledger: tokens, sheets, hosts, runs and events in one SQLite database.
 //!
-//! Every change goes through a transaction of [`tx`], which also appends its events to the hash chain; so what is in
+//! Every change goes through a transaction of `tx`, which also appends its events to the hash chain; so what is in
 //! the tables and what the log says cannot differ by a crash. The operations are methods of [`Ledger`], one file per
 //! topic.
 

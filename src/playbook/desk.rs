@@ -215,14 +215,14 @@ impl Desk {
             (TokenState::Revoking | TokenState::Revoked, _) => Place::Gap(
                 "revoked",
                 format!(
-                    "the token of {} is {}; enrol anew with `enroll`",
+                    "the token of {0} is {1}; issue a new one with `enroll {0} --reissue`",
                     id.0, token.state
                 ),
             ),
             (TokenState::Expired, _) => Place::Gap(
                 "expired",
                 format!(
-                    "the enrolment of {} expired unconfirmed; issue a new sheet with `enroll`",
+                    "the enrolment of {0} expired unconfirmed; issue a new sheet with `enroll {0} --reissue`",
                     id.0
                 ),
             ),

@@ -86,15 +86,17 @@ fn at<'a>(haystack: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> +
         .map(|(index, _)| index)
 }
 
-/// Looks at every process of this machine and of all lab hosts, again and again, and at files that may be there for a
-/// moment only.
+/// Looks at every process that the program has started here, and at all of lab hosts, again and again; and at files
+/// that may be there for a moment only. Other processes of this machine are nobody's business.
 struct Sampler {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<(HashSet<Vec<u8>>, u32)>,
 }
 
 impl Sampler {
-    fn start(directories: Vec<std::path::PathBuf>) -> Self {
+    fn start(mark: (&str, &str), directories: Vec<std::path::PathBuf>) -> Self {
+        let mark = format!("{}={}", mark.0, mark.1).into_bytes();
+        let own_world = std::fs::read_link("/proc/self/ns/pid").unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -105,10 +107,14 @@ impl Sampler {
                     if number.is_err() {
                         continue;
                     }
-                    for file in ["cmdline", "environ"] {
-                        if let Ok(bytes) = std::fs::read(entry.path().join(file)) {
-                            seen.insert(bytes);
-                        }
+                    let read = |file| std::fs::read(entry.path().join(file)).unwrap_or_default();
+                    let (words, environment) = (read("cmdline"), read("environ"));
+                    let link = |file| std::fs::read_link(entry.path().join(file));
+                    let on_a_host = link("ns/pid").is_ok_and(|world| world != own_world)
+                        || link("root").is_ok_and(|root| root != Path::new("/"));
+                    if on_a_host || environment.split(|b| *b == 0).any(|v| v == mark) {
+                        seen.insert(words);
+                        seen.insert(environment);
                     }
                 }
                 for directory in &directories {
@@ -206,10 +212,13 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
         .find(|l| l.starts_with("AGE-SECRET-KEY-1"))
         .unwrap();
     needles.add("identity", identity);
-    let sampler = Sampler::start(vec![
-        site.temporary_directory().to_owned(),
-        project.path().join("state"),
-    ]);
+    let sampler = Sampler::start(
+        site.mark(),
+        vec![
+            site.temporary_directory().to_owned(),
+            project.path().join("state"),
+        ],
+    );
     // The sampler sees what it is meant to see: a key among a program's arguments, and one in its environment.
     let planted = [
         "PLANTEDKEYINANARGUMENTAAAAAAAAAA",
@@ -218,6 +227,7 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
     let mut sleeper = Command::new("sh")
         .args(["-c", "sleep 0.3", planted[0]])
         .env("PLANTED", planted[1])
+        .env(site.mark().0, site.mark().1)
         .spawn()
         .unwrap();
 
@@ -246,7 +256,10 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
     ] {
         log.run(Some(&code), &[&["confirm", name], args].concat())
             .expect_code(wanted);
-        needles.codes.push(code);
+        // What other tests type as well says nothing.
+        if code != "000000" {
+            needles.codes.push(code);
+        }
     }
     // A sheet with a passphrase that somebody types.
     let phrase = "open-Sesame 12 open-Sesame";
@@ -298,12 +311,9 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
         if at(sample, b"# public key: age1").next().is_some() || sample.starts_with(b"#") {
             found.retain(|what| what != "identity");
         }
-        assert_eq!(
-            found,
-            Vec::<String>::new(),
-            "in {:?}",
-            String::from_utf8_lossy(sample)
-        );
+        // Only how it begins: what else is in there need not be in a report.
+        let start = String::from_utf8_lossy(&sample[..sample.len().min(40)]).into_owned();
+        assert_eq!(found, Vec::<String>::new(), "in {start:?}...");
     }
     let sheets = project.path().join("sheets");
     files_below(&project.path(), &mut |path, bytes| {

@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod hostile;
+mod docs;
 #[cfg(test)]
 mod init;
 #[cfg(test)]

@@ -111,7 +111,7 @@ fn read_group(file: &SourceFile, entry: &Entry, sink: &mut Sink) -> Result<Group
                 section.key.position,
                 format!("unknown key `{}` in the group `{name}`", printable(key, 60)),
             );
-            return Err(error.hinted_if(suggest::hint(key, SECTIONS)).hinted(
+            return Err(error.hinted_if(suggest::hint(key, SECTIONS)).hinted_if(suggest::hint(name, OWN_KEYS)).hinted(
                 "a group holds `hosts`, `vars` and `children`; groups below it stand under `children`",
             ));
         }

@@ -92,6 +92,11 @@ impl Site {
         self.hosts.iter().map(|name| self.lab.host(name))
     }
 
+    /// The variable of the environment by which the processes of this test are known, and its value.
+    pub(crate) fn mark(&self) -> (&'static str, &str) {
+        (MARK, &self.mark)
+    }
+
     /// The processes of this test that are running, as their command lines.
     pub(crate) fn processes(&self) -> Vec<String> {
         let wanted = format!("{MARK}={}", self.mark);
