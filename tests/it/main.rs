@@ -29,7 +29,11 @@ mod lab_kill;
 #[cfg(test)]
 mod lab_leak;
 #[cfg(test)]
+mod lab_reaper;
+#[cfg(test)]
 mod lab_self;
+#[cfg(test)]
+mod lab_systemd;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
