@@ -219,8 +219,16 @@ pub fn lines(outcome: &Outcome, globals: &Globals) -> String {
                 for change in &report.changes {
                     if globals.diff {
                         text.push_str(&change.diff);
-                    } else if globals.check || report.enforced.is_empty() {
+                    } else if globals.check || globals.verbose > 0 {
                         _ = writeln!(text, "{host}: {}", change.summary);
+                    }
+                }
+                let told = globals.diff || globals.check || globals.verbose > 0;
+                if !told && report.enforced.is_empty() {
+                    match report.changes.len() {
+                        0 => {}
+                        1 => _ = writeln!(text, "{host}: 1 change"),
+                        many => _ = writeln!(text, "{host}: {many} changes"),
                     }
                 }
             }

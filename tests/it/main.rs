@@ -2,9 +2,9 @@
 //!
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
+mod docs;
 #[cfg(test)]
 mod hostile;
-mod docs;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
