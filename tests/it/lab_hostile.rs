@@ -1,7 +1,7 @@
 //! Hosts whose own users are hostile: nothing a local account or an unauthenticated stranger can do turns the program,
 //! which runs as root there, or the evidence it reads, against the host.
 
-use crate::lab::Suite;
+use crate::lab::{Code, Key, Prefs, Suite};
 use crate::support::faults::Site;
 
 /// A process that calls itself a listening sshd and names a program of its owner's as the one that runs; also under a
@@ -41,4 +41,37 @@ fn lab_a_local_user_cannot_have_root_run_a_program() {
     project
         .fleetotp(&["enroll", "alice", "--reissue"])
         .expect_text(&["the host has neither systemd nor cron"]);
+}
+
+/// Alice logs in with the code of her first sheet; then she gets another one, and the host that saw that login is away.
+/// What it knows is about a sheet that is no more: nobody has shown that the new one was read.
+#[test]
+fn lab_a_login_with_an_earlier_sheet_does_not_confirm_the_next() {
+    let site = Site::start(&[("web1", Suite::Bookworm), ("web2", Suite::Trixie)]);
+    let project = site.project(60);
+    let first = project
+        .rollout(&["-o", "json"])
+        .expect_code(0)
+        .sheet("alice", "default");
+    let code = first.scan().totp().fresh();
+    let key = Key::With(&site.alice);
+    site.lab
+        .assert_in("web1", "alice", key, Code::Some(&code), Prefs::CodeFirst);
+    site.host("web1").cut();
+    let second = project
+        .fleetotp(&["enroll", "alice", "--reissue", "-o", "json"])
+        .expect_code(4)
+        .sheet("alice", "default");
+    site.host("web1").mend();
+    project.fleetotp(&["sync"]).expect_code(0);
+    assert_eq!(project.status("alice", "default")["state"], "pending");
+    assert!(second.path.exists(), "nobody has read it yet");
+    site.assert_key_logins();
+    // The host has the new key by now, and a login with that one counts.
+    let code = second.scan().totp().fresh();
+    site.lab
+        .assert_in("web1", "alice", key, Code::Some(&code), Prefs::CodeFirst);
+    project.fleetotp(&["sync"]).expect_code(0);
+    assert_eq!(project.status("alice", "default")["state"], "active");
+    assert!(!second.path.exists());
 }

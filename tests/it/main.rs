@@ -5,14 +5,22 @@
 mod docs;
 #[cfg(test)]
 mod hostile;
+mod ansible_oracle;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod init;
+#[cfg(test)]
+mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
 mod lab_enrol;
+#[cfg(test)]
 mod lab_faults;
 #[cfg(test)]
 mod lab_hostile;
@@ -23,7 +31,11 @@ mod lab_kill;
 #[cfg(test)]
 mod lab_leak;
 #[cfg(test)]
+mod lab_reaper;
+#[cfg(test)]
 mod lab_self;
+#[cfg(test)]
+mod lab_systemd;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
@@ -32,8 +44,3 @@ mod sheet;
 mod support;
 #[cfg(test)]
 mod token;
-
-#[cfg(test)]
-mod ansible_oracle;
-#[cfg(test)]
-mod inventory_cli;

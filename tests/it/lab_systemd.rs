@@ -1,0 +1,157 @@
+//! What only a real systemd shows: a change that is open when the machine goes down is reverted at boot before sshd
+//! listens, sshd comes up, and what ran the reaper is removed once it is not needed.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use fleetotp::host::program::{Elevation, REAPER_PATH, REAPER_TEXT, command_line};
+use fleetotp::host::request::{Line, Request, Scope};
+
+use crate::support::faults::{eventually, text_of};
+
+const SYSTEMD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/systemd");
+
+/// A machine under systemd; gone when dropped.
+struct Machine {
+    supervisor: Child,
+    says: BufReader<ChildStdout>,
+    dir: tempfile::TempDir,
+}
+
+impl Machine {
+    fn boot(sshd_by: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut supervisor = Command::new(SYSTEMD)
+            .arg(dir.path())
+            .arg(sshd_by)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let says = BufReader::new(supervisor.stdout.take().unwrap());
+        let mut machine = Self {
+            supervisor,
+            says,
+            dir,
+        };
+        machine.wait_for_boot();
+        machine
+    }
+
+    fn wait_for_boot(&mut self) {
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "systemd did not come up");
+    }
+
+    fn reboot(&mut self) {
+        writeln!(self.supervisor.stdin.as_ref().unwrap(), "reboot").unwrap();
+        self.wait_for_boot();
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let mut command = Command::new(SYSTEMD);
+        command
+            .arg(self.dir.path())
+            .args(["--", "sh", "-c", script])
+            .current_dir(Path::new("/"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn sh(&self, script: &str) -> String {
+        text_of(&self.command(script).output().unwrap())
+    }
+
+    fn ask(&self, request: Request) -> String {
+        let mut child = self
+            .command(&command_line(Elevation::None, Duration::from_secs(60)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        pipe.write_all(request.finish(None).bytes()).unwrap();
+        drop(pipe);
+        text_of(&child.wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        drop(self.supervisor.stdin.take());
+        drop(self.supervisor.wait());
+    }
+}
+
+fn a_reboot_reverts_and_sshd_comes_up(sshd_by: &str) {
+    let mut machine = Machine::boot(sshd_by);
+    let unit = format!("ssh.{sshd_by}");
+    let active =
+        |machine: &Machine| machine.sh(&format!("systemctl is-active {unit}")) == "active\n";
+    eventually("sshd is up", 20, || active(&machine));
+    let before = machine.sh("sha256sum /etc/pam.d/sshd; ls /etc/systemd/system");
+    let mut request = Request::apply();
+    // A socket's sshd makes it when somebody comes.
+    request.line(&["run", "prepare", "mkdir -p /run/sshd"]);
+    request.line(&[
+        "dirs",
+        "700",
+        "/var/lib/fleetotp /var/lib/fleetotp/tx /var/lib/fleetotp/deadlines",
+    ]);
+    request.file(
+        REAPER_PATH,
+        0o700,
+        "absent",
+        Scope::Live,
+        &Line::from_text(&REAPER_TEXT),
+    );
+    request.line(&["flush"]);
+    request.line(&["arm"]);
+    request.line(&["tx", "T-1", "600", "/usr/sbin/sshd|/etc/ssh/sshd_config"]);
+    request.file(
+        "/etc/pam.d/sshd",
+        0o644,
+        "any",
+        Scope::Transaction,
+        &[Line::Text("auth required pam_deny.so".to_owned())],
+    );
+    request.line(&["go"]);
+    let answer = machine.ask(request);
+    assert!(
+        answer.contains("opened\tT-1\t600\n") && answer.ends_with("done\n"),
+        "{answer}"
+    );
+    assert_eq!(
+        machine.sh("systemctl is-active fleetotp-reaper.timer"),
+        "active\n"
+    );
+    // Longer than the timer's first tick: an open change is left alone until its time is over.
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(machine.sh("ls /var/lib/fleetotp/tx"), "T-1\n");
+    machine.reboot();
+    eventually("sshd is up again", 20, || active(&machine));
+    assert_eq!(machine.sh("ls /var/lib/fleetotp/tx"), "T-1.reverted\n");
+    eventually("nothing is left of the reaper", 60, || {
+        machine.sh("sha256sum /etc/pam.d/sshd; ls /etc/systemd/system") == before
+            && machine.sh("ls /var/lib/fleetotp") == "deadlines\ntx\n"
+    });
+    let log = machine.sh("journalctl -b --no-pager; systemctl --failed --no-pager --plain");
+    assert!(
+        !log.contains("ordering cycle") && !log.contains("fleetotp-boot.service loaded failed"),
+        "{log}"
+    );
+}
+
+#[test]
+fn lab_systemd_reverts_at_boot_before_sshd_and_sshd_comes_up() {
+    a_reboot_reverts_and_sshd_comes_up("service");
+}
+
+#[test]
+fn lab_systemd_reverts_at_boot_before_sshds_socket_and_it_comes_up() {
+    a_reboot_reverts_and_sshd_comes_up("socket");
+}
