@@ -189,13 +189,17 @@ pub fn document(plays: &[Value], outcome: &Outcome) -> String {
             )
         })
         .collect();
-    let document = json!({
+    let mut document = json!({
         "plays": plays,
         "sheets": outcome.sheets,
         "notes": outcome.notes,
         "stats": stats,
         "exit_code": outcome.code(),
     });
+    // Plays hold the reports of their hosts; what is no playbook has them here.
+    if let (true, Value::Object(map)) = (plays.is_empty(), &mut document) {
+        map.insert("hosts".to_owned(), hosts_json(&outcome.hosts));
+    }
     format!("{document:#}\n")
 }
 

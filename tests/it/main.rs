@@ -2,12 +2,12 @@
 //!
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
+mod ansible_oracle;
+mod docs;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod hostile;
-mod ansible_oracle;
-#[cfg(test)]
-mod docs;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
