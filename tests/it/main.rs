@@ -2,12 +2,10 @@
 //!
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
+#[cfg(test)]
 mod ansible_oracle;
-mod docs;
 #[cfg(test)]
 mod docs;
-#[cfg(test)]
-mod hostile;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
