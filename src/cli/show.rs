@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::globals::Globals;
 use crate::names::HostName;
 use crate::plan::change::Part;
-use crate::plan::finding::Severity;
+use crate::plan::finding::{Finding, Severity};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::schema::{Action, Play, Task};
 
@@ -86,7 +86,9 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             } else {
                 "note"
             };
-            _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
+            if !is_told(report, finding) {
+                _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
+            }
             _ = writeln!(text, "      -> {}", finding.remedy);
         }
     }
@@ -95,6 +97,11 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
         }
     }
+}
+
+/// Returns whether the host's status says this finding already.
+fn is_told(report: &HostReport, finding: &Finding) -> bool {
+    matches!(&report.status, Status::Failed(why) if why.starts_with(&finding.text))
 }
 
 /// Counts of one host, as Ansible's recap has them.
@@ -236,6 +243,12 @@ pub fn lines(outcome: &Outcome, globals: &Globals) -> String {
                     }
                 }
             }
+        }
+        for finding in &report.findings {
+            if !is_told(report, finding) {
+                _ = writeln!(text, "{host}: ({}) {}", finding.id, finding.text);
+            }
+            _ = writeln!(text, "{host}:   -> {}", finding.remedy);
         }
         for gap in &report.gaps {
             _ = writeln!(text, "{host}: gap ({}): {}", gap.id, gap.text);
