@@ -95,8 +95,8 @@ show_plan() {
 
 roll_out() {
     title "The rollout" \
-        "Every change to PAM and sshd is a transaction: the host undoes it by itself unless fleetotp proves, by logins of" \
-        "a temporary member and over a fresh connection, that everybody who had a way in still has one."
+        "A change to PAM and sshd is a transaction: the host undoes it by itself unless logins of a temporary member, with" \
+        "a right and a wrong code, and then a fresh connection have shown in time that it does what it should."
     fleetotp play ../playbooks/rollout.yml
     title "Nobody is asked for a code yet" "Sheets are issued, and nothing is enforced before its admin has confirmed."
     login web1 alice
@@ -155,7 +155,7 @@ refused() { if login "$@"; then refuse "this login should have been refused"; fi
 
 log_in() {
     local now
-    title "Alice logs in: key and code" "(First her phone has to show the next code: each works once.)"
+    title "Alice logs in: key and code" "(First her phone has to show the next code: on each host one works once.)"
     sleep $((31 - $(date +%s) % 30))
     now=$(code)
     login web1 alice "$now"

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::globals::Globals;
 use crate::names::HostName;
 use crate::plan::change::Part;
-use crate::plan::finding::Severity;
+use crate::plan::finding::{Finding, Severity};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::schema::{Action, Play, Task};
 
@@ -86,7 +86,9 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             } else {
                 "note"
             };
-            _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
+            if !is_told(report, finding) {
+                _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
+            }
             _ = writeln!(text, "      -> {}", finding.remedy);
         }
     }
@@ -95,6 +97,11 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
         }
     }
+}
+
+/// Returns whether the host's status says this finding already.
+fn is_told(report: &HostReport, finding: &Finding) -> bool {
+    matches!(&report.status, Status::Failed(why) if why.starts_with(&finding.text))
 }
 
 /// Counts of one host, as Ansible's recap has them.
@@ -189,13 +196,17 @@ pub fn document(plays: &[Value], outcome: &Outcome) -> String {
             )
         })
         .collect();
-    let document = json!({
+    let mut document = json!({
         "plays": plays,
         "sheets": outcome.sheets,
         "notes": outcome.notes,
         "stats": stats,
         "exit_code": outcome.code(),
     });
+    // Plays hold the reports of their hosts; what is no playbook has them here.
+    if let (true, Value::Object(map)) = (plays.is_empty(), &mut document) {
+        map.insert("hosts".to_owned(), hosts_json(&outcome.hosts));
+    }
     format!("{document:#}\n")
 }
 
@@ -219,11 +230,25 @@ pub fn lines(outcome: &Outcome, globals: &Globals) -> String {
                 for change in &report.changes {
                     if globals.diff {
                         text.push_str(&change.diff);
-                    } else if globals.check || report.enforced.is_empty() {
+                    } else if globals.check || globals.verbose > 0 {
                         _ = writeln!(text, "{host}: {}", change.summary);
                     }
                 }
+                let told = globals.diff || globals.check || globals.verbose > 0;
+                if !told && report.enforced.is_empty() {
+                    match report.changes.len() {
+                        0 => {}
+                        1 => _ = writeln!(text, "{host}: 1 change"),
+                        many => _ = writeln!(text, "{host}: {many} changes"),
+                    }
+                }
             }
+        }
+        for finding in &report.findings {
+            if !is_told(report, finding) {
+                _ = writeln!(text, "{host}: ({}) {}", finding.id, finding.text);
+            }
+            _ = writeln!(text, "{host}:   -> {}", finding.remedy);
         }
         for gap in &report.gaps {
             _ = writeln!(text, "{host}: gap ({}): {}", gap.id, gap.text);

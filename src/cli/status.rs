@@ -243,7 +243,7 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
             row.hosts.unknown.to_string(),
         ]);
         below.push(if with_hosts {
-            row.on.iter().map(|c| host_line(c, now)).collect()
+            host_lines(&row.on, now)
         } else {
             Vec::new()
         });
@@ -260,22 +260,32 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
     out
 }
 
-fn host_line(cell: &HostCell, now: Timestamp) -> String {
-    let seen = cell.observed_at.map_or_else(
-        || "never seen".to_owned(),
-        |at| format!("seen {} ago", span(now.as_second() - at.as_second())),
-    );
-    let away = if cell.reachable == Some(false) {
-        ", unreachable"
-    } else {
-        ""
-    };
-    let reason = cell
-        .reason
-        .as_deref()
-        .map(|r| format!(": {r}"))
-        .unwrap_or_default();
-    format!("  {}  {}{away} ({seen}){reason}\n", cell.host, cell.state)
+/// One line a host, in columns.
+fn host_lines(cells: &[HostCell], now: Timestamp) -> Vec<String> {
+    let rows: Vec<[String; 4]> = cells
+        .iter()
+        .map(|cell| {
+            let seen = cell.observed_at.map_or_else(
+                || "never seen".to_owned(),
+                |at| format!("seen {} ago", span(now.as_second() - at.as_second())),
+            );
+            let away = if cell.reachable == Some(false) {
+                ", now unreachable"
+            } else {
+                ""
+            };
+            [
+                format!("  {}", cell.host),
+                cell.state.clone(),
+                format!("{seen}{away}"),
+                cell.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    super::inventory::table(&rows)
+        .lines()
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// `2d23h`, `5h`, `12m`, `40s`: the largest unit that fits, and after days and hours the next one.

@@ -23,6 +23,9 @@ pub const KEYS_UNKNOWN: &str = "keys-unknown";
 /// The gap that asks for a key from the vault.
 pub const NEEDS_KEY: &str = "needs-identity";
 
+/// Where the secrets in force lie.
+const STATE_CURRENT: &str = "/var/lib/google-authenticator/current";
+
 /// A change this size or smaller never fits on a full disk.
 const NEEDED_KIB: u64 = 1024;
 
@@ -126,7 +129,7 @@ fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         refuse(
             "foreign-project",
             format!("the host belongs to another fleetotp project, {foreign}"),
-            "use that project's ledger, or take the host over with `adopt`",
+            "use that project's ledger; taking a host over is not built yet",
         );
     }
     if facts.effective.values().any(|e| e.error.is_some()) {
@@ -139,7 +142,7 @@ fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             "sshd-test-fails",
             format!(
                 "sshd cannot say what it does: {}",
-                crate::names::printable(&text, 200)
+                crate::names::printable(text.trim(), 200)
             ),
             "repair sshd's configuration first: sshd -t",
         );
@@ -181,7 +184,7 @@ fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         "/var/lib/fleetotp/tx",
         "/var/lib/fleetotp/deadlines",
         STATE_ROOT,
-        "/var/lib/google-authenticator/current",
+        STATE_CURRENT,
         "/var/lib/google-authenticator/next",
     ] {
         if facts.directories.get(path) != Some(&0o700) {
@@ -291,7 +294,7 @@ fn pam_file(facts: &Facts, plan: &mut HostPlan) {
                 "a second factor is configured already: {}",
                 crate::names::printable(line.trim(), 120)
             ),
-            "remove it, or take it over with `adopt`: two prompts would lock people out",
+            "remove it: two prompts would lock people out (taking it over is not built yet)",
         ));
         return;
     }
@@ -445,6 +448,15 @@ fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             continue;
         }
         let Some(token) = &member.token else { continue };
+        if !wish.parts.host && !facts.directories.contains_key(STATE_CURRENT) {
+            plan.gaps.push(Gap {
+                login: login.to_owned(),
+                id: "pam-not-ready",
+                text: "the host is not prepared yet: run a playbook with the task pam_totp"
+                    .to_owned(),
+            });
+            continue;
+        }
         if let Err(gap) = state_file(facts, wish, member, token, plan) {
             plan.gaps.push(gap);
             continue;

@@ -278,9 +278,15 @@ impl Desk {
             fingerprint: "(new)".to_owned(),
             key: Some(Secret::from("")),
             confirmed: false,
-            expires: Some(seat.realm.policy.enrolment_ttl.after(self.clock.now())),
+            expires: Some(seat.realm.policy.enrolment_ttl.after(self.this_second())),
             own_serials,
         }
+    }
+
+    /// Whole seconds: that is what hosts and people go by.
+    fn this_second(&self) -> crate::clock::Timestamp {
+        let now = self.clock.now();
+        crate::clock::Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
 
     fn serials_of(&self, admin: &AdminName) -> BTreeSet<String> {
@@ -323,15 +329,13 @@ impl Desk {
                 format!("policy {}: {e}", policy.name),
             )
         })?;
+        let now = self.this_second();
         let Some(maker) = self.maker.as_mut() else {
             return Err(Error::new(
                 crate::error::Kind::Internal,
                 "tokens cannot be issued without a sheet maker",
             ));
         };
-        // Whole seconds: that is what hosts and people go by.
-        let now = self.clock.now();
-        let now = crate::clock::Timestamp::from_second(now.as_second()).unwrap_or(now);
         let expires = policy.enrolment_ttl.after(now);
         let names = self.ledger.reserve(&id.0, &id.1).await?;
         let key = key::generate(self.entropy.as_ref()).map_err(|e| Error::failed(e.to_string()))?;

@@ -21,6 +21,8 @@ mod lab_enrol;
 #[cfg(test)]
 mod lab_faults;
 #[cfg(test)]
+mod lab_first;
+#[cfg(test)]
 mod lab_hostile;
 #[cfg(test)]
 mod lab_hosts;
