@@ -12,7 +12,7 @@ refuse() {
 }
 
 setup_rust() {
-    command -v cargo >/dev/null || refuse "cargo is missing: install Rust (rustup.rs), then run this again"
+    command -v cargo >/dev/null || refuse "cargo is missing: install Rust, then run this again"
 }
 
 # Packages that are missing, by the program each is needed for.
