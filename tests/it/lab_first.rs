@@ -45,3 +45,23 @@ fn sheets_may_come_first_and_unprepared_hosts_are_a_gap() {
             .starts_with(&sheet.secret)
     );
 }
+
+/// Where a machine permits no namespaces the demo runs on loopback hosts: what the program asks of a host is there, too.
+#[test]
+fn a_rollout_works_on_loopback_hosts() {
+    let lab = Lab::start_with(
+        &[("web1", Suite::Bookworm)],
+        &[("FLEETOTP_LAB_MODE", "loopback")],
+    );
+    lab.host("web1").add_user("alice", &lab.key_pair("alice"));
+    // The lab cannot change the machine's own list of host keys here.
+    let config = format!("-F {}", lab.dir().join("system_ssh_config").display());
+    let inventory = json!({
+        "all": all(&lab, &[("web1", json!({"ansible_ssh_common_args": config}))]),
+        "admins": {"alice": {}},
+    });
+    let project = Project::new(&lab, &inventory);
+    project.rollout(&[]).expect_code(0);
+    assert_eq!(project.state_on("alice", "default", "web1"), "staged");
+    project.rollout(&[]).expect_code(0).expect_unchanged();
+}

@@ -64,7 +64,7 @@ keeper_main() {
 # Nothing may be mounted here, so every host gets copies: uptime, host name, and what tells its own
 # processes apart. Files are renamed into place, since a host may be reading them.
 copy_proc() {
-    local at pid root live
+    local at pid root live file exe
     for at in "$DIR"/hosts/*; do
         mkdir -p "$at/root/proc/sys/kernel" "$at/root/proc/self"
         # Whoever asks this is root: nothing else is run there.
@@ -77,13 +77,20 @@ copy_proc() {
     while read -r pid root; do
         live+="$pid "
         at=$root/proc/$pid
-        [[ -e $at/root ]] && continue
+        if [[ -e $at/root ]]; then
+            # A daemon gives itself its title a moment after it was started.
+            cmp -s "/proc/$pid/cmdline" "$at/cmdline" || cat "/proc/$pid/cmdline" >"$at/.new" 2>/dev/null || continue
+            if [[ -s $at/.new ]]; then mv -f "$at/.new" "$at/cmdline"; fi
+            continue
+        fi
         rm -rf -- "$DIR/process"
         mkdir "$DIR/process"
         # It may have ended meanwhile.
-        cat "/proc/$pid/comm" >"$DIR/process/comm" 2>/dev/null || continue
-        cat "/proc/$pid/cmdline" >"$DIR/process/cmdline" 2>/dev/null || continue
-        cat "/proc/$pid/stat" >"$DIR/process/stat" 2>/dev/null || continue
+        for file in comm cmdline stat status; do
+            cat "/proc/$pid/$file" >"$DIR/process/$file" 2>/dev/null || continue 2
+        done
+        exe=$(readlink "/proc/$pid/exe") || continue
+        ln -s "${exe#"$root"}" "$DIR/process/exe"
         ln -s / "$DIR/process/root"
         mv -T -- "$DIR/process" "$at" 2>/dev/null || true
     done < <(find /proc -maxdepth 2 -name root -path '/proc/[0-9]*' -lname "$DIR/hosts/*/root" -printf '%h %l\n' 2>/dev/null |
