@@ -56,6 +56,23 @@ pub fn printable_lines(text: &str) -> String {
     out
 }
 
+/// Makes a text of several lines safe to print: control characters but tabs and the ends of lines are escaped.
+pub fn without_controls(text: &str) -> std::borrow::Cow<'_, str> {
+    let unsafe_one = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(unsafe_one) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if unsafe_one(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out.into()
+}
+
 /// Bidirectional overrides and zero-width characters can make a terminal show something else than what is there.
 fn is_format_character(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

@@ -204,8 +204,9 @@ fn list(
     Ok(exit::DONE)
 }
 
-/// Writes to standard output.
+/// Writes to standard output. What hosts said may be anything: nothing of it reaches the terminal as a command.
 pub(crate) fn write(out: &mut (dyn Write + Send), text: &str) -> Result<(), Error> {
+    let text = crate::names::without_controls(text);
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever reads stopped reading; the run and its exit code are the same.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

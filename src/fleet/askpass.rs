@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
@@ -22,21 +23,26 @@ pub const SOCKET_VARIABLE: &str = "FLEETOTP_ASKPASS_SOCKET";
 #[derive(Debug)]
 pub struct Answerer {
     listener: UnixListener,
+    login: String,
 }
 
 impl Answerer {
-    /// Binds the socket, in a private directory.
+    /// Binds the socket, in a private directory. `login` is who is asked for the code.
     ///
     /// # Errors
     /// When it cannot be bound.
-    pub fn bind(path: &Path) -> Result<Self, FleetError> {
+    pub fn bind(path: &Path, login: &str) -> Result<Self, FleetError> {
         let listener = UnixListener::bind(path)
             .map_err(FleetError::local("cannot bind the prompt's socket"))?;
-        Ok(Self { listener })
+        Ok(Self {
+            listener,
+            login: login.to_owned(),
+        })
     }
 
-    /// Answers the first prompt for a code with `code`, everything else with nothing. Never returns by itself.
-    pub async fn serve(self, code: Secret) {
+    /// Answers the first prompt for a code with `code` and sets `given`; everything else with nothing. Never returns by
+    /// itself.
+    pub async fn serve(self, code: Secret, given: &AtomicBool) {
         let mut code = Some(code);
         loop {
             let Ok((mut stream, _)) = self.listener.accept().await else {
@@ -56,7 +62,8 @@ impl Answerer {
                 || prompt.contains("differs from the key")
             {
                 Secret::from("no")
-            } else if prompt.contains("erification code") {
+            } else if asks_for_code(&prompt, &self.login) {
+                given.store(true, Ordering::Relaxed);
                 code.take().unwrap_or_else(|| Secret::from(""))
             } else {
                 Secret::from("")
@@ -65,6 +72,17 @@ impl Answerer {
             drop(stream.write_all(answer.expose().as_bytes()).await);
         }
     }
+}
+
+/// Whether a prompt asks `login` for a code. ssh of 8.7 and later puts `(user@host) ` before what a host asks
+/// (sshconnect2.c), which tells a jump host's question from that of the host behind it.
+fn asks_for_code(prompt: &str, login: &str) -> bool {
+    let somebody_elses = prompt
+        .strip_prefix('(')
+        .and_then(|p| p.split_once(") "))
+        .and_then(|(whose, _)| whose.split_once('@'))
+        .is_some_and(|(user, _)| user != login);
+    prompt.contains("erification code") && !somebody_elses
 }
 
 /// The helper's side: called by `main` when ssh started this program for a prompt. Returns the exit code.
@@ -79,4 +97,23 @@ pub fn helper(socket: &OsString, prompt: &str) -> u8 {
         std::io::stdout().write_all(&answer)
     };
     u8::from(work().is_err())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_hosts_question_gets_no_code() {
+        for mine in ["Verification code: ", "(canary@web1) Verification code: "] {
+            assert!(asks_for_code(mine, "canary"), "{mine}");
+        }
+        for other in [
+            "(alice@bastion) Verification code: ",
+            "(alice@bastion) Password: ",
+            "Password: ",
+        ] {
+            assert!(!asks_for_code(other, "canary"), "{other}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -35,10 +36,14 @@ pub struct CanaryKey {
 /// How a login of the temporary member ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It got in.
+    /// It was asked for a code and got in.
     In,
-    /// sshd refused the authentication.
+    /// It got in and nobody had asked it for a code.
+    Unasked,
+    /// It was asked for a code and refused.
     Refused,
+    /// It was refused before anybody asked it for a code.
+    Barred,
     /// Something else happened; says nothing about the stack.
     Unclear(String),
 }
@@ -132,7 +137,8 @@ async fn attempt(
     let socket = key.dir.path().join("ask");
     // The socket of an attempt before this one.
     drop(std::fs::remove_file(&socket));
-    let answerer = Answerer::bind(&socket)?;
+    let answerer = Answerer::bind(&socket, CANARY)?;
+    let given = AtomicBool::new(false);
     let program = std::env::current_exe()
         .map_err(FleetError::local("cannot find this program's own path"))?;
     let mut command = Command::new("ssh");
@@ -153,7 +159,8 @@ async fn attempt(
         .args(["-l", CANARY]);
     if let (Route::Loopback, Some(control)) = (route, session.control_socket()) {
         let port = target.port.unwrap_or(22);
-        let mut proxy = OsString::from("-oProxyCommand=ssh -S '");
+        // Where the connection is gone nothing is connected to: `x` must not become a host's name.
+        let mut proxy = OsString::from("-oProxyCommand=ssh -F none -oProxyCommand=false -S '");
         proxy.push(control);
         proxy.push(format!("' -oControlMaster=no -W 127.0.0.1:{port} x"));
         command.arg(proxy);
@@ -187,7 +194,7 @@ async fn attempt(
     let talk = async {
         tokio::select! {
             (answer, errors) = async { tokio::join!(read_answer(output), read_errors(errors)) } => (answer.unwrap_or_default(), errors),
-            () = answerer.serve(code) => (Vec::new(), String::new()),
+            () = answerer.serve(code, &given) => (Vec::new(), String::new()),
         }
     };
     let Ok((answer, errors)) =
@@ -198,14 +205,22 @@ async fn attempt(
         return Ok(Attempt::Ended(Outcome::Unclear(why)));
     };
     drop(child.wait().await);
+    let asked = given.load(Ordering::Relaxed);
     if String::from_utf8_lossy(&answer)
         .lines()
         .any(|l| l.trim() == GREETING)
     {
-        return Ok(Attempt::Ended(Outcome::In));
+        let outcome = if asked { Outcome::In } else { Outcome::Unasked };
+        return Ok(Attempt::Ended(outcome));
     }
     if errors.contains("Permission denied") {
-        return Ok(Attempt::Ended(Outcome::Refused));
+        // Whoever was not asked was refused for something else, which says nothing about codes.
+        let outcome = if asked {
+            Outcome::Refused
+        } else {
+            Outcome::Barred
+        };
+        return Ok(Attempt::Ended(outcome));
     }
     let why = printable(
         errors

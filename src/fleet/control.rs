@@ -52,13 +52,18 @@ impl ControlDir {
     }
 }
 
-/// The user's runtime directory where there is one, else the temporary directory, if short enough.
+/// The user's runtime directory where there is one, else the temporary directory, if short enough and without
+/// characters that mean something to ssh (`%h`, `~`) or to the shell that it starts a `ProxyCommand` with.
 fn base() -> PathBuf {
     std::env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)
         .into_iter()
         .chain([std::env::temp_dir()])
-        .find(|p| p.as_os_str().len() <= 40 && p.is_dir())
+        .find(|p| {
+            let bytes = p.as_os_str().as_encoded_bytes();
+            let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/._-+".contains(b);
+            bytes.len() <= 40 && bytes.iter().all(plain) && p.is_absolute() && p.is_dir()
+        })
         .unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 

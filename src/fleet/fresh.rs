@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use zeroize::Zeroizing;
 
@@ -79,7 +79,8 @@ impl Fresh {
             let mut line = String::new();
             for _ in 0..200 {
                 line.clear();
-                match output.read_line(&mut line).await {
+                // A line that does not end must not fill this machine's memory.
+                match (&mut output).take(4096).read_line(&mut line).await {
                     Ok(n) if n > 0 && n < 4096 => {}
                     _ => break,
                 }

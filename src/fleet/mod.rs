@@ -2,6 +2,7 @@
 //!
 //! Asynchronous code lives here and in the ledger; what to do on a host is decided in `plan/`.
 
+pub mod arguments;
 pub mod askpass;
 pub mod canary;
 pub mod control;

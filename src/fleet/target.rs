@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::fleet::FleetError;
+use crate::fleet::{FleetError, arguments};
 use crate::host::program::Elevation;
 use crate::inventory::model::Host;
 use crate::names::{HostName, Login};
@@ -82,6 +82,7 @@ impl Target {
                 "ansible_host is no address".to_owned(),
             ));
         }
+        arguments::check(&c.ssh_args, defaults.host_key).map_err(FleetError::Settings)?;
         Ok(Self {
             name: host.name.clone(),
             local: c.local,

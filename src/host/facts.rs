@@ -27,6 +27,8 @@ pub struct Facts {
     pub package_manager: Option<String>,
     /// Path of pam_google_authenticator.so.
     pub module: Option<String>,
+    /// SHA-256 of it.
+    pub module_sha256: Option<String>,
     /// Whether SELinux is there.
     pub selinux: bool,
     /// sudo logs what is typed: a secret on standard input would end up in a log.
@@ -61,6 +63,8 @@ pub struct Facts {
     pub other_states: Vec<(Slot, String)>,
     /// Directories of the state files that are there, with their mode.
     pub directories: BTreeMap<String, u32>,
+    /// Those of them that somebody else than root owns, with the owner's uid.
+    pub foreign_directories: BTreeMap<String, u32>,
     /// Names of changes that are not confirmed yet.
     pub open_changes: Vec<String>,
     /// Open deadlines of secrets by `slot.login`.
@@ -69,6 +73,8 @@ pub struct Facts {
     pub witness: Option<String>,
     /// SHA-256 of the reaper that is there.
     pub reaper: Option<String>,
+    /// Something runs the reaper: a timer or cron.
+    pub reaper_armed: bool,
     /// Logins that are not asked about and have a login shell, at most sixteen.
     pub unmanaged: Vec<String>,
     /// Log lines about logins, for evidence of a confirm.
@@ -122,6 +128,8 @@ pub struct Listener {
     pub program: String,
     /// Its `-f` argument or the default.
     pub config: String,
+    /// Its `-o` arguments, as `-oKEY=VALUE` with blanks between.
+    pub options: String,
 }
 
 /// OpenSSH's version, such as 9.2.
@@ -252,6 +260,14 @@ pub struct StateFact {
     pub scratch_codes: u32,
     /// The file itself.
     pub file: FileFact,
+}
+
+impl StateFact {
+    /// Whether the module would refuse it: it wants its file to be root's and nobody else's to read
+    /// (pam_google_authenticator.c: `open_secret_file`).
+    pub const fn is_unusable(&self) -> bool {
+        self.file.uid != 0 || self.file.mode & 0o077 != 0
+    }
 }
 
 /// When a secret on a host ends by itself.

@@ -86,11 +86,13 @@ impl Reader {
                     .free_kib
                     .insert((*mount).to_owned(), kib.parse().unwrap_or(0));
             }
-            ("sshd", [pid, program, config]) => self.facts.listeners.push(Listener {
+            ("sshd", [pid, program, config, options]) => self.facts.listeners.push(Listener {
                 pid: pid.parse().unwrap_or(0),
                 program: (*program).to_owned(),
                 config: (*config).to_owned(),
+                options: some(options).unwrap_or_default(),
             }),
+            ("armed", ["yes"]) => self.facts.reaper_armed = true,
             ("version", [text]) => {
                 self.facts.version = ssh_version(text);
                 (*text).clone_into(&mut self.facts.version_text);
@@ -135,7 +137,10 @@ impl Reader {
             }
             ("witness", line) => self.facts.witness = Some(line.join("\t")),
             ("open", [id]) => self.facts.open_changes.push((*id).to_owned()),
-            ("unmanaged", [login]) => self.facts.unmanaged.push((*login).to_owned()),
+            // The name goes back into a request.
+            ("unmanaged", [login]) if Login::new(login).is_ok() => {
+                self.facts.unmanaged.push((*login).to_owned());
+            }
             ("log", line) => self.facts.log_lines.push(line.join("\t")),
             _ => self.account_line(tag, rest),
         }
@@ -267,6 +272,8 @@ impl Reader {
 
     fn finish(mut self) -> Facts {
         self.facts.reaper = self.sums.remove(REAPER_PATH);
+        let module = self.facts.module.as_ref();
+        self.facts.module_sha256 = module.and_then(|path| self.sums.remove(path));
         for (path, mut fact) in std::mem::take(&mut self.stats) {
             if let Some(sum) = self.sums.remove(&path) {
                 fact.sha256 = sum;
@@ -278,6 +285,11 @@ impl Reader {
                 continue;
             }
             if path.starts_with("/var/lib/") {
+                if fact.uid != 0 {
+                    self.facts
+                        .foreign_directories
+                        .insert(path.clone(), fact.uid);
+                }
                 self.facts.directories.insert(path, fact.mode);
                 continue;
             }
@@ -357,7 +369,7 @@ fn ssh_version(text: &str) -> SshVersion {
 mod tests {
     use super::*;
 
-    const ANSWER: &str = "fleetotp\t1\nhost\tabc\tweb1\t0\t1795485320\t+0130\nversion\t8.4p1\nsshd\t7\t/usr/sbin/sshd\t/etc/ssh/sshd_config\n\
+    const ANSWER: &str = "fleetotp\t1\nhost\tabc\tweb1\t0\t1795485320\t+0130\nversion\t8.4p1\nsshd\t7\t/usr/sbin/sshd\t/etc/ssh/sshd_config\t-\n\
         file\t/etc/pam.d/sshd\n|# a\n|done\tspoof\nfile\t/etc/ssh/sshd_config\n|Port 22\n\
         stat\t644\t0\t0\t11\t14\t/etc/pam.d/sshd\n\
         aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa  /etc/pam.d/sshd\nstat\t644\t0\t0\t12\t7\t/etc/ssh/sshd_config\n\

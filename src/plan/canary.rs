@@ -18,6 +18,17 @@ pub fn allowed_groups(facts: &Facts) -> Result<Vec<String>, Finding> {
                 "use AllowGroups instead, with a group that the admins are in",
             ));
         }
+        let places = effective.get("authorizedkeysfile");
+        if !places.is_empty()
+            && !places
+                .split_whitespace()
+                .any(|p| matches!(p, ".ssh/authorized_keys" | "%h/.ssh/authorized_keys"))
+        {
+            return Err(cannot_prove(
+                "AuthorizedKeysFile names no file below the home: a temporary member would have no key, so a change cannot be proved by logins",
+                "add .ssh/authorized_keys to it for group fleetotp, or to all",
+            ));
+        }
         let groups = effective.get("allowgroups");
         if !groups.bytes().all(is_plain) {
             return Err(cannot_prove(
@@ -71,6 +82,7 @@ mod tests {
         );
         for (key, value) in [
             ("allowusers", "root"),
+            ("authorizedkeysfile", "/etc/ssh/keys/%u"),
             ("allowgroups", "ssh-*"),
             ("allowgroups", "root !bad"),
         ] {

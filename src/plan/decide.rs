@@ -23,6 +23,9 @@ pub const KEYS_UNKNOWN: &str = "keys-unknown";
 /// The gap that asks for a key from the vault.
 pub const NEEDS_KEY: &str = "needs-identity";
 
+/// The first OpenSSH with `AuthenticationMethods` (release notes of 6.2).
+const OLDEST: SshVersion = SshVersion(6, 2);
+
 /// Where the secrets in force lie.
 const STATE_CURRENT: &str = "/var/lib/google-authenticator/current";
 
@@ -89,7 +92,11 @@ fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             "install openssh-server",
         );
     }
-    let configs: BTreeSet<&str> = facts.listeners.iter().map(|l| l.config.as_str()).collect();
+    let configs: BTreeSet<String> = facts
+        .listeners
+        .iter()
+        .map(|l| format!("{} {}", l.config, l.options).trim_end().to_owned())
+        .collect();
     if configs.len() > 1 {
         refuse(
             "several-sshd",
@@ -98,6 +105,41 @@ fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
                 configs.into_iter().collect::<Vec<_>>().join(", ")
             ),
             "let them share one configuration, or leave this host out",
+        );
+    }
+    if !facts.listeners.is_empty() && facts.version < OLDEST {
+        refuse(
+            "unknown-sshd",
+            format!(
+                "sshd does not say that it is OpenSSH {OLDEST} or later, but `{}`",
+                crate::names::printable(&facts.version_text, 60)
+            ),
+            "fleetotp knows no other sshd: leave this host out",
+        );
+    }
+    if wish.parts.host && !facts.judged_before && facts.effective.is_empty() {
+        refuse(
+            "sshd-not-judged",
+            "the host did not say what its sshd does for anybody".to_owned(),
+            "run `sshd -T -C user=root` there: it must answer",
+        );
+    }
+    for (path, uid) in &facts.foreign_directories {
+        refuse(
+            "directory-owner",
+            format!("{path} belongs to uid {uid}: whoever that is could read and replace secrets"),
+            "give it to root, or remove it",
+        );
+    }
+    let strangers = facts.members(GROUP_ENFORCED);
+    if facts.witness.is_none() && !strangers.is_empty() {
+        refuse(
+            "group-exists",
+            format!(
+                "group {GROUP_ENFORCED} has members, and fleetotp was never here: {}; they would be locked out",
+                strangers.into_iter().collect::<Vec<_>>().join(", ")
+            ),
+            "remove its members, or rename it if it is somebody else's",
         );
     }
     for (path, target) in &facts.links {
@@ -155,6 +197,7 @@ fn foreign_project(facts: &Facts, project: &str) -> Option<String> {
         .witness
         .as_deref()
         .and_then(|w| w.split('\t').next())
+        .filter(|p| !p.is_empty())
         .map(str::to_owned);
     let stamps = facts
         .states
@@ -285,8 +328,24 @@ fn pam_file(facts: &Facts, plan: &mut HostPlan) {
     let others = pam::other_mfa(text)
         .into_iter()
         .map(str::to_owned)
-        .chain(facts.mfa_lines.iter().cloned())
+        .chain(
+            facts
+                .mfa_lines
+                .iter()
+                .filter(|l| pam::is_second_factor(l))
+                .cloned(),
+        )
         .collect::<Vec<_>>();
+    if let Some(line) = facts.mfa_lines.iter().find(|l| !pam::is_second_factor(l)) {
+        plan.findings.push(Finding::note(
+            "pam-directory",
+            format!(
+                "another module may ask for a factor of its own: {}; members are asked for fleetotp's code instead",
+                crate::names::printable(line.trim(), 120)
+            ),
+            "leave admins out whose directory already asks them for a second factor",
+        ));
+    }
     if let Some(line) = others.first() {
         plan.findings.push(Finding::refusal(
             "pam-other-mfa",
@@ -317,8 +376,12 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
         ));
         return;
     };
-    let ours_is_there = facts.files.contains_key(sshd::DROP_IN) || main.contains(pam::BEGIN);
-    let others_have_it = others_have_keyboard_interactive(facts, ours_is_there);
+    let place = sshd::place(main, facts.version);
+    let ours = match place {
+        sshd::Place::DropIn => facts.text(sshd::DROP_IN),
+        sshd::Place::MainFile => main.contains(pam::BEGIN).then_some(main),
+    };
+    let others_have_it = others_have_keyboard_interactive(facts, ours);
     if others_have_it {
         plan.findings.push(Finding::note(
             "kbd-already-on",
@@ -328,7 +391,7 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
     }
     let mut addition = sshd::addition(facts.version, others_have_it);
     broken_for_tests::sshd(&mut addition);
-    match sshd::place(main, facts.version) {
+    match place {
         sshd::Place::DropIn => text_file(facts, sshd::DROP_IN, addition, plan),
         sshd::Place::MainFile => {
             if facts.files.contains_key(sshd::DROP_IN) {
@@ -364,15 +427,12 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
     }
 }
 
-/// Whether keyboard-interactive was on for everyone before fleetotp came.
-fn others_have_keyboard_interactive(facts: &Facts, ours_is_there: bool) -> bool {
+/// Whether keyboard-interactive was on for everyone before fleetotp came. `ours` is the text that holds our addition.
+fn others_have_keyboard_interactive(facts: &Facts, ours: Option<&str>) -> bool {
     if facts.version < SshVersion(8, 7) {
         // Our own switch is global in these versions: then the pinning block tells.
-        if ours_is_there {
-            return !facts
-                .text(sshd::DROP_IN)
-                .or_else(|| facts.listeners.first().and_then(|l| facts.text(&l.config)))
-                .is_some_and(|t| t.contains("Match all"));
+        if let Some(text) = ours {
+            return !sshd::pins_others(text);
         }
         return facts
             .effective
@@ -414,6 +474,14 @@ fn text_file(facts: &Facts, path: &str, after: String, plan: &mut HostPlan) {
 fn expectations(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     plan.may_differ = broken_for_tests::may_differ(sshd::harmless_differences(facts.version));
     let members: BTreeSet<&str> = wish.members.iter().map(|m| m.login.as_str()).collect();
+    for member in facts.members(GROUP_ENFORCED) {
+        // Where the account is gone sshd knows of no group.
+        if facts.accounts.keys().any(|l| l.as_str() == member) {
+            let wanted = sshd::wanted(facts.version, sshd::METHODS_ENFORCED);
+            plan.wanted
+                .extend(wanted.into_iter().map(|(k, v)| (member.clone(), k, v)));
+        }
+    }
     let managed = facts
         .members(GROUP_ENFORCED)
         .into_iter()
@@ -433,7 +501,6 @@ fn expectations(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
 }
 
 fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
-    let skew = (facts.epoch - wish.now.as_second()).abs();
     let mut pending = facts.members(GROUP_PENDING);
     let enforced = facts.members(GROUP_ENFORCED);
     let before: Vec<String> = facts
@@ -443,7 +510,7 @@ fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         .unwrap_or_default();
     for member in &wish.members {
         let login = member.login.as_str();
-        if let Some(gap) = account_gap(facts, member, skew) {
+        if let Some(gap) = account_gap(facts, wish, member) {
             plan.gaps.push(gap);
             continue;
         }
@@ -531,7 +598,7 @@ fn may_wait(facts: &Facts, member: &Member, plan: &mut HostPlan) -> bool {
 }
 
 /// Says why an admin cannot have a token on this host.
-fn account_gap(facts: &Facts, member: &Member, skew: i64) -> Option<Gap> {
+pub(crate) fn account_gap(facts: &Facts, wish: &Wish, member: &Member) -> Option<Gap> {
     let login = member.login.to_string();
     let gap = |id, text: String| {
         Some(Gap {
@@ -543,6 +610,14 @@ fn account_gap(facts: &Facts, member: &Member, skew: i64) -> Option<Gap> {
     let Some(account) = facts.accounts.get(&member.login) else {
         return gap("no-account", format!("{login} has no account on this host"));
     };
+    if wish.protected.contains(&member.login) {
+        return gap(
+            "protected",
+            format!(
+                "{login} is protected, or the account that fleetotp itself logs in to: a code would shut it out"
+            ),
+        );
+    }
     if account.uid == 0 {
         return gap(
             "uid-zero",
@@ -555,6 +630,7 @@ fn account_gap(facts: &Facts, member: &Member, skew: i64) -> Option<Gap> {
             format!("{login} shares uid {} with {other}", account.uid),
         );
     }
+    let skew = (facts.epoch - wish.now.as_second()).abs();
     if skew > i64::try_from(member.policy.period.as_secs()).unwrap_or(30) {
         return gap(
             "clock",
@@ -612,7 +688,10 @@ fn state_file(
                     && s.generation == token.generation
                     && state.secret_sha256.starts_with(&token.fingerprint) =>
             {
-                if let Some(lines) = state::edit(state, &member.policy) {
+                let unusable = state.is_unusable();
+                if let Some(lines) = state::edit(state, &member.policy)
+                    .or_else(|| unusable.then(|| vec![Line::Keep(1, state.lines)]))
+                {
                     plan.changes.push((
                         Part::Secrets,
                         Change::File(FileChange {
@@ -632,6 +711,12 @@ fn state_file(
             }
             Some(_) => {}
         }
+    }
+    if !token.confirmed && token.expires.is_some_and(|end| end <= wish.now) {
+        return Err(gap(
+            "expired",
+            format!("the enrolment of {login} has expired: issue a new sheet with `enroll`"),
+        ));
     }
     let Some(key) = &token.key else {
         return Err(gap(
@@ -733,7 +818,8 @@ fn reaper(facts: &Facts, plan: &mut HostPlan) {
         ));
         return;
     }
-    let right = facts.reaper.as_deref() == Some(REAPER_SHA256.as_str());
+    // Where nothing runs it any more it is brought anew, with what runs it.
+    let right = facts.reaper_armed && facts.reaper.as_deref() == Some(REAPER_SHA256.as_str());
     if right || (plan.changes.is_empty() && facts.secret_deadlines.is_empty()) {
         return;
     }

@@ -110,6 +110,9 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
         id,
         text,
     };
+    if let Some(gap) = crate::plan::decide::account_gap(facts, wish, member) {
+        return Err(gap);
+    }
     let state = facts.states.get(&(Slot::Current, member.login.clone()));
     let stamp = state.and_then(Stamp::of);
     let secret_is_there = state.is_some_and(|s| s.secret_sha256.starts_with(&token.fingerprint));
@@ -122,17 +125,18 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
             format!("the confirmed secret of {login} is not on the host"),
         ));
     }
+    if state.is_some_and(crate::host::facts::StateFact::is_unusable) {
+        return Err(gap(
+            "secret-unusable",
+            format!(
+                "the module would not read the secret of {login}: its file must be root's with mode 600 or 400"
+            ),
+        ));
+    }
     if facts.module.is_none() {
         return Err(gap(
             "no-module",
             "pam_google_authenticator is not installed".to_owned(),
-        ));
-    }
-    let skew = (facts.epoch - wish.now.as_second()).abs();
-    if skew > i64::try_from(member.policy.period.as_secs()).unwrap_or(30) {
-        return Err(gap(
-            "clock",
-            format!("the host's clock is {skew} s off: no code would be right"),
         ));
     }
     if !facts

@@ -70,7 +70,8 @@ pub fn without_block(text: &str) -> Result<String, PamError> {
 /// An auth line, or an include that can hold auth lines.
 fn is_auth(line: &str) -> bool {
     let mut words = line.split_whitespace();
-    match words.next() {
+    // Linux-PAM does not mind the case of a type (pam_handlers.c).
+    match words.next().map(str::to_ascii_lowercase).as_deref() {
         Some("auth" | "-auth") => true,
         Some("@include") => words.next().is_some_and(|file| {
             !file.contains("account") && !file.contains("session") && !file.contains("password")
@@ -79,19 +80,26 @@ fn is_auth(line: &str) -> bool {
     }
 }
 
+/// Modules that are a second factor; what else asks questions (`pam_sss`, `pam_exec`) may or may not be one.
+const SECOND_FACTORS: [&str; 9] = [
+    "pam_google_auth",
+    "pam_oath",
+    "pam_duo",
+    "pam_yubico",
+    "pam_u2f",
+    "pam_radius",
+    "pam_ussh",
+    "pam_privacyidea",
+    "pam_otp",
+];
+
+/// Whether a line names a module that is a second factor.
+pub fn is_second_factor(line: &str) -> bool {
+    SECOND_FACTORS.iter().any(|m| line.contains(m))
+}
+
 /// Returns lines outside the block that name another second-factor module.
 pub fn other_mfa(text: &str) -> Vec<&str> {
-    const MODULES: [&str; 9] = [
-        "pam_google_auth",
-        "pam_oath",
-        "pam_duo",
-        "pam_yubico",
-        "pam_u2f",
-        "pam_radius",
-        "pam_ussh",
-        "pam_privacyidea",
-        "pam_otp",
-    ];
     let mut inside = false;
     let mut found = Vec::new();
     for line in text.lines() {
@@ -99,7 +107,7 @@ pub fn other_mfa(text: &str) -> Vec<&str> {
             BEGIN => inside = true,
             END => inside = false,
             line if inside || line.trim_start().starts_with('#') => {}
-            line if MODULES.iter().any(|m| line.contains(m)) => found.push(line),
+            line if is_second_factor(line) => found.push(line),
             _ => {}
         }
     }

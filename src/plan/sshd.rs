@@ -36,6 +36,13 @@ pub fn addition(version: SshVersion, others_have_it: bool) -> String {
     }
 }
 
+/// Whether a text holds the block that pins everybody else.
+pub fn pins_others(text: &str) -> bool {
+    PIN_OTHERS
+        .split_once('\n')
+        .is_some_and(|(_comment, block)| text.contains(block))
+}
+
 /// Keywords of `sshd -T` that change for everybody without changing what anybody can do.
 pub fn harmless_differences(version: SshVersion) -> &'static str {
     if version >= KBD_IN_MATCH_SINCE {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::host::facts::Facts;
+use crate::host::program::REAPER_PATH;
 use crate::host::request::{Line, Request, Scope};
 use crate::inventory::model::Policy;
 use crate::ledger::Head;
@@ -28,11 +29,15 @@ pub struct Canary<'a> {
     pub logins: Vec<Login>,
 }
 
-/// Returns `program|configuration`, as operations name an sshd.
+/// Returns program, configuration and options, as operations name an sshd; none of them holds a blank.
 fn daemon(facts: &Facts) -> String {
     facts.listeners.first().map_or_else(
-        || "/usr/sbin/sshd|/etc/ssh/sshd_config".to_owned(),
-        |l| format!("{}|{}", l.program, l.config),
+        || "/usr/sbin/sshd /etc/ssh/sshd_config".to_owned(),
+        |l| {
+            format!("{} {} {}", l.program, l.config, l.options)
+                .trim_end()
+                .to_owned()
+        },
     )
 }
 
@@ -58,13 +63,22 @@ pub fn request(
         .into_iter()
         .partition(|c| matches!(c, Change::Directory { .. }));
     make_directories(&mut request, &directories);
+    // What ends a secret by itself runs before the secret is there, and whoever may be asked for a code comes last.
+    let rank = |change: &&Change| match change {
+        Change::File(file) if file.path == REAPER_PATH => 0,
+        Change::Members { .. } => 2,
+        _ => 1,
+    };
+    let mut others = others;
+    others.sort_by_key(rank);
+    let mut at = 0;
     for change in others {
+        if rank(&change) != at {
+            next_stage(&mut request, plan, &mut at, rank(&change));
+        }
         change.send(&mut request);
     }
-    request.line(&["flush"]);
-    if plan.needs_reaper {
-        request.line(&["arm"]);
-    }
+    next_stage(&mut request, plan, &mut at, 2);
     if inside.is_empty() {
         // No sshd is reloaded; what the new memberships do is judged at once.
         for login in newly_pending(plan) {
@@ -91,6 +105,15 @@ pub fn request(
     request.line(&["witness", project, &head.size.to_string(), &head.hash]);
     request.line(&["hash", &daemon]);
     request
+}
+
+/// Puts what was staged into place before something of a higher rank; arms the reaper once it is there.
+fn next_stage(request: &mut Request, plan: &HostPlan, at: &mut u8, rank: u8) {
+    request.line(&["flush"]);
+    if *at == 0 && rank > 0 && plan.needs_reaper {
+        request.line(&["arm"]);
+    }
+    *at = rank;
 }
 
 /// Makes all directories of one mode in one operation, before anything is put into them.

@@ -32,6 +32,9 @@ pub enum ProofError {
     /// A member with key and right code was not let in.
     #[error("a member with key and right code was refused")]
     MemberRefused,
+    /// A member was let in by key alone.
+    #[error("a member was let in without being asked for a code")]
+    NotAsked,
     /// A member with a wrong code was let in.
     #[error("a member with a wrong code was let in")]
     WrongCodeAccepted,
@@ -61,7 +64,8 @@ pub async fn confirm(
             .ok_or_else(|| ProofError::Unclear("no code could be computed".to_owned()))?;
         match login(session, proof, code, Route::Direct).await? {
             Outcome::In => {}
-            Outcome::Refused => return Err(ProofError::MemberRefused),
+            Outcome::Unasked => return Err(ProofError::NotAsked),
+            Outcome::Refused | Outcome::Barred => return Err(ProofError::MemberRefused),
             Outcome::Unclear(why) => return Err(ProofError::Unclear(why)),
         }
     }
@@ -92,13 +96,17 @@ async fn refused(
             .ok_or_else(|| ProofError::Unclear("no code could be computed".to_owned()))
     };
     let mut outcome = login(session, proof, wrong()?, Route::Loopback).await?;
-    if matches!(outcome, Outcome::Unclear(_)) {
-        // Forwarding may be off there: then as everybody does.
+    if matches!(outcome, Outcome::Unclear(_) | Outcome::Barred) {
+        // Forwarding may be off there, or logins from there: then as everybody does.
         outcome = login(session, proof, wrong()?, Route::Direct).await?;
     }
     match outcome {
         Outcome::Refused => Ok(()),
         Outcome::In => Err(ProofError::WrongCodeAccepted),
+        Outcome::Unasked => Err(ProofError::NotAsked),
+        Outcome::Barred => Err(ProofError::Unclear(
+            "the temporary member was refused before it was asked for a code".to_owned(),
+        )),
         Outcome::Unclear(why) => Err(ProofError::Unclear(why)),
     }
 }

@@ -169,6 +169,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         members: Vec::new(),
         gaps_of_desk: Vec::new(),
         turn,
+        read_at: Timestamp::default(),
     };
     let mut observed = None;
     let result = match Session::open(worker.job.target.clone(), &worker.shared.control).await {
@@ -260,6 +261,7 @@ struct Worker {
     members: Vec<Member>,
     gaps_of_desk: Vec<Gap>,
     turn: Turn,
+    read_at: Timestamp,
 }
 
 impl Worker {
@@ -348,7 +350,7 @@ impl Worker {
     }
 
     async fn inspect(
-        &self,
+        &mut self,
         session: &Session,
         keys: bool,
         judged_hash: Option<String>,
@@ -398,6 +400,8 @@ impl Worker {
         let answer = session
             .exec(Request::inspect(&wanted), self.shared.limit(INSPECT))
             .await?;
+        // Whatever takes its time later: the host's clock is compared with the time when it was read.
+        self.read_at = self.shared.clock.now();
         let mut facts = parse::facts(&answer)?;
         for ((slot, login), state) in &mut facts.states {
             if state.secret_sha256 == SEEN {
@@ -503,7 +507,7 @@ impl Worker {
             members: self.members.clone(),
             parts: self.shared.parts,
             can_confirm: self.job.target.can_confirm(),
-            now: self.shared.clock.now(),
+            now: self.read_at,
             revert_after: self.shared.revert_after,
         }
     }
@@ -511,6 +515,11 @@ impl Worker {
     /// Plans; asks for keys and for a closer look where the plan needs them.
     async fn plan(&mut self, session: &Session, facts: &mut Facts) -> Result<HostPlan, Stop> {
         let mut plan = host_plan(facts, &self.wish(facts));
+        if facts.judged_before && plan.needs_transaction() {
+            // What was judged before was not read again, and a change needs to know it.
+            *facts = self.inspect(session, false, None).await?;
+            plan = host_plan(facts, &self.wish(facts));
+        }
         if plan.gaps.iter().any(|g| g.id == KEYS_UNKNOWN) {
             *facts = self.inspect(session, true, None).await?;
             plan = host_plan(facts, &self.wish(facts));
@@ -860,9 +869,14 @@ fn shown(part: Part, change: &Change) -> ShownChange {
     }
 }
 
-/// Hosts with the same sshd, the same configuration and the same PAM text take a change alike.
+/// Hosts with the same sshd, options, configuration, PAM text and module take a change alike.
 fn class_of(facts: &Facts) -> String {
-    let mut text = format!("{}\n{}\n", facts.version, facts.os.id);
+    let mut text = format!("{} {:?}\n", facts.version_text, facts.os);
+    for listener in &facts.listeners {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "{} {}", listener.config, listener.options);
+    }
+    _ = writeln!(text, "{:?}", facts.module_sha256);
     for (path, file) in &facts.files {
         // Writing to a string cannot fail.
         _ = writeln!(text, "{path} {}", file.sha256);

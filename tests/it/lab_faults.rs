@@ -469,7 +469,7 @@ fn lab_a_request_that_is_cut_off_changes_nothing() {
     let before = login_texts(host);
     let mut request = Request::apply();
     request.line(&["dir", "/var/lib/fleetotp/tx", "700"]);
-    request.line(&["tx", "t-1", "60", "/usr/sbin/sshd|/etc/ssh/sshd_config"]);
+    request.line(&["tx", "t-1", "60", "/usr/sbin/sshd /etc/ssh/sshd_config"]);
     request.file(
         "/etc/pam.d/sshd",
         0o644,

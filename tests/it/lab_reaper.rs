@@ -45,7 +45,7 @@ fn lab_a_tick_takes_no_reaper_away_that_is_being_armed() {
         let before = login_texts(host);
         let mut request = armed();
         request.line(&["run", "meanwhile", TICK]);
-        request.line(&["tx", "T-1", "4", "/usr/sbin/sshd|/etc/ssh/sshd_config"]);
+        request.line(&["tx", "T-1", "4", "/usr/sbin/sshd /etc/ssh/sshd_config"]);
         request.file(
             "/etc/pam.d/sshd",
             0o644,
@@ -75,7 +75,7 @@ fn lab_a_reaper_that_went_away_is_noticed_before_anything_is_changed() {
     let before = login_texts(host);
     let mut request = armed();
     request.line(&["run", "meanwhile", "rm /var/lib/fleetotp/reaper"]);
-    request.line(&["tx", "T-1", "60", "/usr/sbin/sshd|/etc/ssh/sshd_config"]);
+    request.line(&["tx", "T-1", "60", "/usr/sbin/sshd /etc/ssh/sshd_config"]);
     request.file(
         "/etc/pam.d/sshd",
         0o644,

@@ -111,7 +111,7 @@ fn a_reboot_reverts_and_sshd_comes_up(sshd_by: &str) {
     );
     request.line(&["flush"]);
     request.line(&["arm"]);
-    request.line(&["tx", "T-1", "600", "/usr/sbin/sshd|/etc/ssh/sshd_config"]);
+    request.line(&["tx", "T-1", "600", "/usr/sbin/sshd /etc/ssh/sshd_config"]);
     request.file(
         "/etc/pam.d/sshd",
         0o644,

@@ -39,6 +39,8 @@ mod lab_systemd;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod plan_cases;
+#[cfg(test)]
 mod sheet;
 #[cfg(test)]
 mod support;

@@ -60,7 +60,8 @@ is_roots() {
   [ "$ruid" = 0 ] && [ "$1/root/" -ef / ]
 }
 
-# Lists this root's running sshd listeners, one a line: pid, program, configuration. Also tells whether cron runs.
+# Lists this root's running sshd listeners, one a line: pid, program, configuration, options as -oKEY=VALUE. Also tells
+# whether cron runs.
 # A listener's title is "sshd: /usr/sbin/sshd -D [listener] ..." since 8.2 and the bare command line before.
 scan_processes() {
   listeners=
@@ -94,15 +95,21 @@ scan_processes() {
       *) continue ;;
       esac
       conf=/etc/ssh/sshd_config
-      previous=
-      # The title is split into words on purpose; globbing is off for that.
+      previous= opts= held=
+      # The title is split into words on purpose; globbing is off for that. An option of several words cannot be told
+      # from what follows it, and is left out.
       for word in $title; do
-        case $previous in -f) conf=$word ;; esac
-        case $word in -f?*) conf=${word#-f} ;; esac
+        case $word in
+        -* | '[listener]') opts=$opts$held held= ;;
+        *) [ "$previous" = -o ] || held= ;;
+        esac
+        case $previous in -f) conf=$word ;; -o) held=" -o$word" ;; esac
+        case $word in -f?*) conf=${word#-f} ;; -o?*) held=" $word" ;; esac
         previous=$word
       done
+      opts=$opts$held
       [ -x "$exe" ] || exe=$(command -v sshd) || continue
-      listeners="$listeners${p#/proc/} $exe $conf
+      listeners="$listeners${p#/proc/} $exe $conf$opts
 "
       ;;
     esac
@@ -117,12 +124,12 @@ settle() {
 
 # Makes every running sshd read its configuration again. A HUP with a bad configuration kills the listener, so each
 # is tested first (sshd(8): SIGHUP re-executes).
-# $1 is a program and configuration that have just been tested.
+# $1 is a program with configuration and options that has just been tested.
 reload_sshd() {
   scan_processes
-  while read -r pid exe conf; do
+  while read -r pid exe conf opts; do
     [ -n "$pid" ] || continue
-    if [ "$1" = "$exe $conf" ] || "$exe" -t -f "$conf" >/dev/null 2>&1; then
+    if [ "$1" = "$exe $conf${opts:+ $opts}" ] || "$exe" -t -f "$conf" $opts >/dev/null 2>&1; then
       kill -HUP "$pid"
     else
       note "sshd refuses $conf: not reloaded"

@@ -17,12 +17,19 @@ fail() {
 
 clean_up() {
   [ -z "$stages" ] || rm -rf $stages
-  [ -z "$undo_group" ] || set_members "$undo_group" "$undo_members"
+  # Backwards: a group may have been changed twice.
+  while [ -n "$undo" ]; do
+    step=${undo%%|*}
+    undo=${undo#*|}
+    set_members "${step%%:*}" "${step#*:}"
+  done
   [ -z "$txnew" ] || { drop_canary "$txnew"; rm -rf "$txnew"; }
   [ -z "$locked" ] || rm -rf "$LIB/lock"
 }
 
-stages= undo_group= undo_members= txnew=
+stages= undo= txnew=
+blanks=$IFS nl='
+'
 
 sum_of() {
   sum=$(sha256sum <"$1") || return 1
@@ -75,19 +82,28 @@ inspect_system() {
     if command -v "$c" >/dev/null 2>&1; then pm=$c; break; fi
   done
   say packages "$pm"
-  module=-
-  for m in /lib/*/security /lib/security /lib64/security /usr/lib/*/security /usr/lib/security /usr/lib64/security; do
-    if [ -e "$m/pam_google_authenticator.so" ]; then module=$m/pam_google_authenticator.so; break; fi
-  done
-  say module "$module"
+  find_module
+  say module "${module:--}"
   selinux=-
   [ -e /sys/fs/selinux/enforce ] && read -r selinux </sys/fs/selinux/enforce
   say selinux "$selinux"
   log=0
-  [ -n "$SUDO_USER" ] && grep -rqsE '^[^#]*Defaults.*[[:space:],]log_(input|stdin)' /etc/sudoers /etc/sudoers.d && log=1
-  say sudolog "$log"
+  if [ -n "$SUDO_USER" ] && grep -rqsE '^[^#]*([[:space:],]log_(input|stdin)|LOG_INPUT)' /etc/sudoers /etc/sudoers.d; then
+    # Of several settings for this account the last one counts; sudo knows whom each is for.
+    log=$(sudo -l -U "$SUDO_USER" 2>/dev/null | awk 'BEGIN { RS = "[, \t\n]+"; input = stdin = 0 } { stated = 1 }
+      $0 ~ /^!?log_input$/ { input = $0 !~ /^!/ } $0 ~ /^!?log_stdin$/ { stdin = $0 !~ /^!/ } /^LOG_INPUT:/ { tag = 1 }
+      END { print !stated || input || stdin || tag ? 1 : 0 }')
+  fi
+  say sudolog "${log:-1}"
   df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
     case $free in *[!0-9]*) ;; *) say free "$free" "$mount" ;; esac
+  done
+}
+
+find_module() {
+  module=
+  for m in /lib/*/security /lib/security /lib64/security /usr/lib/*/security /usr/lib/security /usr/lib64/security; do
+    if [ -e "$m/pam_google_authenticator.so" ]; then module=$m/pam_google_authenticator.so; break; fi
   done
 }
 
@@ -96,41 +112,50 @@ inspect_sshd() {
     exe=$(command -v sshd) && listeners="0 $exe /etc/ssh/sshd_config
 "
   }
-  mains=
   first=
-  while read -r pid exe conf; do
+  mains=
+  while read -r pid exe conf opts; do
     [ -n "$pid" ] || continue
-    say sshd "$pid" "$exe" "$conf"
+    say sshd "$pid" "$exe" "$conf" "${opts:--}"
     case " $mains " in *" $conf "*) ;; *) mains="$mains $conf" ;; esac
-    [ -n "$first" ] || first="$exe $conf"
+    [ -n "$first" ] || first="$exe $conf${opts:+ $opts}"
   done <<LIST
 $listeners
 LIST
   [ -n "$first" ] || return 0
+  use_daemon "$first" "$mains"
   config_hash
-  forget_asked
-  for f in $mains /etc/ssh/sshd_config.d/*.conf /etc/pam.d/sshd; do
+  # What may be written to.
+  for f in $mains /etc/ssh/sshd_config.d/00-fleetotp.conf /etc/pam.d/sshd "$LIB" "$GA" "$GA/current" "$GA/next"; do
     [ -L "$f" ] && say link "$f" "$(readlink -f "$f")"
   done
   say config "$all"
   printf '%s\n' "$sums"
-  shared=
+  shared= names=
   for f in /etc/pam.d/common-auth /etc/pam.d/password-auth /etc/pam.d/system-auth /etc/pam.d/system-remote-login /etc/pam.d/base-auth; do
-    [ -f "$f" ] && shared="$shared $f"
+    [ -f "$f" ] && shared=$shared$f$nl names="$names $f"
   done
   # Of the shared stacks only lines that name a second factor are of interest.
-  awk -v shared=" $shared " 'index(shared, " " FILENAME " ") { if ($0 ~ /^[^#]*pam_(google_auth|oath|duo|yubico|u2f|radius|sss|ussh|exec|python)/) print "mfa\t" FILENAME ": " $0; next }
-    FNR == 1 { print "file\t" FILENAME } { print "|" $0 }' $files $shared
+  each_of "$files$shared" awk -v shared="$names " 'index(shared, " " FILENAME " ") { if ($0 ~ /^[ \t]*-?[Aa][Uu][Tt][Hh][ \t][^#]*pam_(google_auth|oath|duo|yubico|u2f|radius|sss|ussh|exec|python|otp|privacyidea)/) print "mfa\t" FILENAME ": " $0; next }
+    FNR == 1 { print "file\t" FILENAME } { print "|" $0 }'
   version=$known_version
   if [ "$all" != "$known" ] || [ "${version:--}" = - ]; then
-    version=$("${first%% *}" -V 2>&1)
+    version=$("$sshd" -V 2>&1)
     version=${version##*OpenSSH_}
     version=${version%%[, ]*}
   fi
   say version "$version"
   # What was judged before and has not changed need not be judged again.
-  [ "$all" = "$known" ] && [ -z "$keys" ] && { say judged known; return 0; }
-  homes=$(getent passwd $logins)
+  [ "$all" = "$known" ] && [ -z "$keys$odd" ] && { say judged known; return 0; }
+  homes= modes=$nl
+  [ -z "$logins" ] || homes=$(getent passwd $logins)
+  # What sshd looks at before it believes a key file (StrictModes), for the usual place at once.
+  while IFS=: read -r _ _ _ _ _ h _; do
+    [ -z "$h" ] || modes=$modes$h$nl$h/.ssh$nl$h/.ssh/authorized_keys$nl
+  done <<LIST
+$homes
+LIST
+  [ -z "$homes" ] || modes=$nl$(each_of "$modes" stat -L -c '%n	%u %g %a %s' 2>/dev/null)$nl
   key_kind=
   for u in $users $logins; do
     effective "$u"
@@ -144,19 +169,42 @@ LIST
   done
 }
 
-# One hash over everything that decides what sshd does: its program, its configuration, PAM's text, the groups.
+# Runs a command on every file of the list $1, one a line, after its other arguments: names may hold blanks.
+each_of() {
+  list=$1
+  shift
+  set -f
+  IFS=$nl
+  set -- "$@" $list
+  IFS=$blanks
+  set +f
+  "$@"
+}
+
+# Whom to ask what sshd does: program, configuration and options of a daemon, blanks between.
+use_daemon() {
+  daemon=$1
+  sshd=${1%% *}
+  opts=${1#* }
+  main=${opts%% *}
+  opts=${opts#"$main"}
+  mains=${2:-$main}
+  forget_asked
+}
+
+# One hash over everything that decides what sshd does: its program and options, its configuration with all that it
+# includes, PAM's text, the module, the groups.
 config_hash() {
-  files=
-  for f in $mains /etc/ssh/sshd_config.d/*.conf /etc/pam.d/sshd; do
-    [ -f "$f" ] && files="$files $f"
-  done
-  sums=$(sha256sum $files "${first%% *}" /etc/group)
-  all=$(printf '%s\n' "$sums" | sha256sum)
+  find_module
+  files=$conf_files
+  [ -f /etc/pam.d/sshd ] && files=$files/etc/pam.d/sshd$nl
+  sums=$(each_of "$files$sshd$nl/etc/group$nl$module" sha256sum)
+  all=$(printf '%s\n' "$daemon" "$sums" | sha256sum)
   all=${all%% *}
 }
 
 # What sshd would do for user $1 who comes from where this connection comes from: sshd -T -C, into t.
-# The daemon's own program and configuration are in first. Where the configuration tells users apart by fleetotp's
+# Where the configuration tells users apart by fleetotp's
 # groups only, all of a class are treated alike and sshd is asked once; alike then names the one who was asked for.
 effective() {
   alike=
@@ -179,7 +227,7 @@ effective() {
       ;;
     esac
   fi
-  t=$("${first%% *}" -T -f "${first#* }" -C "user=$1,host=$from,addr=$from,laddr=$here,lport=$port" 2>&1) || t="error $t"
+  t=$("$sshd" -T -f "$main" $opts -C "user=$1,host=$from,addr=$from,laddr=$here,lport=$port" 2>&1) || t="error $t"
   case $kind in
   user | enforced | user-pending | enforced-pending)
     asked="$asked $kind=$1"
@@ -193,17 +241,43 @@ effective() {
   esac
 }
 
-# Forgets what sshd said: the configuration or a group has changed. Tells also whether the configuration is simple:
-# no Match but fleetotp's own and Match all, nobody allowed or denied by name.
+# Forgets what sshd said: the configuration or a group has changed. Lists the files of the configuration, and tells
+# whether it is simple: no Match but fleetotp's own and Match all, nobody allowed or denied by name. It is odd where
+# what it includes cannot be told.
 forget_asked() {
-  asked= simple= conf_files=
+  asked= simple=1 odd= conf_files= more=
   for f in $mains /etc/ssh/sshd_config.d/*.conf; do
-    [ -f "$f" ] && conf_files="$conf_files $f"
+    [ -f "$f" ] && more=$more$f$nl
   done
-  awk '{ l = tolower($0); sub(/^[ \t]+/, "", l) }
-    l ~ /^match[ \t]+(all|group[ \t]+fleetotp(-pending)?)[ \t]*$/ { next }
-    l ~ /^include[ \t]+\/etc\/ssh\/sshd_config\.d\/\*\.conf[ \t]*$/ { next }
-    l ~ /^"?(match|include|allowusers|allowgroups|denyusers|denygroups)/ { exit 1 }' $conf_files && simple=1
+  while [ -n "$more" ]; do
+    conf_files=$conf_files$more
+    said=$(each_of "$more" awk '{ l = $0; sub(/^[ \t]+/, "", l); k = tolower(l) }
+      k ~ /^match[ \t]+(all|group[ \t]+fleetotp(-pending)?)[ \t]*$/ { next }
+      k ~ /^include[ \t]+\/etc\/ssh\/sshd_config\.d\/\*\.conf[ \t]*$/ { next }
+      k ~ /^"?include/ { sub(/^"?[A-Za-z]+"?[ \t=]+/, "", l); print "include", l; next }
+      k ~ /^"?(match|allowusers|allowgroups|denyusers|denygroups)/ { print "unlike" }')
+    more=
+    [ -z "$said" ] || simple=
+    while read -r k patterns; do
+      [ "$k" = include ] || continue
+      case $patterns in *[\"\'\\]*) odd=1 ;; esac
+      set -f
+      for pattern in $patterns; do
+        case $pattern in /*) ;; *) pattern=/etc/ssh/$pattern ;; esac
+        set +f
+        IFS=$nl
+        for f in $pattern; do
+          case $nl$conf_files$more in *"$nl$f$nl"*) continue ;; esac
+          [ -f "$f" ] && more=$more$f$nl
+        done
+        IFS=$blanks
+        set -f
+      done
+      set +f
+    done <<LIST
+$said
+LIST
+  done
 }
 
 # Whether user $1 is listed in group $2.
@@ -215,16 +289,16 @@ in_group() {
 
 # Counts the public keys of login $1 by the settings in t: files, or a command or authority they may come from.
 count_keys() {
-  home= uid=
-  while IFS=: read -r l _ u _ _ h _; do
-    [ "$l" = "$1" ] && home=$h uid=$u
+  home= uid= gid=
+  while IFS=: read -r l _ u g _ h _; do
+    [ "$l" = "$1" ] && home=$h uid=$u gid=$g
   done <<LIST
 $homes
 LIST
   [ -n "$home" ] || return 0
   if [ -z "$alike" ] || [ "$kind" != "$key_kind" ]; then
     key_kind=$kind
-    key_settings=$(printf '%s\n' "$t" | grep -E '^(authorizedkeysfile|authorizedkeyscommand|trustedusercakeys) ')
+    key_settings=$(printf '%s\n' "$t" | grep -E '^(authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|strictmodes) ')
   fi
   count=0 other=-
   while read -r k v; do
@@ -233,7 +307,7 @@ LIST
       for f in $v; do
         case $f in *%*) f=$(printf '%s' "$f" | sed "s|%h|$home|g; s|%u|$1|g; s|%U|$uid|g; s|%%|%|g") ;; esac
         case $f in none) continue ;; /*) ;; *) f=$home/$f ;; esac
-        [ -f "$f" ] || continue
+        [ -f "$f" ] && believed "$f" || continue
         while read -r line || [ -n "$line" ]; do
           case $line in
           '#'*) ;;
@@ -248,6 +322,35 @@ LIST
 $key_settings
 LIST
   say keys "$1" "$count" "$other"
+}
+
+# Tells whether sshd would read key file $1: it and what it lies in, up to the home or /, must be the user's or root's
+# and for nobody else to write (misc.c: safe_path). Debian lets the user's own group write. One that no key file is as
+# long as is not read here either.
+believed() {
+  p=$1
+  while :; do
+    case $modes in
+    *"$nl$p	"*)
+      m=${modes#*"$nl$p	"}
+      m=${m%%"$nl"*}
+      ;;
+    *) m=$(stat -L -c '%u %g %a %s' "$p" 2>/dev/null) || return 1 ;;
+    esac
+    read -r owner group mode size <<LIST
+$m
+LIST
+    [ "$p" != "$1" ] || [ "$size" -le 1048576 ] || return 1
+    case $key_settings in *"strictmodes no"*) return 0 ;; esac
+    [ "$owner" = 0 ] || [ "$owner" = "$uid" ] || return 1
+    case $mode in *[2367]) return 1 ;; esac
+    case $mode in
+    *[2367]?) case "$os $like" in *debian*) [ "$group" = "$gid" ] || return 1 ;; *) return 1 ;; esac ;;
+    esac
+    [ "$p" != "$home" ] && [ "$p" != / ] || return 0
+    p=${p%/*}
+    [ -n "$p" ] || p=/
+  done
 }
 
 inspect_accounts() {
@@ -282,9 +385,9 @@ inspect_state() {
   for l in $logins; do
     for f in "$GA/current/$l"~* "$GA/next/$l"~*; do [ -e "$f" ] && say temporary "$f"; done
   done
-  stat -c 'stat	%a	%u	%g	%i	%s	%n' "$GA" "$GA/current" "$GA/next" "$LIB" "$LIB/tx" "$LIB/deadlines" $files $present 2>/dev/null
+  each_of "$files" stat -c 'stat	%a	%u	%g	%i	%s	%n' "$GA" "$GA/current" "$GA/next" "$LIB" "$LIB/tx" "$LIB/deadlines" $present 2>/dev/null
   reaper=
-  [ -f "$LIB/reaper" ] && reaper=$LIB/reaper
+  [ -f "$LIB/reaper" ] && reaper=$LIB/reaper && is_armed && say armed yes
   [ -n "$present$reaper" ] || return 0
   sums=$(sha256sum $present $reaper)
   printf '%s\n' "$sums"
@@ -312,6 +415,14 @@ inspect_state() {
       say lines "$n" "$scratch"
     } <"$f"
   done
+}
+
+# Tells whether something runs the reaper.
+is_armed() {
+  case $how in
+  systemd) [ -f /etc/systemd/system/fleetotp-boot.service ] && systemctl -q is-active fleetotp-reaper.timer ;;
+  *) [ -f /etc/cron.d/fleetotp ] ;;
+  esac
 }
 
 inspect_transactions() {
@@ -417,8 +528,7 @@ apply() {
       note "witness of project $a: $b events, head $c"
       ;;
     hash)
-      first="${a%%|*} ${a#*|}"
-      mains=${first#* }
+      use_daemon "$a"
       config_hash
       say config "$all"
       ;;
@@ -429,7 +539,7 @@ apply() {
   # A request that is cut off must not be half done.
   [ -n "$complete" ] || fail protocol "the request is cut off"
   flush
-  undo_group=
+  undo=
   clean_up
 }
 
@@ -463,20 +573,22 @@ members_of() {
   return 1
 }
 
-# Sets the whole list in one call: gpasswd takes the system's own lock and keeps gshadow in step.
+# Sets the whole list in one call: gpasswd takes the system's own lock and keeps gshadow in step. It refuses the list if
+# one of those who are in it is no account any more; then one by one.
 set_members() {
   if command -v gpasswd >/dev/null 2>&1; then
-    gpasswd -M "$2" "$1" >/dev/null 2>&1
+    gpasswd -M "$2" "$1" >/dev/null 2>&1 && return 0
+    add='gpasswd -a' remove='gpasswd -d'
   else
-    members_of "$1"
-    for m in $(printf '%s' "$members" | tr ',' ' '); do
-      case ",$2," in *",$m,"*) ;; *) delgroup "$m" "$1" >/dev/null 2>&1 ;; esac
-    done
-    for m in $(printf '%s' "$2" | tr ',' ' '); do
-      case ",$members," in *",$m,"*) ;; *) addgroup "$m" "$1" >/dev/null 2>&1 ;; esac
-    done
-    return 0
+    add=addgroup remove=delgroup
   fi
+  members_of "$1"
+  for m in $(printf '%s' "$members" | tr ',' ' '); do
+    case ",$2," in *",$m,"*) ;; *) $remove "$m" "$1" >/dev/null 2>&1 ;; esac
+  done
+  for m in $(printf '%s' "$2" | tr ',' ' '); do
+    case ",$members," in *",$m,"*) ;; *) $add "$m" "$1" >/dev/null 2>&1 ;; esac
+  done
 }
 
 # Group, members expected now, members wanted; - is nobody. Undone if a later operation of this request fails.
@@ -486,10 +598,10 @@ change_members() {
   [ "$before" = - ] && before=
   [ "$after" = - ] && after=
   [ "$members" = "$before" ] || fail changed "group $1 changed meanwhile"
-  set_members "$1" "$after" || fail members "cannot change the members of $1"
+  undo="$1:$before|$undo"
+  set_members "$1" "$after"
   members_of "$1"
   [ "$members" = "$after" ] || fail members "the members of $1 did not change"
-  case $1 in fleetotp) undo_group=$1 undo_members=$before ;; esac
   say members "$1"
 }
 
@@ -530,7 +642,10 @@ put() {
   [ -n "$whole" ] || fail protocol "the request is cut off"
   # A full disk takes a part of a file without a word to the loop.
   [ -z "$broken" ] || fail write "cannot write beside $1: is the disk full?"
-  [ "$2" = 600 ] || chmod "$2" "$new"
+  if [ "$3" != absent ] && [ "$4" = tx ] && owner=$(stat -c %u:%g "$1" 2>/dev/null) && [ "$owner" != 0:0 ]; then
+    chown "$owner" "$new" || fail write "cannot give $1 its owner"
+  fi
+  [ "$2" = 600 ] || chmod "$2" "$new" || fail write "cannot give $1 its mode"
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
     stagedtx="$stagedtx $new"
@@ -583,9 +698,7 @@ begin() {
   flush
   tx=$1
   window=$2
-  first="${3%%|*} ${3#*|}"
-  mains=${first#* }
-  forget_asked
+  use_daemon "$3"
   txnew=$LIB/tx/$1.new
   mkdir -p "$txnew" || fail write "cannot make $txnew"
   : >"$txnew/manifest"
@@ -635,7 +748,7 @@ canary() {
   echo fleetotp-canary >"$txnew/canary" || fail write "cannot write to $LIB"
   if command -v useradd >/dev/null 2>&1; then
     userdel fleetotp-canary >/dev/null 2>&1
-    useradd -r -M -N -g fleetotp -d /var/lib/fleetotp-canary -s /bin/sh -e "$(date -d '+2 days' +%Y-%m-%d 2>/dev/null || echo 2099-01-01)" fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
+    useradd -r -M -N -g fleetotp -d /var/lib/fleetotp-canary -s /bin/sh -e "$(date -d "@$(($(date +%s) + 172800))" +%Y-%m-%d)" fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
     [ -z "$class" ] || usermod -a -G "$class" fleetotp-canary >/dev/null 2>&1
   else
     adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
@@ -644,7 +757,7 @@ canary() {
   (
     umask 022
     mkdir -p /var/lib/fleetotp-canary/.ssh &&
-      printf 'restrict,from="%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
+      printf 'restrict,from="%s,%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$here" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
   ) || fail canary "cannot write the temporary member's key"
 }
 
@@ -707,7 +820,7 @@ LIST
     fail late "the change took longer than its window and was reverted"
   }
   judge || { revert "$tx"; fail "$why" "$what"; }
-  reload_sshd "$first" || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
+  reload_sshd "$daemon" || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
   say opened "$tx" "$window"
 }
 
@@ -715,7 +828,7 @@ LIST
 judge() {
   forget_asked
   why=test
-  what=$("${first%% *}" -t -f "${first#* }" 2>&1) || { what=$(printf '%s' "$what" | tr '\n\t' '  '); return 1; }
+  what=$("$sshd" -t -f "$main" $opts 2>&1) || { what=$(printf '%s' "$what" | tr '\n\t' '  '); return 1; }
   why=weaker
   for u in $same; do
     effective "$u"
@@ -746,9 +859,7 @@ LIST
 # One check of what sshd does for a user now; a failure undoes the group change made in this request.
 judge_now() {
   if [ -z "$judged_once" ]; then
-    first="${b%%|*} ${b#*|}"
-    mains=${first#* }
-    forget_asked
+    use_daemon "$b"
     judged_once=1
   fi
   effective "$a"

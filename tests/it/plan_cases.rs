@@ -1,0 +1,489 @@
+//! What is decided for a host, told as data: `tests/plan/<distribution>/<case>.yml`.
+//!
+//! A case names an answer of a host (`stock.answer`: before fleetotp came, `done.answer`: after a first rollout; both were
+//! given by real hosts, without their comments), edits it, says who should have what, and what comes of it: every change,
+//! finding and gap, and nothing else. `docs` of the keys are on the types below.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fleetotp::clock::{Span, Timestamp};
+use fleetotp::host::facts::Facts;
+use fleetotp::host::parse;
+use fleetotp::host::program::REAPER_SHA256;
+use fleetotp::host::request::{Line, Scope};
+use fleetotp::inventory::model::{Algorithm, Enforce, Policy, RateLimit, Service};
+use fleetotp::names::{AdminName, Login, PolicyName, RealmName};
+use fleetotp::plan::change::{Change, HostPlan};
+use fleetotp::plan::decide::host_plan;
+use fleetotp::plan::enforce::enforcement;
+use fleetotp::plan::finding::Severity;
+use fleetotp::plan::wish::{Member, Parts, TokenWish, Wish};
+use fleetotp::token::secret::Secret;
+use serde::Deserialize;
+
+/// One case.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// What it shows.
+    about: String,
+    /// The answer's name, `stock` or `done`; `../debian-12/stock` is another distribution's.
+    answer: String,
+    /// Edits of the answer, in order.
+    #[serde(default)]
+    change: Vec<Edit>,
+    #[serde(default)]
+    wish: WishData,
+    expect: Expected,
+}
+
+/// An edit of an answer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, untagged)]
+enum Edit {
+    /// Every occurrence of a text, which has to be there.
+    Replace { replace: String, by: String },
+    /// A line at the end.
+    Add { add: String },
+    /// A configuration file's content and mode; no text removes it.
+    File {
+        file: String,
+        text: Option<String>,
+        #[serde(default = "usual_mode")]
+        mode: String,
+    },
+}
+
+fn usual_mode() -> String {
+    "644".to_owned()
+}
+
+/// Who should have what.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WishData {
+    parts: Vec<String>,
+    protected: Vec<String>,
+    can_confirm: bool,
+    /// Admins by login; a null has no token.
+    members: BTreeMap<String, Option<TokenData>>,
+    enforce: String,
+    window: u8,
+}
+
+impl Default for WishData {
+    fn default() -> Self {
+        Self {
+            parts: vec!["host".to_owned(), "secrets".to_owned()],
+            protected: vec!["root".to_owned()],
+            can_confirm: true,
+            members: ["alice", "bob"]
+                .map(|l| (l.to_owned(), Some(TokenData::default())))
+                .into(),
+            enforce: "on_confirm".to_owned(),
+            window: 1,
+        }
+    }
+}
+
+/// A token's generation: by default the first, not confirmed, with the key that `done.answer` has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TokenData {
+    serial: Option<String>,
+    generation: i64,
+    confirmed: bool,
+    /// The ledger's key is another one than the host's.
+    other_key: bool,
+    /// The key can be read.
+    key: bool,
+    expires: i64,
+}
+
+impl Default for TokenData {
+    fn default() -> Self {
+        Self {
+            serial: None,
+            generation: 1,
+            confirmed: false,
+            other_key: false,
+            key: true,
+            expires: 1_795_763_060,
+        }
+    }
+}
+
+/// What comes of it: all of it.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+struct Expected {
+    /// Changes, each by a short name and in order: `write /etc/pam.d/sshd`, `fleetotp-pending +alice`.
+    changes: Vec<String>,
+    /// Findings that refuse.
+    refused: BTreeSet<String>,
+    /// Findings that are only worth knowing.
+    notes: BTreeSet<String>,
+    /// `login gap`.
+    gaps: BTreeSet<String>,
+    /// Whom the host would ask for a code.
+    enforced: Vec<String>,
+    /// `login gap` of enforcement.
+    enforcement_gaps: BTreeSet<String>,
+    /// Whole text of files after the change.
+    text: BTreeMap<String, String>,
+    /// Users for whom sshd must stay as it is.
+    unchanged: Option<BTreeSet<String>>,
+    /// Texts that the changes of a file must hold, and must not (`!text`).
+    lines: BTreeMap<String, Vec<String>>,
+    /// `user keyword value` that sshd must say afterwards; only those named here are compared.
+    wanted: BTreeSet<String>,
+}
+
+fn edited(case: &Case, answer: String) -> String {
+    case.change.iter().fold(answer, |text, edit| match edit {
+        Edit::Replace { replace, by } => {
+            assert!(
+                text.contains(replace),
+                "{}: no {replace:?} in the answer",
+                case.about
+            );
+            text.replace(replace, by)
+        }
+        Edit::Add { add } => {
+            let end = text.rfind("done\n").expect("an answer ends with done");
+            format!("{}{add}\ndone\n", &text[..end])
+        }
+        Edit::File {
+            file,
+            text: content,
+            mode,
+        } => with_file(&text, file, content.as_deref(), mode),
+    })
+}
+
+/// Replaces what an answer says about a configuration file.
+fn with_file(answer: &str, file: &str, content: Option<&str>, mode: &str) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for line in answer.lines() {
+        inside = line == format!("file\t{file}") || (inside && line.starts_with('|'));
+        let about = line.ends_with(&format!("\t{file}")) && line.starts_with("stat\t")
+            || line.ends_with(&format!("  {file}"));
+        if line == "done" {
+            if let Some(text) = content {
+                // As awk prints it: the last line always ends.
+                _ = writeln!(out, "file\t{file}");
+                out.extend(text.lines().map(|l| format!("|{l}\n")));
+                _ = writeln!(out, "{}  {file}", "f".repeat(64));
+                _ = writeln!(out, "stat\t{mode}\t0\t0\t7\t{}\t{file}", text.len());
+            }
+            out.push_str("done\n");
+        } else if !inside && !about {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn facts(case: &Case, dir: &Path) -> Facts {
+    let path = dir.join(format!("{}.answer", case.answer));
+    let answer = std::fs::read_to_string(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        .replace("@REAPER@", &REAPER_SHA256);
+    parse::facts(edited(case, answer).as_bytes()).expect("the answer is whole")
+}
+
+fn wish(case: &Case) -> Wish {
+    let data = &case.wish;
+    let login = |l: &String| Login::new(l).expect("a login");
+    let policy = Policy {
+        name: PolicyName::new("default").unwrap(),
+        issuer: "Example Corp".to_owned(),
+        enrolment_ttl: Span::from_days(3),
+        rotate_every: None,
+        overlap: Span::from_days(7),
+        enforce: if data.enforce == "on_issue" {
+            Enforce::OnIssue
+        } else {
+            Enforce::OnConfirm
+        },
+        enforce_from: None,
+        services: vec![Service::Sshd],
+        window: data.window,
+        rate_limit: RateLimit {
+            attempts: 3,
+            seconds: 30,
+        },
+        algorithm: Algorithm::Sha1,
+        digits: 6,
+        period: Span::from_secs(30),
+    };
+    let members = data.members.iter().map(|(name, token)| Member {
+        admin: AdminName::new(name).unwrap(),
+        login: login(name),
+        realm: RealmName::new("default").unwrap(),
+        policy: policy.clone(),
+        token: token.as_ref().map(|t| TokenWish {
+            serial: t
+                .serial
+                .clone()
+                .unwrap_or_else(|| format!("T-{}", name.to_uppercase())),
+            generation: t.generation,
+            fingerprint: match (t.other_key, name.as_str()) {
+                (false, "alice") => "2bd806c97f0e".to_owned(),
+                (false, "bob") => "81b637d8fcd2".to_owned(),
+                _ => "0123456789ab".to_owned(),
+            },
+            key: t
+                .key
+                .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),
+            confirmed: t.confirmed,
+            expires: Timestamp::from_second(t.expires).ok(),
+            own_serials: [format!("T-{}", name.to_uppercase())].into(),
+        }),
+    });
+    let has = |part: &str| data.parts.iter().any(|p| p == part);
+    Wish {
+        project: "F-PLAN".to_owned(),
+        protected: data.protected.iter().map(login).collect(),
+        members: members.collect(),
+        parts: Parts {
+            host: has("host"),
+            secrets: has("secrets"),
+        },
+        can_confirm: data.can_confirm,
+        now: Timestamp::from_second(1_795_500_010).unwrap(),
+        revert_after: Duration::from_secs(90),
+    }
+}
+
+fn named(change: &Change) -> String {
+    match change {
+        Change::Install { .. } => "install".to_owned(),
+        Change::Directory { path, .. } => format!("directory {path}"),
+        Change::Group { name } => format!("group {name}"),
+        Change::Members {
+            group,
+            before,
+            after,
+        } => {
+            let all = before.iter().chain(after).collect::<BTreeSet<_>>();
+            let signs =
+                all.into_iter()
+                    .filter_map(|m| match (before.contains(m), after.contains(m)) {
+                        (false, true) => Some(format!(" +{m}")),
+                        (true, false) => Some(format!(" -{m}")),
+                        _ => None,
+                    });
+            format!("{group}{}", signs.collect::<String>())
+        }
+        Change::File(file) => format!("write {}", file.path),
+        Change::Delete { path, .. } => format!("delete {path}"),
+    }
+}
+
+fn text_of(lines: &[Line]) -> String {
+    lines
+        .iter()
+        .map(|line| match line {
+            Line::Text(t) => format!("{t}\n"),
+            Line::Unterminated(t) => t.clone(),
+            Line::Secret(_) => "(key)\n".to_owned(),
+            Line::Keep(from, to) => format!("(lines {from} to {to})\n"),
+        })
+        .collect()
+}
+
+fn outcome(case: &Case, facts: &Facts) -> Expected {
+    let wish = wish(case);
+    let plan: HostPlan = host_plan(facts, &wish);
+    let demand = enforcement(facts, &wish);
+    let ids = |severity| {
+        plan.findings
+            .iter()
+            .filter(|f| f.severity == severity)
+            .map(|f| f.id.to_owned())
+            .collect()
+    };
+    let files: BTreeMap<String, String> = plan
+        .changes
+        .iter()
+        .filter_map(|(_, c)| match c {
+            Change::File(file) => Some((file.path.clone(), text_of(&file.lines))),
+            _ => None,
+        })
+        .collect();
+    for (_, change) in &plan.changes {
+        let is_login_text = matches!(change, Change::File(f) if f.path.starts_with("/etc/pam.d") || f.path.starts_with("/etc/ssh"));
+        assert_eq!(
+            is_login_text,
+            change.scope() == Scope::Transaction,
+            "{}: PAM and sshd text, and only that, can be reverted",
+            case.about
+        );
+    }
+    let expected = &case.expect;
+    Expected {
+        changes: plan.changes.iter().map(|(_, c)| named(c)).collect(),
+        refused: ids(Severity::Refusal),
+        notes: ids(Severity::Note),
+        gaps: plan
+            .gaps
+            .iter()
+            .map(|g| format!("{} {}", g.login, g.id))
+            .collect(),
+        enforced: demand.logins.clone(),
+        enforcement_gaps: demand
+            .gaps
+            .iter()
+            .map(|g| format!("{} {}", g.login, g.id))
+            .collect(),
+        text: expected
+            .text
+            .keys()
+            .map(|path| (path.clone(), files.get(path).cloned().unwrap_or_default()))
+            .collect(),
+        unchanged: expected
+            .unchanged
+            .as_ref()
+            .map(|_| plan.unchanged_users.clone()),
+        lines: expected
+            .lines
+            .iter()
+            .map(|(path, wanted)| {
+                let text = files.get(path).cloned().unwrap_or_default();
+                let holds = |w: &String| match w.strip_prefix('!') {
+                    Some(unwanted) => !text.contains(unwanted),
+                    None => text.contains(w.as_str()),
+                };
+                (
+                    path.clone(),
+                    wanted.iter().filter(|w| holds(w)).cloned().collect(),
+                )
+            })
+            .collect(),
+        wanted: plan
+            .wanted
+            .iter()
+            .map(|(u, k, v)| format!("{u} {k} {v}"))
+            .filter(|w| expected.wanted.contains(w))
+            .collect(),
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(&root)
+        .expect("tests/plan is there")
+        .flat_map(|d| std::fs::read_dir(d.unwrap().path()).unwrap())
+        .map(|f| f.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "yml"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_case_is_decided_as_it_says() {
+    let cases = cases();
+    assert!(cases.len() >= 25, "only {} cases were found", cases.len());
+    let mut wrong = Vec::new();
+    for path in &cases {
+        let text = std::fs::read_to_string(path).unwrap();
+        let case: Case =
+            serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let facts = facts(&case, path.parent().unwrap());
+        let is = outcome(&case, &facts);
+        if is != case.expect {
+            wrong.push(format!(
+                "{}: {}\n  expected {:#?}\n  decided {is:#?}",
+                path.display(),
+                case.about,
+                case.expect
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+}
+
+/// The host's own text after a change, given back as what is there, needs no further change.
+#[test]
+fn a_second_plan_changes_no_text() {
+    for path in cases() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let case: Case = serde_yaml::from_str(&text).unwrap();
+        let mut facts = facts(&case, path.parent().unwrap());
+        let plan = host_plan(&facts, &wish(&case));
+        for (_, change) in &plan.changes {
+            if let Change::File(file) = change
+                && file.scope == Scope::Transaction
+            {
+                let fact = facts.files.entry(file.path.clone()).or_default();
+                fact.text = Some(text_of(&file.lines));
+                fact.mode = file.mode;
+            }
+        }
+        let again = host_plan(&facts, &wish(&case));
+        assert!(
+            !again.needs_transaction(),
+            "{}: {:?}",
+            path.display(),
+            again.changes
+        );
+    }
+}
+
+/// A request is an instruction to root: whatever a host answers, nothing but the files that fleetotp has to do with is
+/// written, and nothing is written outside a transaction that login depends on.
+#[test]
+fn an_answer_that_is_cut_or_mixed_up_leads_to_no_change_elsewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
+    let case: Case = serde_yaml::from_str("about: x\nanswer: done\nexpect: {}").unwrap();
+    for distribution in ["debian-11", "debian-12", "debian-13"] {
+        let answer = std::fs::read_to_string(root.join(distribution).join("done.answer")).unwrap();
+        let lines: Vec<&str> = answer.lines().collect();
+        for skipped in 1..lines.len() - 1 {
+            let mut kept = lines.clone();
+            kept.remove(skipped);
+            // Also with its neighbours exchanged.
+            for swap in [false, true] {
+                if swap && skipped + 1 < kept.len() - 1 {
+                    kept.swap(skipped, skipped + 1);
+                }
+                let facts = parse::facts((kept.join("\n") + "\n").as_bytes()).unwrap();
+                let wish = wish(&case);
+                let plan = host_plan(&facts, &wish);
+                for (_, change) in &plan.changes {
+                    let path = match change {
+                        Change::File(f) => f.path.as_str(),
+                        Change::Delete { path, .. } => path,
+                        _ => continue,
+                    };
+                    assert!(
+                        [
+                            "/etc/pam.d/sshd",
+                            "/etc/ssh/sshd_config",
+                            "/etc/ssh/sshd_config.d/00-fleetotp.conf"
+                        ]
+                        .contains(&path)
+                            || path.starts_with("/var/lib/google-authenticator/current/")
+                            || path.starts_with("/var/lib/fleetotp/"),
+                        "{path}"
+                    );
+                }
+                // Nobody is confirmed, so nobody may be asked for a code.
+                assert_eq!(enforcement(&facts, &wish).logins, Vec::<String>::new());
+            }
+        }
+    }
+}
