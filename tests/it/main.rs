@@ -35,6 +35,8 @@ mod lab_reaper;
 #[cfg(test)]
 mod lab_self;
 #[cfg(test)]
+mod lab_shells;
+#[cfg(test)]
 mod lab_systemd;
 #[cfg(test)]
 mod ledger;
