@@ -178,3 +178,36 @@ fn lab_what_a_killed_program_was_preparing_is_removed_by_a_tick() {
     host.sh(TICK);
     assert!(host.exists("/var/lib/fleetotp/tx/T-2.new") && host.exists("/var/lib/fleetotp/lock"));
 }
+
+/// sshd serves connections with its earlier configuration until it has got round to the signal. A login in that time says
+/// nothing about the change.
+#[test]
+fn lab_a_change_is_open_only_once_a_busy_sshd_has_read_it() {
+    let lab = Lab::start(&[("old", Suite::Bullseye), ("web1", Suite::Trixie)]);
+    for name in ["old", "web1"] {
+        let host = lab.host(name);
+        let listener = "pgrep -o -f '^sshd: .*\\[listener\\]'";
+        let mut request = armed();
+        request.line(&["tx", "T-1", "60", "/usr/sbin/sshd /etc/ssh/sshd_config"]);
+        request.file(
+            "/etc/ssh/sshd_config.d/00-test.conf",
+            0o644,
+            "any",
+            Scope::Transaction,
+            &[Line::Text("MaxAuthTries 2".to_owned())],
+        );
+        request.line(&["go"]);
+        host.sh(&format!("kill -STOP $({listener})"));
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| ask_host(host, request, 30));
+            eventually("the change is being made", 10, || {
+                host.exists("/etc/ssh/sshd_config.d/00-test.conf")
+            });
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            assert!(!asked.is_finished(), "{name}: answered too early");
+            host.sh(&format!("kill -CONT $({listener})"));
+            let answer = asked.join().unwrap();
+            assert!(answer.contains("opened\tT-1\t60\n"), "{answer}");
+        });
+    }
+}

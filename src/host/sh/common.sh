@@ -122,14 +122,27 @@ settle() {
   sync "$@" 2>/dev/null || sync
 }
 
+# Reads where process $1 has its stack into $image: another place, or none, after it has executed a program
+# (proc_pid_stat(5), startstack; address space layout randomisation).
+read_image() {
+  image=
+  read -r image <"/proc/$1/stat" || return 0
+  set -- ${image##*) }
+  image=${26}
+} 2>/dev/null
+
 # Makes every running sshd read its configuration again. A HUP with a bad configuration kills the listener, so each
-# is tested first (sshd(8): SIGHUP re-executes).
+# is tested first (sshd(8): SIGHUP re-executes). Waits until it has done so: a busy sshd still takes connections with its
+# earlier configuration after the signal was sent, and what they prove is nothing.
 # $1 is a program with configuration and options that has just been tested.
 reload_sshd() {
   scan_processes
+  told=
   while read -r pid exe conf opts; do
     [ -n "$pid" ] || continue
     if [ "$1" = "$exe $conf${opts:+ $opts}" ] || "$exe" -t -f "$conf" $opts >/dev/null 2>&1; then
+      read_image "$pid"
+      told="$told $pid:$image"
       kill -HUP "$pid"
     else
       note "sshd refuses $conf: not reloaded"
@@ -138,6 +151,14 @@ reload_sshd() {
   done <<LIST
 $listeners
 LIST
+  tries=100
+  for told in $told; do
+    # Where the layout is not random nothing tells; then five seconds are enough.
+    while read_image "${told%%:*}" && [ -n "$image" ] && [ "$image" = "${told#*:}" ] && [ "$tries" -gt 0 ]; do
+      tries=$((tries - 1))
+      sleep 0.05 || sleep 1
+    done
+  done
   return 0
 }
 

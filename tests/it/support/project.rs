@@ -235,11 +235,28 @@ impl Ran {
     #[track_caller]
     pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(
-            self.code, code,
-            "unexpected exit code\n--- stdout\n{}\n--- stderr\n{}",
-            self.stdout, self.stderr
+            self.code,
+            code,
+            "unexpected exit code; not ok: {:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.not_ok(),
+            self.stdout,
+            self.stderr
         );
         self
+    }
+
+    /// The hosts of a JSON document that are not `ok`, without their changes: first in a message that may be cut.
+    fn not_ok(&self) -> Vec<Value> {
+        let document: Value = serde_json::from_str(&self.stdout).unwrap_or_default();
+        let plays = document["plays"].as_array().cloned().unwrap_or_default();
+        let hosts = plays
+            .iter()
+            .filter_map(|play| play["hosts"].as_array())
+            .flatten();
+        hosts
+            .filter(|host| host["status"] != "ok")
+            .map(|host| json!([host["host"], host["status"], host["why"], host["findings"]]))
+            .collect()
     }
 
     /// Asserts that standard output and error together have all these texts.
