@@ -7,6 +7,7 @@ pub mod desk;
 pub mod engine;
 pub mod outcome;
 pub mod prove;
+pub mod purge;
 pub mod schema;
 pub mod sheets;
 pub mod worker;
