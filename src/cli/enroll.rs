@@ -165,6 +165,7 @@ pub async fn run(
     let permissions = Permissions {
         issue: true,
         check: false,
+        no_push: args.no_push,
         replace,
         vouched: args.vouching.vouched(),
     };

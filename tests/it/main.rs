@@ -45,6 +45,8 @@ mod plan_cases;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]
+mod sheet_codes;
+#[cfg(test)]
 mod sheets_cmd;
 #[cfg(test)]
 mod support;
