@@ -50,7 +50,7 @@ pub(super) fn compose(
 ) -> Result<Pages, SheetError> {
     let code = Modules::encode(&content.uri, most_modules())?;
     let (first, mut characters) = fit(brand, fonts, |sheet| {
-        sheet.draw(content, brand, words, &code)
+        sheet.draw(content, brand, words, &code);
     })?;
     let mut pages = vec![first];
     if let Some(texts) = &words.codes {

@@ -43,6 +43,8 @@ mod ledger;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod sheet;
 #[cfg(test)]
 mod sheet_codes;
