@@ -6,7 +6,7 @@ use crate::support::bare::Bare;
 use crate::support::project::Sheet;
 
 /// Nothing listens at the host's address, so a push finds it unreachable at once.
-fn project(policy: Value) -> Bare {
+fn project(policy: &Value) -> Bare {
     Bare::new(&json!({
         "all": {"hosts": {"web1": {"ansible_host": "127.0.0.1", "ansible_port": 9}}},
         "admins": {"alice": {"name": "Alice Martin"}, "bob": {"name": "Bob"}},
@@ -15,7 +15,7 @@ fn project(policy: Value) -> Bare {
 }
 
 fn with_codes(codes: u32) -> Bare {
-    project(json!({"issuer": "Example Corp", "recovery_codes": codes}))
+    project(&json!({"issuer": "Example Corp", "recovery_codes": codes}))
 }
 
 /// The recovery codes on a plain sheet.
@@ -103,7 +103,7 @@ fn the_ledger_has_no_code_in_any_form_but_its_hash() {
 
 #[test]
 fn guessing_is_counted_and_said_and_a_slip_is_not() {
-    let bare = project(json!({"issuer": "Example Corp", "recovery_codes": 3, "confirm_tries": 2}));
+    let bare = project(&json!({"issuer": "Example Corp", "recovery_codes": 3, "confirm_tries": 2}));
     let right = codes(&bare.enroll("alice", &[])).remove(0);
     for _ in 0..3 {
         recover(&bare, "7K2M-9QXA")
@@ -236,7 +236,7 @@ fn the_confirm_of_an_expired_sheet_is_a_sign() {
 
 #[test]
 fn the_policy_says_how_many_tries() {
-    let bare = project(json!({"issuer": "Example Corp", "confirm_tries": 2}));
+    let bare = project(&json!({"issuer": "Example Corp", "confirm_tries": 2}));
     let mut totp = bare.enroll("alice", &[]).scan().totp();
     confirm(&bare, "alice", &totp.wrong()).expect_code(1);
     confirm(&bare, "alice", &totp.wrong())
@@ -251,7 +251,7 @@ fn the_policy_says_how_many_tries() {
 
 #[test]
 fn scratch_codes_stand_on_no_sheet_that_no_host_gets() {
-    let bare = project(json!({"issuer": "Example Corp", "scratch_codes": 3}));
+    let bare = project(&json!({"issuer": "Example Corp", "scratch_codes": 3}));
     let sheet = bare.enroll("alice", &[]);
     let pages = std::process::Command::new("qpdf")
         .arg("--show-npages")
