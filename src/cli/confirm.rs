@@ -263,7 +263,7 @@ async fn push(
             host: false,
             secrets: true,
         },
-        evidence: false,
+        ..Wanted::default()
     };
     let outcome = run.converge(&wanted).await?;
     show::tell(&outcome);

@@ -36,7 +36,7 @@ pub use event::Event;
 pub use expire::Expired;
 pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
 pub use lock::{Holder, Lock};
-pub use observe::{HostObservation, HostOutcome, TokenHostObservation};
+pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
 pub use open::{Ledger, locate};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
