@@ -103,6 +103,8 @@ state_type! {
         Expired = "expired",
         /// Revoked with its token.
         Revoked = "revoked",
+        /// A rotation that was taken back before anybody used it.
+        Withdrawn = "withdrawn",
     }
 }
 
