@@ -17,6 +17,7 @@ mod observe;
 mod open;
 mod people;
 mod record;
+mod revoke;
 mod row;
 mod run;
 mod schema;
@@ -40,6 +41,9 @@ pub use observe::{HostObservation, HostOutcome, TokenHostObservation};
 pub use open::{Ledger, locate};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
+};
+pub use revoke::{
+    ItemReading, ItemResult, Revocation, RevocationHost, RevocationItem, RevocationRequest,
 };
 pub use run::Actor;
 pub use tries::{TryId, TryOutcome};
