@@ -18,9 +18,9 @@ use crate::names::{AdminName, HostName, Login};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Shared};
+use crate::playbook::job::{Job, Memory};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::sheets::{Protection, SheetMaker};
-use crate::playbook::worker::{Job, Memory};
 
 /// What is to be brought about on which hosts.
 #[derive(Debug, Clone, Default)]

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::host::facts::Slot;
+use crate::host::facts::{Facts, Slot};
 use crate::host::request::{Line, Request, Scope};
+use crate::names::Login;
 use crate::plan::finding::{Finding, Gap, Severity};
 
 /// The directory of state files.
 pub const STATE_ROOT: &str = "/var/lib/google-authenticator";
+/// Where the secrets in force lie.
+pub const STATE_CURRENT: &str = "/var/lib/google-authenticator/current";
 /// fleetotp's own directory on a host.
 pub const LIB: &str = "/var/lib/fleetotp";
 /// Members are asked for a code.
@@ -159,6 +162,40 @@ impl HostPlan {
 }
 
 impl Change {
+    /// Returns the change after which a group has exactly these members, known ones in their order; none where it has.
+    pub fn members(facts: &Facts, group: &'static str, wanted: &BTreeSet<String>) -> Option<Self> {
+        let before: Vec<String> = facts
+            .groups
+            .get(group)
+            .map(|g| g.members.clone())
+            .unwrap_or_default();
+        let mut after: Vec<String> = before
+            .iter()
+            .filter(|m| wanted.contains(*m))
+            .cloned()
+            .collect();
+        after.extend(wanted.iter().filter(|m| !before.contains(m)).cloned());
+        (before != after).then_some(Self::Members {
+            group,
+            before,
+            after,
+        })
+    }
+
+    /// Returns the deletion of a secret's deadline in a slot, if the host keeps one.
+    pub fn no_deadline(facts: &Facts, slot: Slot, login: &Login, why: String) -> Option<Self> {
+        let name = format!("{}.{login}", slot.as_str());
+        facts
+            .secret_deadlines
+            .contains_key(&name)
+            .then(|| Self::Delete {
+                path: format!("{LIB}/deadlines/{name}"),
+                before: "any".to_owned(),
+                scope: Scope::Live,
+                what: why,
+            })
+    }
+
     /// Returns whether the change belongs to the transaction.
     pub const fn scope(&self) -> Scope {
         match self {

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::clock::Timestamp;
-use crate::host::facts::{Account, Facts, Slot};
-use crate::host::request::Scope;
+use crate::host::facts::{Facts, Slot};
 use crate::inventory::model::Enforce;
-use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING, LIB};
+use crate::plan::account::{account_gap, barred, key_gap};
+use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING};
 use crate::plan::finding::Gap;
 use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, TokenWish, Wish};
+use crate::plan::{pam, secrets};
 
 /// Returns whether the policy wants the code to be demanded now.
 pub fn wanted(member: &Member, token: &TokenWish, now: Timestamp) -> bool {
@@ -54,49 +55,25 @@ pub fn enforcement(facts: &Facts, wish: &Wish) -> Enforcement {
         }
     }
     if !result.logins.is_empty() {
-        let before = facts
-            .groups
-            .get(GROUP_ENFORCED)
-            .map(|g| g.members.clone())
-            .unwrap_or_default();
-        let after = before
-            .iter()
-            .cloned()
-            .chain(result.logins.iter().cloned())
-            .collect();
-        result.changes.push(Change::Members {
-            group: GROUP_ENFORCED,
-            before,
-            after,
-        });
+        let mut wanted = enforced;
+        wanted.extend(result.logins.iter().cloned());
+        result
+            .changes
+            .extend(Change::members(facts, GROUP_ENFORCED, &wanted));
     }
-    if !leaving.is_empty() {
-        let before = facts
-            .groups
-            .get(GROUP_PENDING)
-            .map(|g| g.members.clone())
-            .unwrap_or_default();
-        let after = before
-            .iter()
-            .filter(|m| !leaving.contains(*m))
-            .cloned()
-            .collect();
-        result.changes.push(Change::Members {
-            group: GROUP_PENDING,
-            before,
-            after,
-        });
-    }
+    let waiting = facts
+        .members(GROUP_PENDING)
+        .into_iter()
+        .filter(|m| !leaving.contains(m))
+        .collect();
+    result
+        .changes
+        .extend(Change::members(facts, GROUP_PENDING, &waiting));
     for member in &wish.members {
-        let Some(token) = &member.token else { continue };
-        let name = format!("current.{}", member.login);
-        if token.confirmed && facts.secret_deadlines.contains_key(&name) {
-            result.changes.push(Change::Delete {
-                path: format!("{LIB}/deadlines/{name}"),
-                before: "any".to_owned(),
-                scope: Scope::Live,
-                what: format!("{} is confirmed and no longer expires", token.serial),
-            });
+        if let Some(token) = member.token.as_ref().filter(|t| t.confirmed) {
+            result
+                .changes
+                .extend(secrets::no_longer_expires(facts, member, token));
         }
     }
     result
@@ -110,7 +87,7 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
         id,
         text,
     };
-    if let Some(gap) = crate::plan::decide::account_gap(facts, wish, member) {
+    if let Some(gap) = account_gap(facts, wish, member) {
         return Err(gap);
     }
     let state = facts.states.get(&(Slot::Current, member.login.clone()));
@@ -140,8 +117,8 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
         ));
     }
     if !facts
-        .text(crate::plan::decide::PAM_SSHD)
-        .is_some_and(|t| t.contains(crate::plan::pam::SSHD_BLOCK))
+        .text(pam::SERVICE_FILE)
+        .is_some_and(|t| t.contains(pam::SSHD_BLOCK))
     {
         return Err(gap(
             "pam-not-ready",
@@ -157,96 +134,5 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
     if let Some(why) = barred(account, wish.now) {
         return Err(gap("account-barred", format!("{login} {why}")));
     }
-    match &account.keys {
-        Some(keys) if keys.in_files > 0 || keys.elsewhere.is_some() => Ok(()),
-        Some(_) => Err(gap(
-            "no-public-key",
-            format!("{login} has no public key: key and code together would let nobody in"),
-        )),
-        None => Err(gap(
-            crate::plan::decide::KEYS_UNKNOWN,
-            format!("the public keys of {login} were not read"),
-        )),
-    }
-}
-
-/// Says why the account phase of a login would fail (shadow(5); pam_unix(8), account).
-fn barred(account: &Account, now: Timestamp) -> Option<String> {
-    let shadow = account.shadow.as_ref()?;
-    let today = now.as_second().div_euclid(86_400);
-    if shadow.expire.is_some_and(|day| day <= today) {
-        return Some("has an expired account".to_owned());
-    }
-    if shadow.last_change == Some(0) {
-        return Some("must change the password at the next login".to_owned());
-    }
-    let due = shadow
-        .last_change
-        .zip(shadow.max_age)
-        .filter(|(_, max)| *max >= 0 && *max < 99_999);
-    if due.is_some_and(|(last, max)| last + max < today) {
-        return Some("has an expired password".to_owned());
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::host::facts::Shadow;
-
-    #[test]
-    fn shadow_dates_bar_an_account() {
-        let now: Timestamp = "2026-11-24T00:00:00Z".parse().unwrap();
-        let with = |shadow| Account {
-            shadow: Some(shadow),
-            ..Account::default()
-        };
-        assert!(
-            barred(
-                &with(Shadow {
-                    expire: Some(1),
-                    ..Shadow::default()
-                }),
-                now
-            )
-            .is_some()
-        );
-        assert!(
-            barred(
-                &with(Shadow {
-                    last_change: Some(0),
-                    ..Shadow::default()
-                }),
-                now
-            )
-            .is_some()
-        );
-        assert!(
-            barred(
-                &with(Shadow {
-                    last_change: Some(20_000),
-                    max_age: Some(90),
-                    ..Shadow::default()
-                }),
-                now
-            )
-            .is_some()
-        );
-        assert!(
-            barred(
-                &with(Shadow {
-                    last_change: Some(20_000),
-                    max_age: Some(99_999),
-                    ..Shadow::default()
-                }),
-                now
-            )
-            .is_none()
-        );
-        assert!(
-            barred(&Account::default(), now).is_none(),
-            "a directory account has no shadow line"
-        );
-    }
+    key_gap(facts, &member.login).map_or(Ok(()), Err)
 }

@@ -2,6 +2,11 @@
 
 use serde::Serialize;
 
+/// The gap that asks for another inspection, one that counts public keys.
+pub const KEYS_UNKNOWN: &str = "keys-unknown";
+/// The gap that asks for a key from the vault.
+pub const NEEDS_KEY: &str = "needs-identity";
+
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

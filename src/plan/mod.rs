@@ -2,6 +2,7 @@
 //!
 //! All knowledge of PAM and sshd is here. Tests are data: no SSH is needed to test a decision.
 
+mod account;
 pub mod canary;
 pub mod change;
 pub mod decide;
@@ -9,7 +10,10 @@ pub mod diff;
 pub mod enforce;
 pub mod evidence;
 pub mod finding;
+mod host_part;
 pub mod pam;
+mod preconditions;
+mod secrets;
 pub mod sshd;
 pub mod state;
 pub mod wish;

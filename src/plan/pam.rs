@@ -3,6 +3,8 @@
 //! Facts: pam.d(5); in Linux-PAM `@include` and `include` run in the same stack, so a block before the first auth line
 //! decides before anything else does; a jump (`default=2`) counts module lines.
 
+/// The PAM service file of sshd.
+pub const SERVICE_FILE: &str = "/etc/pam.d/sshd";
 /// First line of the block.
 pub const BEGIN: &str = "# BEGIN fleetotp";
 /// Last line of the block.

@@ -15,8 +15,9 @@ use crate::ledger::{Head, HostObservation, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
+use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
-use crate::playbook::worker::{Ask, ClassTurn, Finished, Job, ProofEnd, work};
+use crate::playbook::worker::work;
 
 /// How many reports are stored at a time.
 const BATCH: usize = 50;
@@ -221,7 +222,7 @@ pub async fn run(
     outcome.needs_identity = outcome.hosts.values().any(|r| {
         r.gaps
             .iter()
-            .any(|g| g.id == crate::plan::decide::NEEDS_KEY)
+            .any(|g| g.id == crate::plan::finding::NEEDS_KEY)
     });
     Ok(outcome)
 }

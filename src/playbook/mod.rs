@@ -5,8 +5,12 @@
 pub mod apply;
 pub mod desk;
 pub mod engine;
+pub mod job;
+mod observe;
 pub mod outcome;
 pub mod prove;
 pub mod schema;
 pub mod sheets;
+mod stop;
+mod transact;
 pub mod worker;

@@ -1,162 +1,42 @@
 //! The work on one host: inspect, plan, apply, prove, enforce, read back.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
-use crate::fleet::FleetError;
-use crate::fleet::canary::CanaryKey;
 use crate::fleet::session::Session;
-use crate::fleet::target::Target;
 use crate::host::facts::{Facts, Slot};
 use crate::host::parse;
-use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Judged, Request};
-use crate::inventory::model::Realm;
-use crate::ledger::{HostObservation, HostOutcome, HostRecord, TokenHostObservation};
-use crate::names::{AdminName, HostName, Login, RealmName};
-use crate::plan::canary::allowed_groups;
-use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_EXEMPT, HostPlan, Part};
-use crate::plan::decide::{KEYS_UNKNOWN, NEEDS_KEY, host_plan};
+use crate::ledger::{HostObservation, HostOutcome};
+use crate::names::Login;
+use crate::plan::change::{Change, GROUP_ENFORCED, HostPlan, Part};
+use crate::plan::decide::host_plan;
 use crate::plan::diff::difference;
 use crate::plan::enforce::{self, enforcement};
 use crate::plan::evidence::confirmed_step;
-use crate::plan::finding::{Finding, Gap, Severity};
+use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
 use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, Wish};
-use crate::playbook::apply::{Canary, enforcement_request, request};
-use crate::playbook::desk::{Place, Seat, SeenLogin};
+use crate::playbook::apply::enforcement_request;
+use crate::playbook::desk::{Place, SeenLogin};
 use crate::playbook::engine::{Shared, Turn};
+use crate::playbook::job::{Ask, Finished, Job, Memory};
+use crate::playbook::observe::{class_of, observations};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
-use crate::playbook::prove::{self, Proof};
-use crate::token::key;
-use crate::token::secret::Secret;
-use crate::token::state::TokenHostState;
+use crate::playbook::prove;
+use crate::playbook::stop::{Fault, Stop};
 
 /// How long reading a host may take.
 const INSPECT: Duration = Duration::from_secs(60);
-/// How long changing a host may take; package managers are slow.
-const APPLY: Duration = Duration::from_secs(300);
 /// How often a host that changed under us is read and planned again.
 const ATTEMPTS: u32 = 3;
 
 /// What the host says of a secret whose file has not changed since it was last looked at.
 const SEEN: &str = "seen";
-
-/// What one worker does.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The host.
-    pub name: HostName,
-    /// How it is connected to.
-    pub target: Target,
-    /// The admins who have an account there.
-    pub seats: Vec<Seat>,
-    /// The host's realm.
-    pub realm: Arc<Realm>,
-    /// What earlier runs know about the host.
-    pub memory: Memory,
-}
-
-/// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
-    /// The configuration that was judged last.
-    #[serde(skip)]
-    pub judged_hash: Option<String>,
-    /// OpenSSH's version then.
-    #[serde(default)]
-    pub version: String,
-    /// State files (`current/alice`) with their hash and the fingerprint of the secret they held then.
-    #[serde(default)]
-    pub states: BTreeMap<String, (String, String)>,
-}
-
-impl Memory {
-    /// Reads it from the ledger's host row.
-    pub fn of(record: &HostRecord) -> Self {
-        let facts = record.facts.clone().unwrap_or_default();
-        let memory: Self = serde_json::from_value(facts).unwrap_or_default();
-        Self {
-            judged_hash: record.config_hash.clone(),
-            ..memory
-        }
-    }
-
-    fn from_facts(facts: &Facts) -> Self {
-        let states = facts
-            .states
-            .iter()
-            .map(|((slot, login), state)| {
-                let fingerprint = state.secret_sha256.chars().take(12).collect();
-                (
-                    format!("{}/{login}", slot.as_str()),
-                    (state.file.sha256.clone(), fingerprint),
-                )
-            })
-            .collect();
-        Self {
-            judged_hash: None,
-            version: facts.version_text.clone(),
-            states,
-        }
-    }
-}
-
-/// What workers ask of the dispatcher.
-#[derive(Debug)]
-pub enum Ask {
-    /// What should these seats have?
-    Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
-    /// The key of an admin's current generation in a realm; `None` without the identity.
-    Key(AdminName, RealmName, oneshot::Sender<Option<Secret>>),
-    /// A host has seen a complete login with the generation that it has.
-    Confirmed(SeenLogin, oneshot::Sender<()>),
-    /// May this host of an equivalence class go on, and must it prove the change?
-    Class(String, oneshot::Sender<ClassTurn>),
-    /// How the proof of a class's change ended on the host whose turn it was.
-    Proved(String, HostName, ProofEnd),
-    /// The host is done.
-    Done(Box<Finished>),
-}
-
-/// A host's turn within its equivalence class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClassTurn {
-    /// First of its class: prove by logins.
-    Prove,
-    /// The change was proved on another host of the class.
-    Follow,
-    /// The proof failed on that host: leave this one alone.
-    Leave(HostName, String),
-}
-
-/// How the proof of a class's change ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProofEnd {
-    /// Logins were as expected.
-    Proved,
-    /// Logins were not as expected: the class is left alone.
-    Failed(String),
-    /// It did not come to a proof: the next host of the class takes its turn.
-    Undecided,
-}
-
-/// What a worker hands back.
-#[derive(Debug)]
-pub struct Finished {
-    /// For people.
-    pub report: HostReport,
-    /// For the ledger.
-    pub host: HostObservation,
-    /// For the ledger.
-    pub tokens: Vec<TokenHostObservation>,
-}
 
 /// Works on one host; never fails, the report says what happened.
 pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: Turn) {
@@ -206,7 +86,13 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         host.class = Some(class_of(&seen.facts));
         host.config_hash.clone_from(&seen.config_hash);
         host.facts = serde_json::to_value(Memory::from_facts(&seen.facts)).ok();
-        tokens = worker.observations(&seen.facts, at);
+        tokens = observations(
+            &worker.job.name,
+            &worker.members,
+            &worker.report.gaps,
+            &seen.facts,
+            at,
+        );
     }
     // The dispatcher only goes away when the whole run does.
     drop(
@@ -219,48 +105,21 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
     );
 }
 
-/// Why the work on a host ended early.
-#[derive(Debug)]
-enum Stop {
-    Unreachable(String),
-    Failed(String),
-    Interrupted,
-}
-
-impl From<FleetError> for Stop {
-    fn from(error: FleetError) -> Self {
-        let mut text = error.to_string();
-        if let Some(cause) = std::error::Error::source(&error) {
-            text = format!("{text}: {cause}");
-        }
-        if error.is_unreachable() {
-            Self::Unreachable(text)
-        } else {
-            Self::Failed(text)
-        }
-    }
-}
-
-impl From<ReplyError> for Stop {
-    fn from(error: ReplyError) -> Self {
-        FleetError::from(error).into()
-    }
-}
-
 /// What was last read on a host.
 struct Seen {
     facts: Facts,
     config_hash: Option<String>,
 }
 
-struct Worker {
-    job: Job,
-    shared: Arc<Shared>,
+/// A worker and what it has found out.
+pub(super) struct Worker {
+    pub(super) job: Job,
+    pub(super) shared: Arc<Shared>,
     desk: mpsc::Sender<Ask>,
     report: HostReport,
     members: Vec<Member>,
     gaps_of_desk: Vec<Gap>,
-    turn: Turn,
+    pub(super) turn: Turn,
     read_at: Timestamp,
 }
 
@@ -569,162 +428,6 @@ impl Worker {
             })
     }
 
-    async fn apply(
-        &mut self,
-        session: &Session,
-        facts: &Facts,
-        plan: &HostPlan,
-    ) -> Result<Applied, Fault> {
-        let id = format!("{}-{}", self.shared.project, self.shared.run);
-        let window = self.shared.revert_after.as_secs();
-        if !plan.needs_transaction() {
-            let request = request(
-                facts,
-                plan,
-                &id,
-                window,
-                &self.shared.project,
-                &self.shared.head,
-                None,
-            );
-            return self.send(session, request).await;
-        }
-        let class = class_of(facts);
-        let (reply, turn) = oneshot::channel();
-        self.ask(Ask::Class(class.clone(), reply)).await?;
-        let turn = self
-            .turn
-            .yield_while(turn)
-            .await
-            .map_err(|_| Stop::Interrupted)?;
-        match turn {
-            ClassTurn::Leave(host, why) => Err(Stop::Failed(format!(
-                "left alone: the same change was not proved on {host}: {why}"
-            ))
-            .into()),
-            ClassTurn::Follow => {
-                let opened = self
-                    .send(
-                        session,
-                        request(
-                            facts,
-                            plan,
-                            &id,
-                            window,
-                            &self.shared.project,
-                            &self.shared.head,
-                            None,
-                        ),
-                    )
-                    .await?;
-                self.conclude(session, &id, opened, None).await
-            }
-            ClassTurn::Prove => {
-                let result = self
-                    .apply_and_prove(session, facts, plan, &id, window)
-                    .await;
-                let end = match &result {
-                    Ok(_) => ProofEnd::Proved,
-                    Err(Fault::Proof(why)) => ProofEnd::Failed(why.clone()),
-                    Err(Fault::Changed(_) | Fault::Stop(_)) => ProofEnd::Undecided,
-                };
-                self.ask(Ask::Proved(class, self.job.name.clone(), end))
-                    .await?;
-                result
-            }
-        }
-    }
-
-    async fn apply_and_prove(
-        &self,
-        session: &Session,
-        facts: &Facts,
-        plan: &HostPlan,
-        id: &str,
-        window: u64,
-    ) -> Result<Applied, Fault> {
-        let groups = allowed_groups(facts).map_err(|f| Stop::Failed(f.text))?;
-        let pair = CanaryKey::generate(&self.shared.control)
-            .await
-            .map_err(Stop::from)?;
-        let proof = Proof {
-            pair,
-            key: key::generate(self.shared.entropy.as_ref())
-                .map_err(|e| Stop::Failed(e.to_string()))?,
-        };
-        let policy = self.job.realm.policy.clone();
-        let canary = Canary {
-            public_key: proof.pair.public(),
-            key: &proof.key,
-            policy: &policy,
-            groups,
-            logins: self.job.seats.iter().map(|s| s.login.clone()).collect(),
-        };
-        let opened = self
-            .send(
-                session,
-                request(
-                    facts,
-                    plan,
-                    id,
-                    window,
-                    &self.shared.project,
-                    &self.shared.head,
-                    Some(&canary),
-                ),
-            )
-            .await?;
-        self.conclude(session, id, opened, Some((&proof, &policy)))
-            .await
-    }
-
-    /// Confirms what the host has opened, or has it taken back.
-    async fn conclude(
-        &self,
-        session: &Session,
-        id: &str,
-        opened: Applied,
-        proof: Option<(&Proof, &crate::inventory::model::Policy)>,
-    ) -> Result<Applied, Fault> {
-        self.shared.pause_for_tests("opened").await;
-        match prove::confirm(session, id, proof, self.shared.clock.as_ref()).await {
-            Ok(_) => Ok(opened),
-            Err(error) => {
-                // Asking for longer than the window is of no use: then the host has reverted by itself.
-                let window = self.shared.revert_after;
-                let asked = tokio::time::timeout(window, prove::take_back(session, id)).await;
-                let by_itself = format!(
-                    "the host reverts the change by itself within {} s",
-                    window.as_secs()
-                );
-                match asked {
-                    Ok(Ok(())) => Err(Fault::Proof(format!("{error}; it has been reverted"))),
-                    Ok(Err(back)) if !back.is_unreachable() => {
-                        Err(Fault::Proof(format!("{error}; {by_itself}")))
-                    }
-                    Ok(Err(_)) | Err(_) => Err(Stop::Unreachable(format!(
-                        "lost before the change was confirmed ({error}); {by_itself}"
-                    ))
-                    .into()),
-                }
-            }
-        }
-    }
-
-    async fn send(&self, session: &Session, request: Request) -> Result<Applied, Fault> {
-        let answer = session
-            .exec(request, self.shared.limit(APPLY))
-            .await
-            .map_err(Stop::from)?;
-        match applied(&answer) {
-            Ok(done) => Ok(done),
-            Err(ReplyError::Failed { code, what }) if code == "changed" => {
-                Err(Fault::Changed(what))
-            }
-            Err(error) => Err(Stop::from(error).into()),
-        }
-    }
-
     async fn enforce(
         &mut self,
         session: &Session,
@@ -796,68 +499,9 @@ impl Worker {
         }
     }
 
-    /// Turns what was last read into the ledger's rows.
-    fn observations(&self, facts: &Facts, at: Timestamp) -> Vec<TokenHostObservation> {
-        let (enforced, exempt) = (facts.members(GROUP_ENFORCED), facts.members(GROUP_EXEMPT));
-        let mut rows = Vec::new();
-        for member in &self.members {
-            let Some(serial) = member.token.as_ref().and_then(|t| t.serial.parse().ok()) else {
-                continue;
-            };
-            let login = member.login.as_str();
-            let generation = |slot| {
-                let stamp = facts
-                    .states
-                    .get(&(slot, member.login.clone()))
-                    .and_then(Stamp::of)?;
-                u32::try_from(stamp.generation).ok()
-            };
-            let gap = self.report.gaps.iter().find(|g| g.login == login);
-            let state = if !facts.accounts.contains_key(&member.login) {
-                TokenHostState::NoAccount
-            } else if enforced.contains(login) {
-                TokenHostState::Enforced
-            } else if exempt.contains(login) {
-                TokenHostState::Exempt
-            } else if gap.is_some() {
-                TokenHostState::Gap
-            } else if generation(Slot::Current).is_some() {
-                TokenHostState::Staged
-            } else {
-                TokenHostState::Absent
-            };
-            rows.push(TokenHostObservation {
-                serial,
-                host: self.job.name.clone(),
-                login: member.login.clone(),
-                state,
-                reason: gap.map(|g| g.text.clone()),
-                current: generation(Slot::Current),
-                next: generation(Slot::Next),
-                at,
-            });
-        }
-        rows
-    }
-
-    async fn ask(&self, ask: Ask) -> Result<(), Stop> {
+    /// Tells the dispatcher something.
+    pub(super) async fn ask(&self, ask: Ask) -> Result<(), Stop> {
         self.desk.send(ask).await.map_err(|_| Stop::Interrupted)
-    }
-}
-
-/// Why an apply did not succeed.
-enum Fault {
-    /// The host is not as it was read: read again and plan again.
-    Changed(String),
-    /// The change was not proved and is taken back.
-    Proof(String),
-    /// Anything else.
-    Stop(Stop),
-}
-
-impl From<Stop> for Fault {
-    fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
     }
 }
 
@@ -867,21 +511,6 @@ fn shown(part: Part, change: &Change) -> ShownChange {
         summary: change.summary(),
         diff: difference(change),
     }
-}
-
-/// Hosts with the same sshd, options, configuration, PAM text and module take a change alike.
-fn class_of(facts: &Facts) -> String {
-    let mut text = format!("{} {:?}\n", facts.version_text, facts.os);
-    for listener in &facts.listeners {
-        // Writing to a string cannot fail.
-        _ = writeln!(text, "{} {}", listener.config, listener.options);
-    }
-    _ = writeln!(text, "{:?}", facts.module_sha256);
-    for (path, file) in &facts.files {
-        // Writing to a string cannot fail.
-        _ = writeln!(text, "{path} {}", file.sha256);
-    }
-    crate::token::secret::fingerprint_of(text.as_bytes())
 }
 
 /// Adds a finding to a report, used by the dispatcher for what only it can see.

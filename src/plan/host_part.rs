@@ -1,0 +1,346 @@
+//! The part of a plan that prepares a host: module, directories, groups, PAM block, sshd's addition.
+
+use std::collections::BTreeSet;
+
+use crate::host::facts::{Facts, SshVersion};
+use crate::host::request::{Line, Scope};
+use crate::plan::change::{
+    Change, FileChange, GROUP_ENFORCED, GROUP_PENDING, HostPlan, LIB, Part, STATE_CURRENT,
+    STATE_ROOT, Shown,
+};
+use crate::plan::finding::Finding;
+use crate::plan::pam::SERVICE_FILE;
+use crate::plan::wish::Wish;
+use crate::plan::{pam, sshd};
+
+/// Plans it.
+pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
+    let Some(config) = facts.listeners.first().map(|l| l.config.clone()) else {
+        return;
+    };
+    for (user, effective) in &facts.effective {
+        if !effective.values.is_empty() && !effective.on("usepam") {
+            plan.findings.push(Finding::refusal(
+                "sshd-without-pam",
+                format!("sshd does not use PAM (seen for {user})"),
+                "set UsePAM yes in sshd's configuration",
+            ));
+            break;
+        }
+    }
+    module(facts, plan);
+    for path in [
+        LIB,
+        "/var/lib/fleetotp/tx",
+        "/var/lib/fleetotp/deadlines",
+        STATE_ROOT,
+        STATE_CURRENT,
+        "/var/lib/google-authenticator/next",
+    ] {
+        if facts.directories.get(path) != Some(&0o700) {
+            plan.changes
+                .push((Part::Host, Change::Directory { path, mode: 0o700 }));
+        }
+    }
+    for name in [GROUP_ENFORCED, GROUP_PENDING] {
+        if !facts.groups.contains_key(name) {
+            plan.changes.push((Part::Host, Change::Group { name }));
+        }
+    }
+    pam_file(facts, plan);
+    sshd_files(facts, &config, plan);
+    if plan.needs_transaction() {
+        expectations(facts, wish, plan);
+    } else {
+        effectiveness(facts, plan);
+    }
+}
+
+/// Where the text is as it should be, it must also have its effect.
+fn effectiveness(facts: &Facts, plan: &mut HostPlan) {
+    for (group, methods) in [
+        (GROUP_ENFORCED, sshd::METHODS_ENFORCED),
+        (GROUP_PENDING, sshd::METHODS_PENDING),
+    ] {
+        for member in facts.members(group) {
+            let Some(effective) = facts.effective.get(&member) else {
+                continue;
+            };
+            for (key, value) in sshd::wanted(facts.version, methods) {
+                if effective.get(key) != value {
+                    plan.findings.push(Finding::refusal(
+                        "sshd-without-effect",
+                        format!(
+                            "for {member} sshd says `{key} {}` instead of `{key} {value}`",
+                            effective.get(key)
+                        ),
+                        "another part of sshd's configuration wins: see sshd -T -C user=LOGIN",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn module(facts: &Facts, plan: &mut HostPlan) {
+    if facts.module.is_some() {
+        return;
+    }
+    match facts.package_manager.as_deref().and_then(install_command) {
+        Some(command) => plan.changes.push((
+            Part::Host,
+            Change::Install {
+                command: command.to_owned(),
+            },
+        )),
+        None => plan.findings.push(Finding::refusal(
+            "no-module",
+            "pam_google_authenticator is not installed and no known package manager is there",
+            "install libpam-google-authenticator by hand",
+        )),
+    }
+}
+
+/// Package names by distribution (the distributions' own package pages; EPEL must be enabled on RHEL).
+fn install_command(manager: &str) -> Option<&'static str> {
+    Some(match manager {
+        "apt-get" => {
+            "export DEBIAN_FRONTEND=noninteractive; apt-get -q -y --no-install-recommends install libpam-google-authenticator || { apt-get -q update && apt-get -q -y --no-install-recommends install libpam-google-authenticator; }"
+        }
+        "dnf" => "dnf -q -y install google-authenticator",
+        "zypper" => "zypper -n -q install google-authenticator-libpam",
+        "apk" => "apk add -q google-authenticator openssh-server-pam",
+        "pacman" => "pacman -S --noconfirm --needed libpam-google-authenticator",
+        _ => return None,
+    })
+}
+
+fn pam_file(facts: &Facts, plan: &mut HostPlan) {
+    let Some(file) = facts.files.get(SERVICE_FILE) else {
+        plan.findings.push(Finding::refusal(
+            "no-pam-service",
+            format!("{SERVICE_FILE} is missing"),
+            "install the distribution's openssh-server with PAM support",
+        ));
+        return;
+    };
+    let Some(text) = &file.text else {
+        plan.findings.push(Finding::refusal(
+            "not-text",
+            format!("{SERVICE_FILE} is not plain text"),
+            "repair it by hand",
+        ));
+        return;
+    };
+    let others = pam::other_mfa(text)
+        .into_iter()
+        .map(str::to_owned)
+        .chain(
+            facts
+                .mfa_lines
+                .iter()
+                .filter(|l| pam::is_second_factor(l))
+                .cloned(),
+        )
+        .collect::<Vec<_>>();
+    if let Some(line) = facts.mfa_lines.iter().find(|l| !pam::is_second_factor(l)) {
+        plan.findings.push(Finding::note(
+            "pam-directory",
+            format!(
+                "another module may ask for a factor of its own: {}; members are asked for fleetotp's code instead",
+                crate::names::printable(line.trim(), 120)
+            ),
+            "leave admins out whose directory already asks them for a second factor",
+        ));
+    }
+    if let Some(line) = others.first() {
+        plan.findings.push(Finding::refusal(
+            "pam-other-mfa",
+            format!(
+                "a second factor is configured already: {}",
+                crate::names::printable(line.trim(), 120)
+            ),
+            "remove it: two prompts would lock people out (taking it over is not built yet)",
+        ));
+        return;
+    }
+    match pam::with_block(text, broken_for_tests::pam_block()) {
+        Ok(after) => text_file(facts, SERVICE_FILE, after, plan),
+        Err(error) => plan.findings.push(Finding::refusal(
+            "pam-layout",
+            format!("{SERVICE_FILE}: {error}"),
+            "repair it by hand",
+        )),
+    }
+}
+
+fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
+    let Some(main) = facts.text(config) else {
+        plan.findings.push(Finding::refusal(
+            "not-text",
+            format!("{config} is missing or not plain text"),
+            "repair it by hand",
+        ));
+        return;
+    };
+    let place = sshd::place(main, facts.version);
+    let ours = match place {
+        sshd::Place::DropIn => facts.text(sshd::DROP_IN),
+        sshd::Place::MainFile => main.contains(pam::BEGIN).then_some(main),
+    };
+    let others_have_it = others_have_keyboard_interactive(facts, ours);
+    if others_have_it {
+        plan.findings.push(Finding::note(
+            "kbd-already-on",
+            "keyboard-interactive is on for everyone already; fleetotp leaves that as it is",
+            "set KbdInteractiveAuthentication no if nobody needs it",
+        ));
+    }
+    let mut addition = sshd::addition(facts.version, others_have_it);
+    broken_for_tests::sshd(&mut addition);
+    match place {
+        sshd::Place::DropIn => text_file(facts, sshd::DROP_IN, addition, plan),
+        sshd::Place::MainFile => {
+            if facts.files.contains_key(sshd::DROP_IN) {
+                plan.findings.push(Finding::refusal(
+                    "drop-in-without-effect",
+                    format!(
+                        "{} is there but {config} does not include it",
+                        sshd::DROP_IN
+                    ),
+                    "remove it, or include the directory before any Match",
+                ));
+                return;
+            }
+            match sshd::with_block(main, &addition) {
+                Ok(after) if after != main && sshd::shadowed_by_block(main).is_some() => {
+                    let keyword = sshd::shadowed_by_block(main).unwrap_or_default();
+                    plan.findings.push(Finding::refusal(
+                        "match-shadowed",
+                        format!(
+                            "{config} includes no drop-ins, and a block on its top would take the effect from its `{keyword}` below Match"
+                        ),
+                        "put `Include /etc/ssh/sshd_config.d/*.conf` on the first line of it",
+                    ));
+                }
+                Ok(after) => text_file(facts, config, after, plan),
+                Err(error) => plan.findings.push(Finding::refusal(
+                    "sshd-layout",
+                    format!("{config}: {error}"),
+                    "repair it by hand",
+                )),
+            }
+        }
+    }
+}
+
+/// Whether keyboard-interactive was on for everyone before fleetotp came. `ours` is the text that holds our addition.
+fn others_have_keyboard_interactive(facts: &Facts, ours: Option<&str>) -> bool {
+    if facts.version < SshVersion(8, 7) {
+        // Our own switch is global in these versions: then the pinning block tells.
+        if let Some(text) = ours {
+            return !sshd::pins_others(text);
+        }
+        return facts
+            .effective
+            .values()
+            .any(|e| e.on("challengeresponseauthentication"));
+    }
+    let members = facts
+        .members(GROUP_ENFORCED)
+        .into_iter()
+        .chain(facts.members(GROUP_PENDING))
+        .collect::<BTreeSet<_>>();
+    facts
+        .effective
+        .iter()
+        .any(|(user, e)| !members.contains(user) && e.on("kbdinteractiveauthentication"))
+}
+
+/// Adds a change to a configuration file if its text differs.
+fn text_file(facts: &Facts, path: &str, after: String, plan: &mut HostPlan) {
+    let file = facts.files.get(path);
+    let before = file.and_then(|f| f.text.clone()).unwrap_or_default();
+    if file.is_some() && before == after {
+        return;
+    }
+    plan.changes.push((
+        Part::Host,
+        Change::File(FileChange {
+            path: path.to_owned(),
+            mode: file.map_or(0o644, |f| f.mode),
+            before: file.map(|f| f.sha256.clone()),
+            scope: Scope::Transaction,
+            lines: Line::from_text(&after),
+            shown: Shown::Text { before, after },
+        }),
+    ));
+}
+
+/// Who must be treated after the change as before.
+fn expectations(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
+    plan.may_differ = broken_for_tests::may_differ(sshd::harmless_differences(facts.version));
+    let members: BTreeSet<&str> = wish.members.iter().map(|m| m.login.as_str()).collect();
+    for member in facts.members(GROUP_ENFORCED) {
+        // Where the account is gone sshd knows of no group.
+        if facts.accounts.keys().any(|l| l.as_str() == member) {
+            let wanted = sshd::wanted(facts.version, sshd::METHODS_ENFORCED);
+            plan.wanted
+                .extend(wanted.into_iter().map(|(k, v)| (member.clone(), k, v)));
+        }
+    }
+    let managed = facts
+        .members(GROUP_ENFORCED)
+        .into_iter()
+        .chain(facts.members(GROUP_PENDING))
+        .collect::<BTreeSet<_>>();
+    plan.unchanged_users = wish
+        .protected
+        .iter()
+        .map(|l| l.as_str().to_owned())
+        .chain(facts.unmanaged.iter().cloned())
+        .filter(|u| {
+            !members.contains(u.as_str())
+                && !managed.contains(u)
+                && u != crate::plan::change::CANARY
+        })
+        .collect();
+}
+
+/// Test hooks of debug builds: a change that locks people out, to prove that hosts revert it. Release builds have none.
+mod broken_for_tests {
+    #[cfg(debug_assertions)]
+    fn hook() -> Option<String> {
+        std::env::var("FLEETOTP_TEST_BREAK").ok()
+    }
+
+    #[cfg(not(debug_assertions))]
+    fn hook() -> Option<String> {
+        None
+    }
+
+    /// A configuration that sshd accepts and that refuses everyone.
+    pub(super) fn sshd(addition: &mut String) {
+        if hook().as_deref() == Some("sshd") {
+            addition.insert_str(0, "DenyUsers *\n");
+        }
+    }
+
+    /// Blinds the check that would find [`sshd`] before any login is tried: the proof by logins has to.
+    pub(super) fn may_differ(keywords: &'static str) -> &'static str {
+        if hook().as_deref() == Some("sshd") {
+            "challengeresponseauthentication|port|denyusers"
+        } else {
+            keywords
+        }
+    }
+
+    /// A stack that refuses members only.
+    pub(super) fn pam_block() -> &'static str {
+        if hook().as_deref() == Some("pam") {
+            "# BEGIN fleetotp\nauth [success=die default=ignore] pam_succeed_if.so quiet user ingroup fleetotp:fleetotp-pending\n# END fleetotp\n"
+        } else {
+            crate::plan::pam::SSHD_BLOCK
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What the dispatcher and a worker tell each other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::fleet::target::Target;
+use crate::host::facts::Facts;
+use crate::inventory::model::Realm;
+use crate::ledger::{HostObservation, HostRecord, TokenHostObservation};
+use crate::names::{AdminName, HostName, RealmName};
+use crate::playbook::desk::{Place, Seat, SeenLogin};
+use crate::playbook::outcome::HostReport;
+use crate::token::secret::Secret;
+
+/// What one worker does.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The host.
+    pub name: HostName,
+    /// How it is connected to.
+    pub target: Target,
+    /// The admins who have an account there.
+    pub seats: Vec<Seat>,
+    /// The host's realm.
+    pub realm: Arc<Realm>,
+    /// What earlier runs know about the host.
+    pub memory: Memory,
+}
+
+/// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The configuration that was judged last.
+    #[serde(skip)]
+    pub judged_hash: Option<String>,
+    /// OpenSSH's version then.
+    #[serde(default)]
+    pub version: String,
+    /// State files (`current/alice`) with their hash and the fingerprint of the secret they held then.
+    #[serde(default)]
+    pub states: BTreeMap<String, (String, String)>,
+}
+
+impl Memory {
+    /// Reads it from the ledger's host row.
+    pub fn of(record: &HostRecord) -> Self {
+        let facts = record.facts.clone().unwrap_or_default();
+        let memory: Self = serde_json::from_value(facts).unwrap_or_default();
+        Self {
+            judged_hash: record.config_hash.clone(),
+            ..memory
+        }
+    }
+
+    /// What the next run need not look at again.
+    pub(super) fn from_facts(facts: &Facts) -> Self {
+        let states = facts
+            .states
+            .iter()
+            .map(|((slot, login), state)| {
+                let fingerprint = state.secret_sha256.chars().take(12).collect();
+                (
+                    format!("{}/{login}", slot.as_str()),
+                    (state.file.sha256.clone(), fingerprint),
+                )
+            })
+            .collect();
+        Self {
+            judged_hash: None,
+            version: facts.version_text.clone(),
+            states,
+        }
+    }
+}
+
+/// What workers ask of the dispatcher.
+#[derive(Debug)]
+pub enum Ask {
+    /// What should these seats have?
+    Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
+    /// The key of an admin's current generation in a realm; `None` without the identity.
+    Key(AdminName, RealmName, oneshot::Sender<Option<Secret>>),
+    /// A host has seen a complete login with the generation that it has.
+    Confirmed(SeenLogin, oneshot::Sender<()>),
+    /// May this host of an equivalence class go on, and must it prove the change?
+    Class(String, oneshot::Sender<ClassTurn>),
+    /// How the proof of a class's change ended on the host whose turn it was.
+    Proved(String, HostName, ProofEnd),
+    /// The host is done.
+    Done(Box<Finished>),
+}
+
+/// A host's turn within its equivalence class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClassTurn {
+    /// First of its class: prove by logins.
+    Prove,
+    /// The change was proved on another host of the class.
+    Follow,
+    /// The proof failed on that host: leave this one alone.
+    Leave(HostName, String),
+}
+
+/// How the proof of a class's change ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProofEnd {
+    /// Logins were as expected.
+    Proved,
+    /// Logins were not as expected: the class is left alone.
+    Failed(String),
+    /// It did not come to a proof: the next host of the class takes its turn.
+    Undecided,
+}
+
+/// What a worker hands back.
+#[derive(Debug)]
+pub struct Finished {
+    /// For people.
+    pub report: HostReport,
+    /// For the ledger.
+    pub host: HostObservation,
+    /// For the ledger.
+    pub tokens: Vec<TokenHostObservation>,
+}

@@ -1,0 +1,78 @@
+//! From what was last read on a host to the ledger's rows.
+
+use std::fmt::Write as _;
+
+use crate::clock::Timestamp;
+use crate::host::facts::{Facts, Slot};
+use crate::ledger::TokenHostObservation;
+use crate::names::HostName;
+use crate::plan::change::{GROUP_ENFORCED, GROUP_EXEMPT};
+use crate::plan::finding::Gap;
+use crate::plan::state::Stamp;
+use crate::plan::wish::Member;
+use crate::token::state::TokenHostState;
+
+/// Turns what was last read into the ledger's rows.
+pub(super) fn observations(
+    host: &HostName,
+    members: &[Member],
+    gaps: &[Gap],
+    facts: &Facts,
+    at: Timestamp,
+) -> Vec<TokenHostObservation> {
+    let (enforced, exempt) = (facts.members(GROUP_ENFORCED), facts.members(GROUP_EXEMPT));
+    let mut rows = Vec::new();
+    for member in members {
+        let Some(serial) = member.token.as_ref().and_then(|t| t.serial.parse().ok()) else {
+            continue;
+        };
+        let login = member.login.as_str();
+        let generation = |slot| {
+            let stamp = facts
+                .states
+                .get(&(slot, member.login.clone()))
+                .and_then(Stamp::of)?;
+            u32::try_from(stamp.generation).ok()
+        };
+        let gap = gaps.iter().find(|g| g.login == login);
+        let state = if !facts.accounts.contains_key(&member.login) {
+            TokenHostState::NoAccount
+        } else if enforced.contains(login) {
+            TokenHostState::Enforced
+        } else if exempt.contains(login) {
+            TokenHostState::Exempt
+        } else if gap.is_some() {
+            TokenHostState::Gap
+        } else if generation(Slot::Current).is_some() {
+            TokenHostState::Staged
+        } else {
+            TokenHostState::Absent
+        };
+        rows.push(TokenHostObservation {
+            serial,
+            host: host.clone(),
+            login: member.login.clone(),
+            state,
+            reason: gap.map(|g| g.text.clone()),
+            current: generation(Slot::Current),
+            next: generation(Slot::Next),
+            at,
+        });
+    }
+    rows
+}
+
+/// Hosts with the same sshd, options, configuration, PAM text and module take a change alike.
+pub(super) fn class_of(facts: &Facts) -> String {
+    let mut text = format!("{} {:?}\n", facts.version_text, facts.os);
+    for listener in &facts.listeners {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "{} {}", listener.config, listener.options);
+    }
+    _ = writeln!(text, "{:?}", facts.module_sha256);
+    for (path, file) in &facts.files {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "{path} {}", file.sha256);
+    }
+    crate::token::secret::fingerprint_of(text.as_bytes())
+}

@@ -1,0 +1,48 @@
+//! Why the work on a host ended early.
+
+use crate::fleet::FleetError;
+use crate::host::reply::ReplyError;
+
+/// Why the work on a host ended early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Unreachable(String),
+    Failed(String),
+    Interrupted,
+}
+
+impl From<FleetError> for Stop {
+    fn from(error: FleetError) -> Self {
+        let mut text = error.to_string();
+        if let Some(cause) = std::error::Error::source(&error) {
+            text = format!("{text}: {cause}");
+        }
+        if error.is_unreachable() {
+            Self::Unreachable(text)
+        } else {
+            Self::Failed(text)
+        }
+    }
+}
+
+impl From<ReplyError> for Stop {
+    fn from(error: ReplyError) -> Self {
+        FleetError::from(error).into()
+    }
+}
+
+/// Why an apply did not succeed.
+pub(super) enum Fault {
+    /// The host is not as it was read: read again and plan again.
+    Changed(String),
+    /// The change was not proved and is taken back.
+    Proof(String),
+    /// Anything else.
+    Stop(Stop),
+}
+
+impl From<Stop> for Fault {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}

@@ -1,0 +1,173 @@
+//! Making a planned change on a host: sent, proved by logins once per class of hosts, confirmed or taken back.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::fleet::canary::CanaryKey;
+use crate::fleet::session::Session;
+use crate::host::facts::Facts;
+use crate::host::reply::{Applied, ReplyError, applied};
+use crate::host::request::Request;
+use crate::inventory::model::Policy;
+use crate::plan::canary::allowed_groups;
+use crate::plan::change::HostPlan;
+use crate::playbook::apply::{Canary, request};
+use crate::playbook::engine::Shared;
+use crate::playbook::job::{Ask, ClassTurn, ProofEnd};
+use crate::playbook::observe::class_of;
+use crate::playbook::prove::{self, Proof};
+use crate::playbook::stop::{Fault, Stop};
+use crate::playbook::worker::Worker;
+use crate::token::key;
+
+/// How long changing a host may take; package managers are slow.
+const APPLY: Duration = Duration::from_secs(300);
+
+impl Worker {
+    /// Makes the change of a plan.
+    pub(super) async fn apply(
+        &mut self,
+        session: &Session,
+        facts: &Facts,
+        plan: &HostPlan,
+    ) -> Result<Applied, Fault> {
+        let id = format!("{}-{}", self.shared.project, self.shared.run);
+        if !plan.needs_transaction() {
+            let request = self.request(facts, plan, &id, None);
+            return self.send(session, request).await;
+        }
+        let class = class_of(facts);
+        let (reply, turn) = oneshot::channel();
+        self.ask(Ask::Class(class.clone(), reply)).await?;
+        let turn = self
+            .turn
+            .yield_while(turn)
+            .await
+            .map_err(|_| Stop::Interrupted)?;
+        match turn {
+            ClassTurn::Leave(host, why) => Err(Stop::Failed(format!(
+                "left alone: the same change was not proved on {host}: {why}"
+            ))
+            .into()),
+            ClassTurn::Follow => {
+                let request = self.request(facts, plan, &id, None);
+                let opened = self.send(session, request).await?;
+                self.conclude(session, &id, opened, None).await
+            }
+            ClassTurn::Prove => {
+                let result = self.apply_and_prove(session, facts, plan, &id).await;
+                let end = match &result {
+                    Ok(_) => ProofEnd::Proved,
+                    Err(Fault::Proof(why)) => ProofEnd::Failed(why.clone()),
+                    Err(Fault::Changed(_) | Fault::Stop(_)) => ProofEnd::Undecided,
+                };
+                self.ask(Ask::Proved(class, self.job.name.clone(), end))
+                    .await?;
+                result
+            }
+        }
+    }
+
+    async fn apply_and_prove(
+        &self,
+        session: &Session,
+        facts: &Facts,
+        plan: &HostPlan,
+        id: &str,
+    ) -> Result<Applied, Fault> {
+        let groups = allowed_groups(facts).map_err(|f| Stop::Failed(f.text))?;
+        let pair = CanaryKey::generate(&self.shared.control)
+            .await
+            .map_err(Stop::from)?;
+        let proof = Proof {
+            pair,
+            key: key::generate(self.shared.entropy.as_ref())
+                .map_err(|e| Stop::Failed(e.to_string()))?,
+        };
+        let policy = self.job.realm.policy.clone();
+        let canary = Canary {
+            public_key: proof.pair.public(),
+            key: &proof.key,
+            policy: &policy,
+            groups,
+            logins: self.job.seats.iter().map(|s| s.login.clone()).collect(),
+        };
+        let request = self.request(facts, plan, id, Some(&canary));
+        let opened = self.send(session, request).await?;
+        self.conclude(session, id, opened, Some((&proof, &policy)))
+            .await
+    }
+
+    /// Confirms what the host has opened, or has it taken back.
+    async fn conclude(
+        &self,
+        session: &Session,
+        id: &str,
+        opened: Applied,
+        proof: Option<(&Proof, &Policy)>,
+    ) -> Result<Applied, Fault> {
+        self.shared.pause_for_tests("opened").await;
+        match prove::confirm(session, id, proof, self.shared.clock.as_ref()).await {
+            Ok(_) => Ok(opened),
+            Err(error) => {
+                // Asking for longer than the window is of no use: then the host has reverted by itself.
+                let window = self.shared.revert_after;
+                let asked = tokio::time::timeout(window, prove::take_back(session, id)).await;
+                let by_itself = format!(
+                    "the host reverts the change by itself within {} s",
+                    window.as_secs()
+                );
+                match asked {
+                    Ok(Ok(())) => Err(Fault::Proof(format!("{error}; it has been reverted"))),
+                    Ok(Err(back)) if !back.is_unreachable() => {
+                        Err(Fault::Proof(format!("{error}; {by_itself}")))
+                    }
+                    Ok(Err(_)) | Err(_) => Err(Stop::Unreachable(format!(
+                        "lost before the change was confirmed ({error}); {by_itself}"
+                    ))
+                    .into()),
+                }
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        facts: &Facts,
+        plan: &HostPlan,
+        id: &str,
+        canary: Option<&Canary<'_>>,
+    ) -> Request {
+        let Shared {
+            project,
+            head,
+            revert_after,
+            ..
+        } = self.shared.as_ref();
+        request(
+            facts,
+            plan,
+            id,
+            revert_after.as_secs(),
+            project,
+            head,
+            canary,
+        )
+    }
+
+    /// Sends a request for changes.
+    pub(super) async fn send(&self, session: &Session, request: Request) -> Result<Applied, Fault> {
+        let answer = session
+            .exec(request, self.shared.limit(APPLY))
+            .await
+            .map_err(Stop::from)?;
+        match applied(&answer) {
+            Ok(done) => Ok(done),
+            Err(ReplyError::Failed { code, what }) if code == "changed" => {
+                Err(Fault::Changed(what))
+            }
+            Err(error) => Err(Stop::from(error).into()),
+        }
+    }
+}
