@@ -17,6 +17,7 @@ mod observe;
 mod open;
 mod people;
 mod record;
+mod revoke;
 mod rotation;
 mod row;
 mod run;
@@ -41,6 +42,9 @@ pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation
 pub use open::{Ledger, locate};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
+};
+pub use revoke::{
+    ItemReading, ItemResult, Revocation, RevocationHost, RevocationItem, RevocationRequest,
 };
 pub use rotation::RotationEnd;
 pub use run::Actor;

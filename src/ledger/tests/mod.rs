@@ -4,6 +4,7 @@ mod chain;
 mod hosts;
 mod life;
 mod lock;
+mod revoke;
 mod rotation;
 mod store;
 
