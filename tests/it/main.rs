@@ -47,6 +47,8 @@ mod plan_cases;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]
+mod sheets_cmd;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod token;
