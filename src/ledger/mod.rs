@@ -19,9 +19,9 @@ mod observe;
 mod open;
 mod people;
 mod record;
+mod recovery;
 mod revoke;
 mod rotation;
-mod recovery;
 mod row;
 mod run;
 mod schema;
@@ -49,11 +49,11 @@ pub use open::{Ledger, locate};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
 };
+pub use recovery::{RecoveryCount, RecoveryRecord, is_redeemable};
 pub use revoke::{
     ItemReading, ItemResult, Revocation, RevocationHost, RevocationItem, RevocationRequest,
 };
 pub use rotation::RotationEnd;
-pub use recovery::{RecoveryCount, RecoveryRecord, is_redeemable};
 pub use run::Actor;
 pub use signals::{Signal, Signals};
 pub use tries::{TryId, TryLimit, TryOutcome};
