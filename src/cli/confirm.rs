@@ -328,6 +328,6 @@ pub(super) fn wanted(
             host: false,
             secrets: true,
         },
-        evidence: false,
+        ..Wanted::default()
     })
 }

@@ -165,7 +165,7 @@ pub async fn run(
             host: false,
             secrets: true,
         },
-        evidence: false,
+        ..Wanted::default()
     };
     let permissions = Permissions {
         issue: true,

@@ -20,6 +20,8 @@ mod open;
 mod people;
 mod record;
 mod recovery;
+mod revoke;
+mod rotation;
 mod row;
 mod run;
 mod schema;
@@ -42,12 +44,16 @@ pub use expire::Expired;
 pub use exposure::{Ciphertext, Exposed};
 pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
 pub use lock::{Holder, Lock};
-pub use observe::{HostObservation, HostOutcome, TokenHostObservation};
+pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
 pub use open::{Ledger, locate};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
 };
 pub use recovery::{RecoveryCount, RecoveryRecord, is_redeemable};
+pub use revoke::{
+    ItemReading, ItemResult, Revocation, RevocationHost, RevocationItem, RevocationRequest,
+};
+pub use rotation::RotationEnd;
 pub use run::Actor;
 pub use signals::{Signal, Signals};
 pub use tries::{TryId, TryLimit, TryOutcome};

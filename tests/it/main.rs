@@ -17,6 +17,8 @@ mod lab;
 #[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
+mod lab_drift;
+#[cfg(test)]
 mod lab_enrol;
 #[cfg(test)]
 mod lab_faults;

@@ -5,6 +5,8 @@ mod codes;
 mod hosts;
 mod life;
 mod lock;
+mod revoke;
+mod rotation;
 mod store;
 
 use std::sync::Arc;
