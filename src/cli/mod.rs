@@ -19,3 +19,4 @@ pub mod show;
 pub mod status;
 pub mod suspect;
 pub mod sync;
+pub mod vault;

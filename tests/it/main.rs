@@ -56,3 +56,5 @@ mod sheets_cmd;
 mod support;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod vault_cmd;
