@@ -35,6 +35,8 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
+mod lab_recovery;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod lab_shells;
