@@ -1,6 +1,7 @@
 //! The command line: arguments as typed, one file per command, output and exit codes.
 
 pub mod app;
+pub mod care;
 pub mod confirm;
 pub mod enroll;
 pub mod generate;
@@ -10,9 +11,12 @@ pub mod init;
 pub mod inventory;
 pub mod play;
 pub mod progress;
+pub mod recover;
 pub mod run;
 pub mod setup;
 pub mod sheets;
 pub mod show;
 pub mod status;
+pub mod suspect;
 pub mod sync;
+pub mod vault;
