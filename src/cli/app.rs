@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use super::globals::Globals;
 use super::inventory::InventoryCommand;
 use super::setup::World;
-use super::{confirm, enroll, generate, inventory, play, status, sync};
+use super::{confirm, enroll, generate, inventory, play, remove, status, sync};
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -46,6 +46,8 @@ enum Command {
     Sync(sync::SyncArgs),
     /// Show every token: state, age, sheet, hosts
     Status(status::StatusArgs),
+    /// Take fleetotp off hosts: the original login configuration back, and nothing left
+    Remove(remove::RemoveArgs),
     /// List, draw, show or check the inventory
     #[command(subcommand)]
     Inventory(InventoryCommand),
@@ -157,6 +159,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Confirm(args) => confirm::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
         }
     });

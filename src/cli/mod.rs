@@ -3,12 +3,14 @@
 pub mod app;
 pub mod confirm;
 pub mod enroll;
+pub mod errand;
 pub mod generate;
 pub mod globals;
 pub mod init;
 pub mod inventory;
 pub mod play;
 pub mod progress;
+pub mod remove;
 pub mod run;
 pub mod setup;
 pub mod show;

@@ -38,9 +38,9 @@ pub struct Wanted {
 /// A run: holds the lock on the ledger unless it only checks.
 #[derive(Debug)]
 pub struct Run<'a> {
-    setup: &'a Setup,
-    globals: &'a Globals,
-    world: &'a World,
+    pub(super) setup: &'a Setup,
+    pub(super) globals: &'a Globals,
+    pub(super) world: &'a World,
     id: String,
     lock: Option<Lock>,
     desk: Desk,
@@ -135,24 +135,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the ledger cannot be written, or an inventory variable that is needed cannot be used.
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
-        let settings = &self.setup.project.settings;
-        let mut protected: BTreeSet<Login> = settings.protected.iter().cloned().collect();
-        protected.extend(Login::new("root").ok());
         let (jobs, mut before) = self.jobs(wanted).await?;
-        let shared = Arc::new(Shared {
-            control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
-            project: self.setup.ledger.project_id().to_string(),
-            run: self.id.clone(),
-            head: self.setup.ledger.head().await?,
-            parts: wanted.parts,
-            check: self.globals.check,
-            evidence: wanted.evidence,
-            protected,
-            revert_after: settings.revert_after.duration(),
-            clock: self.world.clock.clone(),
-            entropy: self.world.entropy.clone(),
-            stop: self.stop.clone(),
-        });
+        let shared = self.shared(wanted.parts, wanted.evidence).await?;
         let bar = Bar::new(jobs.len(), self.globals);
         let outcome = engine::run(
             jobs,
@@ -165,6 +149,30 @@ impl<'a> Run<'a> {
         bar.finish();
         before.merge(outcome?);
         Ok(before)
+    }
+
+    /// Returns what everything that works on hosts in this run shares.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or no directory for control sockets can be made.
+    pub async fn shared(&self, parts: Parts, evidence: bool) -> Result<Arc<Shared>, Error> {
+        let settings = &self.setup.project.settings;
+        let mut protected: BTreeSet<Login> = settings.protected.iter().cloned().collect();
+        protected.extend(Login::new("root").ok());
+        Ok(Arc::new(Shared {
+            control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
+            project: self.setup.ledger.project_id().to_string(),
+            run: self.id.clone(),
+            head: self.setup.ledger.head().await?,
+            parts,
+            check: self.globals.check,
+            evidence,
+            protected,
+            revert_after: settings.revert_after.duration(),
+            clock: self.world.clock.clone(),
+            entropy: self.world.entropy.clone(),
+            stop: self.stop.clone(),
+        }))
     }
 
     /// Issues tokens and writes sheets for what is wanted; contacts no host.

@@ -17,6 +17,7 @@ mod observe;
 mod open;
 mod people;
 mod record;
+mod remove;
 mod row;
 mod run;
 mod schema;
@@ -41,5 +42,6 @@ pub use open::{Ledger, locate};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
 };
+pub use remove::RemovedHost;
 pub use run::Actor;
 pub use tries::{TryId, TryOutcome};

@@ -5,10 +5,12 @@
 pub mod apply;
 pub mod desk;
 pub mod engine;
+pub mod errand;
 pub mod job;
 mod observe;
 pub mod outcome;
 pub mod prove;
+pub mod remove;
 pub mod schema;
 pub mod sheets;
 mod stop;

@@ -1,0 +1,2 @@
+-- When fleetotp was taken off a host; NULL again once a token is on it.
+ALTER TABLE host ADD COLUMN removed_at BIGINT;
