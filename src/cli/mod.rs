@@ -1,6 +1,7 @@
 //! The command line: arguments as typed, one file per command, output and exit codes.
 
 pub mod app;
+pub mod bypass;
 pub mod confirm;
 pub mod enroll;
 pub mod errand;

@@ -307,6 +307,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the ledger cannot be written.
     pub async fn finish(self, code: u8) -> Result<(), Error> {
+        super::bypass::remind(self.setup).await?;
         if let Some(lock) = self.lock {
             self.setup.ledger.finish_run(code).await?;
             self.setup.ledger.release(lock).await?;

@@ -4,6 +4,7 @@
 //! the tables and what the log says cannot differ by a crash. The operations are methods of [`Ledger`], one file per
 //! topic.
 
+mod bypass;
 mod canonical;
 mod chain;
 mod confirm;
@@ -29,6 +30,7 @@ mod tx;
 #[cfg(test)]
 mod tests;
 
+pub use bypass::{BypassRecord, NewBypass};
 pub use canonical::canonical_json;
 pub use chain::{ChainFault, ChainReport, Head};
 pub use confirm::{Confirmation, Confirmed, ConfirmedHow, Vouched};

@@ -229,12 +229,14 @@ fn lab_remove_lets_nobody_in_who_was_kept_out() {
     host.sh("usermod -e 1 alice");
     project.fleetotp(REMOVE).expect_code(0);
     assert_eq!(host.sh(TRACES), "");
-    site.lab.assert_refused(
-        "web1",
-        "alice",
-        Key::With(&site.alice),
-        Code::No,
-        Prefs::Default,
+    let key = Key::With(&site.alice);
+    let expired = site
+        .lab
+        .login("web1", "alice", key, Code::No, Prefs::Default);
+    assert!(
+        !expired.accepted && expired.stderr.contains("account has expired"),
+        "{}",
+        expired.stderr
     );
     site.lab
         .assert_key_only("web1", "bob", Key::With(&site.bob));

@@ -15,6 +15,8 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_bypass;
+#[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
 mod lab_enrol;

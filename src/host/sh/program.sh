@@ -435,6 +435,9 @@ inspect_transactions() {
     [ -f "$f" ] || continue
     read -r due serial gen <"$f" && say deadline "${f##*/}" "$due" "$serial" "$gen"
   done
+  for f in "$LIB"/ended/*; do
+    [ -f "$f" ] && read -r how_ended _ <"$f" && say ended "${f##*/}" "$how_ended"
+  done
   if [ -f "$LIB/witness" ]; then
     while IFS= read -r line; do last=$line; done <"$LIB/witness"
     say witness "$last"
