@@ -77,7 +77,7 @@ fn lab_bypass_code_works_once_on_its_host_and_the_own_code_goes_on_working() {
     let (project, alice) = enforced(&site, &[]);
     let lab = &site.lab;
     // It needs no identity.
-    let identity = project.path().join("identity.txt");
+    let identity = project.path().join("state/identity.txt");
     assert!(
         identity.exists(),
         "{:?}",
@@ -181,7 +181,9 @@ fn lab_bypass_ends_by_itself_or_by_revoke_and_not_otherwise() {
     lab.assert_refused("web1", "alice", key, Code::Some(&code), Prefs::Default);
     assert!(try_code(lab, &site, "web1", &alice.clone().fresh()));
     eventually("nothing stays there for it", 90, || {
-        !site.host("web1").exists("/var/lib/fleetotp/deadlines/once.alice")
+        !site
+            .host("web1")
+            .exists("/var/lib/fleetotp/deadlines/once.alice")
     });
 
     // Used while the controller is away: the host takes the file away by itself, and remembers.
