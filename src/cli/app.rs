@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use super::globals::Globals;
 use super::inventory::InventoryCommand;
 use super::setup::World;
-use super::{bypass, confirm, enroll, generate, inventory, play, remove, status, sync};
+use super::{bypass, confirm, enroll, generate, inventory, play, remove, sheets, status, sync};
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -46,6 +46,9 @@ enum Command {
     Sync(sync::SyncArgs),
     /// Show every token: state, age, sheet, hosts
     Status(status::StatusArgs),
+    /// List, hand over and clear away sheets
+    #[command(subcommand)]
+    Sheets(sheets::SheetsCommand),
     /// One-time codes for an emergency
     #[command(subcommand)]
     Bypass(bypass::BypassCommand),
@@ -162,6 +165,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Confirm(args) => confirm::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
             Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),

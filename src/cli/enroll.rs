@@ -160,7 +160,7 @@ pub async fn run(
             host: false,
             secrets: true,
         },
-        evidence: false,
+        ..Wanted::default()
     };
     let permissions = Permissions {
         issue: true,

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::run::Run;
+use super::run::{Run, Wanted};
 use crate::error::Error;
 use crate::fleet::target::Target;
 use crate::ledger::{HostObservation, HostOutcome};
 use crate::names::{HostName, Login};
-use crate::plan::wish::Parts;
 use crate::playbook::errand::{Errand, on_each};
 use crate::playbook::outcome::Status;
 
@@ -40,7 +39,7 @@ impl Run<'_> {
                 }
             }
         }
-        let shared = self.shared(Parts::default(), false).await?;
+        let shared = self.shared(&Wanted::default()).await?;
         let forks = usize::from(self.globals.forks);
         let done = on_each(Arc::new(errand), targets, forks, shared).await;
         results.extend(done);

@@ -33,6 +33,8 @@ pub struct Wanted {
     pub parts: Parts,
     /// Look for logins that confirm.
     pub evidence: bool,
+    /// Prepare no host that was never prepared.
+    pub prepared_only: bool,
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -136,7 +138,7 @@ impl<'a> Run<'a> {
     /// When the ledger cannot be written, or an inventory variable that is needed cannot be used.
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
         let (jobs, mut before) = self.jobs(wanted).await?;
-        let shared = self.shared(wanted.parts, wanted.evidence).await?;
+        let shared = self.shared(wanted).await?;
         let bar = Bar::new(jobs.len(), self.globals);
         let outcome = engine::run(
             jobs,
@@ -155,7 +157,7 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// When the ledger cannot be read or no directory for control sockets can be made.
-    pub async fn shared(&self, parts: Parts, evidence: bool) -> Result<Arc<Shared>, Error> {
+    pub async fn shared(&self, wanted: &Wanted) -> Result<Arc<Shared>, Error> {
         let settings = &self.setup.project.settings;
         let mut protected: BTreeSet<Login> = settings.protected.iter().cloned().collect();
         protected.extend(Login::new("root").ok());
@@ -164,9 +166,10 @@ impl<'a> Run<'a> {
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
             head: self.setup.ledger.head().await?,
-            parts,
+            parts: wanted.parts,
             check: self.globals.check,
-            evidence,
+            evidence: wanted.evidence,
+            prepared_only: wanted.prepared_only,
             protected,
             revert_after: settings.revert_after.duration(),
             clock: self.world.clock.clone(),

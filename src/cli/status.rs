@@ -88,9 +88,13 @@ pub async fn run(
         }
         Output::Text => {
             let mut text = table(&rows, world.clock.now(), args.hosts);
-            for record in &open {
-                text.push_str(&format!("BYPASS {}\n", bypass::line(record)));
-            }
+            text.extend(open.iter().map(|r| {
+                format!(
+                    "BYPASS {}
+",
+                    bypass::line(r)
+                )
+            }));
             text
         }
     };

@@ -10,6 +10,7 @@ use crate::ledger::LedgerError;
 /// The migrations, oldest first; the version is the position, from 1. Never change one that was released.
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_ledger.sql"),
+    include_str!("migrations/0004_codes.sql"),
     include_str!("migrations/0005_moving.sql"),
 ];
 

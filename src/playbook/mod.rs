@@ -11,6 +11,7 @@ pub mod job;
 mod observe;
 pub mod outcome;
 pub mod prove;
+pub mod purge;
 pub mod remove;
 pub mod schema;
 pub mod sheets;
