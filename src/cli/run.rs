@@ -40,9 +40,9 @@ pub struct Wanted {
 /// A run: holds the lock on the ledger unless it only checks.
 #[derive(Debug)]
 pub struct Run<'a> {
-    setup: &'a Setup,
-    globals: &'a Globals,
-    world: &'a World,
+    pub(super) setup: &'a Setup,
+    pub(super) globals: &'a Globals,
+    pub(super) world: &'a World,
     id: String,
     lock: Option<Lock>,
     desk: Desk,
@@ -137,11 +137,31 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the ledger cannot be written, or an inventory variable that is needed cannot be used.
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
+        let (jobs, mut before) = self.jobs(wanted).await?;
+        let shared = self.shared(wanted).await?;
+        let bar = Bar::new(jobs.len(), self.globals);
+        let outcome = engine::run(
+            jobs,
+            usize::from(self.globals.forks),
+            shared,
+            &mut self.desk,
+            &bar,
+        )
+        .await;
+        bar.finish();
+        before.merge(outcome?);
+        Ok(before)
+    }
+
+    /// Returns what everything that works on hosts in this run shares.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or no directory for control sockets can be made.
+    pub async fn shared(&self, wanted: &Wanted) -> Result<Arc<Shared>, Error> {
         let settings = &self.setup.project.settings;
         let mut protected: BTreeSet<Login> = settings.protected.iter().cloned().collect();
         protected.extend(Login::new("root").ok());
-        let (jobs, mut before) = self.jobs(wanted).await?;
-        let shared = Arc::new(Shared {
+        Ok(Arc::new(Shared {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
@@ -155,19 +175,7 @@ impl<'a> Run<'a> {
             clock: self.world.clock.clone(),
             entropy: self.world.entropy.clone(),
             stop: self.stop.clone(),
-        });
-        let bar = Bar::new(jobs.len(), self.globals);
-        let outcome = engine::run(
-            jobs,
-            usize::from(self.globals.forks),
-            shared,
-            &mut self.desk,
-            &bar,
-        )
-        .await;
-        bar.finish();
-        before.merge(outcome?);
-        Ok(before)
+        }))
     }
 
     /// Issues tokens and writes sheets for what is wanted; contacts no host.
@@ -296,6 +304,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the ledger cannot be written.
     pub async fn finish(self, code: u8) -> Result<(), Error> {
+        super::bypass::remind(self.setup).await?;
         if let Some(lock) = self.lock {
             self.setup.ledger.finish_run(code).await?;
             self.setup.ledger.release(lock).await?;

@@ -6,6 +6,7 @@ use std::io::Write;
 use clap::Args;
 use serde::Serialize;
 
+use super::bypass;
 use super::care::{Care, Cares};
 use super::globals::{Globals, Output};
 use super::play::write;
@@ -79,9 +80,26 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let rows = rows(&setup, globals).await?;
+    let open = setup.ledger.open_bypasses().await?;
     let text = match globals.output {
-        Output::Json => format!("{:#}\n", serde_json::json!({"tokens": rows})),
-        Output::Text => table(&rows, world.clock.now(), args.hosts),
+        Output::Json => {
+            let open: Vec<_> = open.iter().map(bypass::row).collect();
+            format!(
+                "{:#}\n",
+                serde_json::json!({"tokens": rows, "bypasses": open})
+            )
+        }
+        Output::Text => {
+            let mut text = table(&rows, world.clock.now(), args.hosts);
+            text.extend(open.iter().map(|r| {
+                format!(
+                    "BYPASS {}
+",
+                    bypass::line(r)
+                )
+            }));
+            text
+        }
     };
     write(out, &text)?;
     for row in &rows {

@@ -15,6 +15,8 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_bypass;
+#[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
 mod lab_drift;
@@ -34,6 +36,8 @@ mod lab_kill;
 mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
+#[cfg(test)]
+mod lab_remove;
 #[cfg(test)]
 mod lab_self;
 #[cfg(test)]
