@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use super::globals::Globals;
 use super::inventory::InventoryCommand;
 use super::setup::World;
-use super::{confirm, enroll, generate, inventory, play, status, sync};
+use super::{confirm, enroll, generate, inventory, play, rotate, status, sync};
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -42,6 +42,8 @@ enum Command {
     Enroll(enroll::EnrollArgs),
     /// Confirm an admin's sheet by a code, and enforce it
     Confirm(confirm::ConfirmArgs),
+    /// Give admins new keys, with an overlap in which old and new codes are valid
+    Rotate(rotate::RotateArgs),
     /// Read every host, take in confirmations by login, and finish what is open
     Sync(sync::SyncArgs),
     /// Show every token: state, age, sheet, hosts
@@ -155,6 +157,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Play(args) => play::run(args, globals, &world, &mut stdout).await,
             Command::Enroll(args) => enroll::run(args, globals, &world, &mut stdout).await,
             Command::Confirm(args) => confirm::run(args, globals, &world, &mut stdout).await,
+            Command::Rotate(args) => rotate::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),

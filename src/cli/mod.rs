@@ -9,6 +9,7 @@ pub mod init;
 pub mod inventory;
 pub mod play;
 pub mod progress;
+pub mod rotate;
 pub mod run;
 pub mod setup;
 pub mod show;

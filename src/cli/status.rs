@@ -289,7 +289,7 @@ fn host_lines(cells: &[HostCell], now: Timestamp) -> Vec<String> {
 }
 
 /// `2d23h`, `5h`, `12m`, `40s`: the largest unit that fits, and after days and hours the next one.
-fn span(seconds: i64) -> String {
+pub(super) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let two = |size: i64, unit, small: i64, small_unit| {
         let (large, rest) = (seconds / size, seconds % size / small);

@@ -10,6 +10,7 @@ use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
 use super::show;
 use crate::error::Error;
+use crate::inventory::model::OnOverdue;
 use crate::plan::wish::Parts;
 use crate::playbook::desk::Permissions;
 use crate::playbook::sheets::{Protection, destroy};
@@ -31,7 +32,7 @@ pub async fn run(
     let setup = Setup::open(globals, world).await?;
     let hosts = setup.inventory.select("all", globals.limit.as_deref())?;
     let admins = admins_of(&setup, globals.admins.as_deref())?;
-    let mut wanted = Wanted {
+    let wanted = Wanted {
         hosts: names(&hosts),
         admins,
         parts: Parts {
@@ -49,20 +50,7 @@ pub async fn run(
         Protection::None,
     )
     .await?;
-    let mut outcome = run.converge(&wanted).await?;
-    let confirmed = std::mem::take(&mut run.desk().confirmed);
-    if !confirmed.is_empty() && !outcome.interrupted {
-        // Hosts that were read before the confirming one: once more, only they.
-        let names: std::collections::BTreeSet<_> = run.desk().names_of(&confirmed);
-        wanted.hosts.retain(|h| {
-            setup
-                .inventory
-                .admins_on(h)
-                .any(|a| names.contains(&a.name))
-        });
-        wanted.evidence = false;
-        outcome.merge(run.converge(&wanted).await?);
-    }
+    let mut outcome = run.converge_and_confirm(&wanted).await?;
     if !globals.check {
         // Only now: a confirming login in time must have been seen first.
         for expired in setup.ledger.expire_overdue().await? {
@@ -74,6 +62,16 @@ pub async fn run(
                 .notes
                 .extend(expired.sheet.as_ref().and_then(destroy));
         }
+        let expire = setup
+            .inventory
+            .enrolment()
+            .realms
+            .values()
+            .filter(|r| r.policy.on_overdue == OnOverdue::Expire)
+            .map(|r| r.name.clone())
+            .collect();
+        run.desk().end_overdue_rotations(&expire).await?;
+        outcome.notes.append(&mut run.desk().notes);
     }
     show::tell(&outcome);
     match globals.output {

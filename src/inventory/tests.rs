@@ -501,8 +501,8 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
             "not built yet",
         ),
         (
-            "policies: {p: {issuer: X, on_overdue: expire}}",
-            "not built yet",
+            "policies: {p: {issuer: X, on_overdue: forget}}",
+            "unknown value `forget`",
         ),
         (
             "policies: {p: {issuer: X, on_state_unwritable: allow}}",
@@ -540,7 +540,7 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
     // Disjoint hosts may share a login, and defaults may be written out.
     yaml(&format!(
         "{HOSTS}admins: {{a: {{login: ops, hosts: web}}, b: {{login: ops, hosts: db}}}}\n\
-         policies: {{p: {{issuer: X, scratch_codes: 0, confirm_tries: 5, on_overdue: keep, services: sshd}}}}\n"
+         policies: {{p: {{issuer: X, scratch_codes: 0, confirm_tries: 5, on_overdue: expire, services: sshd}}}}\n"
     ))
     .unwrap();
 }

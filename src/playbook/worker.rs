@@ -12,23 +12,26 @@ use crate::host::facts::{Facts, Slot};
 use crate::host::parse;
 use crate::host::request::{Inspect, Judged, Request};
 use crate::ledger::{HostObservation, HostOutcome};
-use crate::names::Login;
+use crate::names::{AdminName, Login, RealmName};
 use crate::plan::change::{Change, GROUP_ENFORCED, HostPlan, Part};
 use crate::plan::decide::host_plan;
 use crate::plan::diff::difference;
 use crate::plan::enforce::{self, enforcement};
 use crate::plan::evidence::confirmed_step;
 use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
+use crate::plan::rotation::promoted_by_host;
 use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::enforcement_request;
-use crate::playbook::desk::{Place, SeenLogin};
+use crate::playbook::desk::{Place, Seat, SeenLogin};
 use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::job::{Ask, Finished, Job, Memory};
 use crate::playbook::observe::{class_of, observations};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
+use crate::token::id::Generation;
+use crate::token::secret::Secret;
 
 /// How long reading a host may take.
 const INSPECT: Duration = Duration::from_secs(60);
@@ -135,6 +138,9 @@ impl Worker {
         }
         self.take_in_confirmations(&facts).await?;
         self.members = self.members_wished().await?;
+        if self.take_in_promotions(&facts).await? {
+            self.members = self.members_wished().await?;
+        }
         // Whoever only looks at secrets has not judged sshd.
         let mut judged = if self.shared.parts.host || facts.judged_before {
             facts.config_hash.clone()
@@ -290,36 +296,70 @@ impl Worker {
         if !self.shared.evidence || self.shared.check {
             return Ok(());
         }
+        let now = self.shared.clock.now();
         for seat in &self.job.seats {
             let period = i64::try_from(seat.realm.policy.period.as_secs()).unwrap_or(30);
-            let Some(step) = confirmed_step(facts, &seat.login, period, self.shared.clock.now())
-            else {
-                continue;
-            };
-            let state = facts.states.get(&(Slot::Current, seat.login.clone()));
-            let Some((state, stamp)) = state.and_then(|s| Some((s, Stamp::of(s)?))) else {
-                continue;
-            };
-            if stamp.project != self.shared.project {
-                continue;
+            // Also in a rotation only one generation waits; the desk knows which.
+            for slot in [Slot::Current, Slot::Next] {
+                if let Some(step) = confirmed_step(facts, slot, &seat.login, period, now) {
+                    self.tell_login(facts, slot, seat, Some(step)).await?;
+                }
             }
-            let (reply, answer) = oneshot::channel();
-            let seen = SeenLogin {
-                admin: seat.admin.name.clone(),
-                realm: seat.realm.name.clone(),
-                host: self.job.name.clone(),
-                serial: stamp.serial,
-                generation: stamp.generation,
-                secret_sha256: state.secret_sha256.clone(),
-                step,
-            };
-            self.ask(Ask::Confirmed(seen, reply)).await?;
-            answer.await.map_err(|_| Stop::Interrupted)?;
         }
         Ok(())
     }
 
+    /// Takes in what hosts have decided by themselves at the end of an overlap: one that has put the new generation in
+    /// the old one's place has seen it used. Returns whether there was any.
+    async fn take_in_promotions(&self, facts: &Facts) -> Result<bool, Stop> {
+        if self.shared.check {
+            return Ok(false);
+        }
+        let mut any = false;
+        for (seat, member) in self.job.seats.iter().zip(&self.members) {
+            if member
+                .token
+                .as_ref()
+                .is_some_and(|t| promoted_by_host(facts, member, t))
+            {
+                self.tell_login(facts, Slot::Current, seat, None).await?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// Tells the desk of a login with the secret that a slot holds.
+    async fn tell_login(
+        &self,
+        facts: &Facts,
+        slot: Slot,
+        seat: &Seat,
+        step: Option<u64>,
+    ) -> Result<(), Stop> {
+        let state = facts.states.get(&(slot, seat.login.clone()));
+        let Some((state, stamp)) = state
+            .and_then(|s| Some((s, Stamp::of(s)?)))
+            .filter(|(_, stamp)| stamp.project == self.shared.project)
+        else {
+            return Ok(());
+        };
+        let (reply, answer) = oneshot::channel();
+        let seen = SeenLogin {
+            admin: seat.admin.name.clone(),
+            realm: seat.realm.name.clone(),
+            host: self.job.name.clone(),
+            serial: stamp.serial,
+            generation: stamp.generation,
+            secret_sha256: state.secret_sha256.clone(),
+            step,
+        };
+        self.ask(Ask::Confirmed(seen, reply)).await?;
+        answer.await.map_err(|_| Stop::Interrupted)
+    }
+
     async fn members_wished(&mut self) -> Result<Vec<Member>, Stop> {
+        self.gaps_of_desk.clear();
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Places(self.job.seats.clone(), reply)).await?;
         let places = answer.await.map_err(|_| Stop::Interrupted)?;
@@ -400,12 +440,25 @@ impl Worker {
             else {
                 continue;
             };
-            let (reply, answer) = oneshot::channel();
-            self.ask(Ask::Key(member.admin.clone(), member.realm.clone(), reply))
-                .await?;
-            let key = answer.await.map_err(|_| Stop::Interrupted)?;
-            if let Some(token) = self.members.get_mut(index).and_then(|m| m.token.as_mut()) {
-                token.key = key;
+            let member = member.clone();
+            let Some(token) = member.token else { continue };
+            let mut missing = Vec::new();
+            if token.key.is_none() {
+                missing.push(token.generation);
+            }
+            if let Some(next) = token.next.as_ref().filter(|n| n.key.is_none()) {
+                missing.push(next.generation);
+            }
+            for generation in missing {
+                let (admin, realm) = (member.admin.clone(), member.realm.clone());
+                let key = self.key(admin, realm, generation).await?;
+                let Some(token) = self.members.get_mut(index).and_then(|m| m.token.as_mut()) else {
+                    continue;
+                };
+                match token.next.as_mut() {
+                    Some(next) if next.generation == generation => next.key = key,
+                    _ => token.key = key,
+                }
             }
         }
         let plan = host_plan(facts, &self.wish(facts));
@@ -414,6 +467,20 @@ impl Worker {
             return Ok(host_plan(facts, &self.wish(facts)));
         }
         Ok(plan)
+    }
+
+    async fn key(
+        &self,
+        admin: AdminName,
+        realm: RealmName,
+        generation: i64,
+    ) -> Result<Option<Secret>, Stop> {
+        let Ok(generation) = Generation::try_from(generation) else {
+            return Ok(None);
+        };
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Key(admin, realm, generation, reply)).await?;
+        answer.await.map_err(|_| Stop::Interrupted)
     }
 
     /// Returns whether a code is to be demanded of somebody of whom it is not yet.

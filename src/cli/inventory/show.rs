@@ -94,7 +94,6 @@ fn policy(policy: &Policy) -> Value {
             ("recovery_codes", json!(0)),
             ("scratch_codes", json!(0)),
             ("confirm_tries", json!(5)),
-            ("on_overdue", json!("keep")),
             ("on_state_unwritable", json!("deny")),
         ] {
             map.entry(key).or_insert(value);

@@ -280,13 +280,6 @@ LIST
   done
 }
 
-# Whether user $1 is listed in group $2.
-in_group() {
-  members_of "$2" || return 1
-  case ",$members," in *",$1,"*) return 0 ;; esac
-  return 1
-}
-
 # Counts the public keys of login $1 by the settings in t: files, or a command or authority they may come from.
 count_keys() {
   home= uid= gid=
@@ -510,6 +503,7 @@ apply() {
     group) make_group "$a" ;;
     members) change_members "$a" "$b" "$c" ;;
     put) put "$a" "$b" "$c" "$d" ;;
+    move) move_file "$a" "$b" "$c" "$d" ;;
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
@@ -565,14 +559,6 @@ make_group() {
   say made "$1"
 }
 
-members_of() {
-  members=
-  while IFS=: read -r g _ _ m; do
-    [ "$g" = "$1" ] && members=$m && return 0
-  done </etc/group
-  return 1
-}
-
 # Sets the whole list in one call: gpasswd takes the system's own lock and keeps gshadow in step. It refuses the list if
 # one of those who are in it is no account any more; then one by one.
 set_members() {
@@ -614,6 +600,17 @@ check_before() {
     [ -f "$1" ] && sum_of "$1" && [ "$sum" = "$2" ] || fail changed "$1 changed meanwhile"
   fi
   [ ! -L "$1" ] || fail link "$1 is a symbolic link"
+}
+
+# Gives file $1 the place of file $3, which is then gone: whoever opens that place finds the one or the other. Both must
+# be what was seen; what a program wrote into $1 meanwhile is not lost.
+move_file() {
+  check_before "$1" "$2"
+  check_before "$3" "$4"
+  mv -f "$1" "$3" || fail write "cannot replace $3"
+  relabel "$3"
+  settle "${1%/*}" "${3%/*}"
+  say moved "$1" "$3"
 }
 
 # Reads a file's content into a staged file beside its place: path, mode, hash it must have now, scope.
