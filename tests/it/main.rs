@@ -33,6 +33,12 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
+mod lab_rotate;
+#[cfg(test)]
+mod lab_rotate_end;
+#[cfg(test)]
+mod lab_rotate_kill;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod lab_shells;
