@@ -135,7 +135,8 @@ fn an_overlap_ends_with_the_controller_gone_and_hosts_rebooted() {
         ("expires", "expired"),
         ("expires-used", "active"),
     ] {
-        assert_eq!(project.status("alice", realm)["state"], state, "{realm}");
+        let row = project.status("alice", realm);
+        assert_eq!(row["state"], state, "{realm}: {synced:?}\n{row:#}");
     }
     for host in ["used", "unused", "rebooted"] {
         assert!(!can(&site, host, &mut kept), "{host}");
