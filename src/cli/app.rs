@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use super::globals::Globals;
 use super::inventory::InventoryCommand;
 use super::setup::World;
-use super::{confirm, enroll, generate, inventory, play, rotate, status, sync};
+use super::{confirm, enroll, generate, inventory, play, rotate, sheets, status, sync};
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -48,6 +48,9 @@ enum Command {
     Sync(sync::SyncArgs),
     /// Show every token: state, age, sheet, hosts
     Status(status::StatusArgs),
+    /// List, hand over and clear away sheets
+    #[command(subcommand)]
+    Sheets(sheets::SheetsCommand),
     /// List, draw, show or check the inventory
     #[command(subcommand)]
     Inventory(InventoryCommand),
@@ -160,6 +163,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Rotate(args) => rotate::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
         }
     });

@@ -108,7 +108,11 @@ async fn confirm(
     // Counted before it is looked at; not before it was typed, or a cancelled prompt would count.
     let attempt = setup
         .ledger
-        .begin_try(&token.serial, generation.number)
+        .begin_try(
+            &token.serial,
+            generation.number,
+            crate::ledger::TryLimit::DEFAULT,
+        )
         .await?;
     let now = world.clock.now();
     let verdict = check(
@@ -263,7 +267,7 @@ async fn push(
             host: false,
             secrets: true,
         },
-        evidence: false,
+        ..Wanted::default()
     };
     let outcome = run.converge(&wanted).await?;
     show::tell(&outcome);

@@ -152,7 +152,7 @@ pub async fn run(
             host: false,
             secrets: true,
         },
-        evidence: false,
+        ..Wanted::default()
     };
     let permissions = Permissions {
         issue: true,

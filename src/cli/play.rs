@@ -159,7 +159,7 @@ fn wanted(play: &Play, globals: &Globals, setup: &Setup) -> Result<Wanted, Error
             host: has(Action::PamTotp),
             secrets: has(Action::Enroll),
         },
-        evidence: false,
+        ..Wanted::default()
     })
 }
 

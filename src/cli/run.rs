@@ -33,6 +33,8 @@ pub struct Wanted {
     pub parts: Parts,
     /// Look for logins that confirm.
     pub evidence: bool,
+    /// Prepare no host that was never prepared.
+    pub prepared_only: bool,
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -147,6 +149,7 @@ impl<'a> Run<'a> {
             parts: wanted.parts,
             check: self.globals.check,
             evidence: wanted.evidence,
+            prepared_only: wanted.prepared_only,
             protected,
             revert_after: settings.revert_after.duration(),
             clock: self.world.clock.clone(),

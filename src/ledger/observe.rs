@@ -16,7 +16,7 @@ use crate::token::id::{Generation, Serial};
 use crate::token::state::TokenHostState;
 
 /// Remote texts are cut to this many characters.
-const MAX_DETAIL: usize = 200;
+pub const MAX_DETAIL: usize = 200;
 
 /// What came of an attempt to reach a host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -186,7 +186,12 @@ impl Ledger {
     }
 
     pub(super) async fn begin(&self) -> Result<Tx, LedgerError> {
-        Tx::begin(self).await
+        Tx::begin(self, true).await
+    }
+
+    /// For what must be stored whoever holds the lock: the intent to revoke.
+    pub(super) async fn begin_without_lock(&self) -> Result<Tx, LedgerError> {
+        Tx::begin(self, false).await
     }
 }
 

@@ -25,12 +25,12 @@ pub(super) struct Tx {
 }
 
 impl Tx {
-    pub(super) async fn begin(ledger: &Ledger) -> Result<Self, LedgerError> {
+    pub(super) async fn begin(ledger: &Ledger, fenced: bool) -> Result<Self, LedgerError> {
         // IMMEDIATE: a transaction that reads first and writes later would otherwise fail when another process wrote
         // in between, instead of waiting for it.
         let mut tx = ledger.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
         let context = ledger.context().clone();
-        if let Some(lease) = &context.lease {
+        if let Some(lease) = context.lease.as_ref().filter(|_| fenced) {
             // Fencing: whoever lost the lock must not write, however long it slept.
             let row = sqlx::query("SELECT lease FROM run_lock WHERE name = 'run'")
                 .fetch_optional(&mut *tx)

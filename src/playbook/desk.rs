@@ -406,6 +406,8 @@ impl Desk {
             label,
             params,
             sealed,
+            sealed_to: self.vault.recipients(),
+            recovery: Vec::new(),
             fingerprint: key.fingerprint(),
             expires_at: Some(expires),
             encryption: drawn.encryption,

@@ -9,6 +9,7 @@ pub mod job;
 mod observe;
 pub mod outcome;
 pub mod prove;
+pub mod purge;
 pub mod schema;
 pub mod sheets;
 mod stop;

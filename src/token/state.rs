@@ -78,11 +78,11 @@ impl TokenState {
     pub const fn may_become(self, next: Self) -> bool {
         use TokenState::{Active, Expired, Pending, Revoked, Revoking, Rotating};
         match (self, next) {
-            // A new enrolment is the only way out of the end states; a lost device starts again from anywhere.
-            (_, Pending)
+            // A new enrolment is the only way out of the end states; a lost device starts again from anywhere. A revoked
+            // one is found open again where a host no longer shows it.
+            (_, Pending | Revoking)
             | (Pending, Active | Expired)
             | (Active | Rotating, Active | Rotating | Expired)
-            | (Pending | Active | Rotating | Revoking | Expired, Revoking)
             | (Revoking | Revoked, Revoked)
             | (Expired, Expired) => true,
             _ => false,
@@ -231,6 +231,6 @@ mod tests {
             assert!(!after.contains(&&TokenState::Active), "{from}");
             assert!(after.contains(&&TokenState::Pending), "{from}");
         }
-        assert!(!TokenState::Revoked.may_become(TokenState::Revoking));
+        assert!(!TokenState::Revoked.may_become(TokenState::Expired));
     }
 }

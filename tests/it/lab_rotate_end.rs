@@ -125,7 +125,7 @@ fn an_overlap_ends_with_the_controller_gone_and_hosts_rebooted() {
     }
 
     // The controller comes back and learns from the hosts.
-    project.fleetotp(&["sync"]).expect_code(0).expect_text(&[
+    let synced = project.fleetotp(&["sync"]).expect_code(0).expect_text(&[
         "alice confirmed the sheet of realm keeps by a login on used",
         "alice confirmed the sheet of realm expires-used by a login on strict-used",
         "nobody confirmed the rotation of alice in realm expires in time",

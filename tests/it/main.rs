@@ -17,6 +17,8 @@ mod lab;
 #[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
+mod lab_drift;
+#[cfg(test)]
 mod lab_enrol;
 #[cfg(test)]
 mod lab_faults;
@@ -50,6 +52,8 @@ mod ledger;
 mod plan_cases;
 #[cfg(test)]
 mod sheet;
+#[cfg(test)]
+mod sheets_cmd;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
