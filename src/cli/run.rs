@@ -181,23 +181,26 @@ impl<'a> Run<'a> {
     /// As [`Self::converge`].
     pub async fn converge_and_confirm(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
         let mut outcome = self.converge(wanted).await?;
-        let confirmed = std::mem::take(&mut self.desk.confirmed);
-        if confirmed.is_empty() || outcome.interrupted {
-            return Ok(outcome);
+        // Each further pass needs a confirmation that the one before did not know of, so this ends.
+        loop {
+            let confirmed = std::mem::take(&mut self.desk.confirmed);
+            if confirmed.is_empty() || outcome.interrupted {
+                break;
+            }
+            let names = self.desk.names_of(&confirmed);
+            let hosts = wanted.hosts.iter().filter(|h| {
+                self.setup
+                    .inventory
+                    .admins_on(h)
+                    .any(|a| names.contains(&a.name))
+            });
+            let again = Wanted {
+                hosts: hosts.cloned().collect(),
+                evidence: false,
+                ..wanted.clone()
+            };
+            outcome.merge(self.converge(&again).await?);
         }
-        let names = self.desk.names_of(&confirmed);
-        let hosts = wanted.hosts.iter().filter(|h| {
-            self.setup
-                .inventory
-                .admins_on(h)
-                .any(|a| names.contains(&a.name))
-        });
-        let again = Wanted {
-            hosts: hosts.cloned().collect(),
-            evidence: false,
-            ..wanted.clone()
-        };
-        outcome.merge(self.converge(&again).await?);
         Ok(outcome)
     }
 

@@ -49,28 +49,28 @@ pub(super) fn not_ours(
 ) -> Option<Gap> {
     let login = member.login.to_string();
     let path = state_path(slot, &login);
-    let (id, text) = match Stamp::of(state) {
-        None => (
+    let gap = |id, text| Some(Gap { login, id, text });
+    match Stamp::of(state) {
+        None => gap(
             "foreign-secret",
             format!("{path} was not written by fleetotp: it is left alone"),
         ),
-        Some(s) if !token.own_serials.contains(&s.serial) => (
+        Some(s) if !token.own_serials.contains(&s.serial) => gap(
             "unknown-token",
             format!(
                 "{path} holds token {}, which the ledger does not know",
                 s.serial
             ),
         ),
-        Some(s) if s.serial == token.serial && s.generation > token.newest => (
+        Some(s) if s.serial == token.serial && s.generation > token.newest => gap(
             "newer-than-ledger",
             format!(
                 "{path} holds generation {} and the ledger only knows {}",
                 s.generation, token.newest
             ),
         ),
-        Some(_) => return None,
-    };
-    Some(Gap { login, id, text })
+        Some(_) => None,
+    }
 }
 
 /// Brings a slot to a generation: nothing where it has it and says what the policy wants.

@@ -3,6 +3,7 @@
 //! One dispatcher owns the run's state (tokens, proofs, reports); a worker per host only sends it messages.
 
 pub mod apply;
+mod confirmations;
 pub mod desk;
 pub mod engine;
 pub mod job;

@@ -105,7 +105,7 @@ async fn lab_a_rotation_killed_at_random_instants_leaves_a_working_code() {
             assert!(output.status.success(), "{what}: {}", text_of(&output));
             whole = start.elapsed();
         }
-        converge(&what, || project.fleetotp(&["sync"]));
+        converge(&what, || project.fleetotp(&["sync", "-a", "alice"]));
         assert_agree(&site, &project, &what);
         assert_in(&site, host, old.get_mut(host).unwrap());
         if open_sheet(&project).is_none() {
@@ -138,7 +138,7 @@ async fn lab_a_rotation_killed_at_random_instants_leaves_a_working_code() {
             assert!(output.status.success(), "{what}: {}", text_of(&output));
             confirming = start.elapsed();
         }
-        converge(&what, || project.fleetotp(&["sync"]));
+        converge(&what, || project.fleetotp(&["sync", "-a", "alice"]));
         assert_agree(&site, &project, &what);
         if project.status("alice", "default")["state"] == "rotating" {
             assert_in(&site, host, old.get_mut(host).unwrap());
