@@ -14,6 +14,7 @@ use super::inventory;
 use super::inventory::InventoryCommand;
 use super::play;
 use super::remove;
+use super::rotate;
 use super::setup::World;
 use super::sheets;
 use super::status;
@@ -52,6 +53,8 @@ enum Command {
     Enroll(enroll::EnrollArgs),
     /// Confirm an admin's sheet by a code, and enforce it
     Confirm(confirm::ConfirmArgs),
+    /// Give admins new keys, with an overlap in which old and new codes are valid
+    Rotate(rotate::RotateArgs),
     /// Read every host, take in confirmations by login, and finish what is open
     Sync(sync::SyncArgs),
     /// Show every token: state, age, sheet, hosts
@@ -176,6 +179,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Play(args) => play::run(args, globals, &world, &mut stdout).await,
             Command::Enroll(args) => enroll::run(args, globals, &world, &mut stdout).await,
             Command::Confirm(args) => confirm::run(args, globals, &world, &mut stdout).await,
+            Command::Rotate(args) => rotate::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
             Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,

@@ -15,6 +15,7 @@ pub mod play;
 pub mod progress;
 pub mod recover;
 pub mod remove;
+pub mod rotate;
 pub mod run;
 pub mod setup;
 pub mod sheets;

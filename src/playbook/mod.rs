@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod bypass;
 pub mod codes;
+mod confirmations;
 pub mod desk;
 pub mod engine;
 pub mod errand;

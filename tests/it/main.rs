@@ -38,6 +38,11 @@ mod lab_leak;
 mod lab_reaper;
 #[cfg(test)]
 mod lab_remove;
+mod lab_rotate;
+#[cfg(test)]
+mod lab_rotate_end;
+#[cfg(test)]
+mod lab_rotate_kill;
 #[cfg(test)]
 mod lab_self;
 #[cfg(test)]

@@ -280,13 +280,6 @@ LIST
   done
 }
 
-# Whether user $1 is listed in group $2.
-in_group() {
-  members_of "$2" || return 1
-  case ",$members," in *",$1,"*) return 0 ;; esac
-  return 1
-}
-
 # Counts the public keys of login $1 by the settings in t: files, or a command or authority they may come from.
 count_keys() {
   home= uid= gid=
@@ -516,6 +509,7 @@ apply() {
     rmdirs) drop_dirs "$a" ;;
     leave) nothing_left; leaving=1 ;;
     put) put "$a" "$b" "$c" "$d" ;;
+    move) move_file "$a" "$b" "$c" "$d" ;;
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
@@ -571,14 +565,6 @@ make_group() {
   getent group "$1" >/dev/null 2>&1 && return 0
   groupadd -r "$1" >/dev/null 2>&1 || addgroup -S "$1" >/dev/null 2>&1 || fail group "cannot create group $1"
   say made "$1"
-}
-
-members_of() {
-  members=
-  while IFS=: read -r g _ _ m; do
-    [ "$g" = "$1" ] && members=$m && return 0
-  done </etc/group
-  return 1
 }
 
 # Sets the whole list in one call: gpasswd takes the system's own lock and keeps gshadow in step. It refuses the list if
@@ -645,6 +631,17 @@ check_before() {
     [ -f "$1" ] && sum_of "$1" && [ "$sum" = "$2" ] || fail changed "$1 changed meanwhile"
   fi
   [ ! -L "$1" ] || fail link "$1 is a symbolic link"
+}
+
+# Gives file $1 the place of file $3, which is then gone: whoever opens that place finds the one or the other. Both must
+# be what was seen; what a program wrote into $1 meanwhile is not lost.
+move_file() {
+  check_before "$1" "$2"
+  check_before "$3" "$4"
+  mv -f "$1" "$3" || fail write "cannot replace $3"
+  relabel "$3"
+  settle "${1%/*}" "${3%/*}"
+  say moved "$1" "$3"
 }
 
 # Reads a file's content into a staged file beside its place: path, mode, hash it must have now, scope.

@@ -1,8 +1,15 @@
 # The reaper: reverts unconfirmed changes and deletes secrets whose time is over, without any controller.
 # Called with: boot (before or right after sshd starts), tick (every minute), watch ID (while one change is open).
 
-# Deletes secrets whose deadline has passed, if they are still the generation the deadline was made for. A deadline goes
-# only when a later look finds its secret gone: a login that was under way may have written the file once more.
+# Tells whether login $2 has got in with the code of state file $1: a step of it is marked as used, and the login is one
+# that sshd asks for its key first. Of anybody else a code may be marked without a key.
+was_used() {
+  grep -q '^" DISALLOW_REUSE [0-9]' "$1" && in_group "$2" fleetotp
+}
+
+# Deletes secrets whose deadline has passed, if they are still the generation the deadline was made for. The next one of a
+# rotation that was used here takes the place of the current one instead. A deadline goes only when a later look finds its
+# secret gone: a login that was under way may have written the file once more.
 expire_secrets() {
   now=$(date +%s)
   for f in "$LIB"/deadlines/*; do
@@ -19,6 +26,13 @@ expire_secrets() {
     case $slot in current | next) ;; *) continue ;; esac
     file=$GA/$slot/$login
     if [ -f "$file" ] && grep -qF " serial=$serial gen=$gen " "$file"; then
+      if [ "$slot" = next ] && was_used "$file" "$login"; then
+        mv -f "$file" "$GA/current/$login" || continue
+        relabel "$GA/current/$login"
+        settle "$GA/next" "$GA/current"
+        note "the overlap of $login ended ($serial generation $gen): its new code, used here, has replaced the old one"
+        continue
+      fi
       rm -f "$file" "$file"~??????
       note "the enrolment of $login ($serial generation $gen) expired and its secret was deleted"
     else
