@@ -38,6 +38,7 @@ mod lab_leak;
 mod lab_reaper;
 #[cfg(test)]
 mod lab_remove;
+#[cfg(test)]
 mod lab_rotate;
 #[cfg(test)]
 mod lab_rotate_end;
