@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::globals::{Globals, Output};
 use super::play::write;
-use super::run::{Run, Wanted, admins_of, names};
+use super::run::{Run, Wanted, admins_of, named, names};
 use super::setup::{Setup, World};
 use super::show;
 use crate::error::Error;
@@ -125,15 +125,7 @@ pub async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
-    let pattern = match (args.names.is_empty(), &globals.admins) {
-        (true, pattern) => pattern.clone(),
-        (false, None) => Some(args.names.join(",")),
-        (false, Some(_)) => {
-            return Err(Error::usage(
-                "name admins as arguments or with --admins, not both",
-            ));
-        }
-    };
+    let pattern = named(&args.names, globals)?;
     let admins = admins_of(&setup, pattern.as_deref())?;
     if (args.lost_device || args.reissue) && admins.is_none() {
         return Err(Error::usage(
@@ -169,6 +161,7 @@ pub async fn run(
     };
     let permissions = Permissions {
         issue: true,
+        rotate: false,
         check: false,
         no_push: args.no_push,
         replace,

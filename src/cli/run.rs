@@ -40,9 +40,9 @@ pub struct Wanted {
 /// A run: holds the lock on the ledger unless it only checks.
 #[derive(Debug)]
 pub struct Run<'a> {
-    setup: &'a Setup,
-    globals: &'a Globals,
-    world: &'a World,
+    pub(super) setup: &'a Setup,
+    pub(super) globals: &'a Globals,
+    pub(super) world: &'a World,
     id: String,
     lock: Option<Lock>,
     desk: Desk,
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
                 .await?
                 .to_string();
         }
-        let maker = if permissions.issue {
+        let maker = if permissions.issue || permissions.rotate {
             Some(SheetMaker::new(&setup.project, protection, world.in_ci)?)
         } else {
             None
@@ -137,11 +137,35 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the ledger cannot be written, or an inventory variable that is needed cannot be used.
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
+        let (jobs, mut before) = self.jobs(wanted).await?;
+        let shared = self.shared(wanted).await?;
+        let bar = Bar::new(jobs.len(), self.globals);
+        let outcome = engine::run(
+            jobs,
+            usize::from(self.globals.forks),
+            shared,
+            &mut self.desk,
+            &bar,
+        )
+        .await;
+        bar.finish();
+        before.merge(outcome?);
+        if !self.globals.check {
+            self.desk.finish_rotations().await?;
+            before.notes.append(&mut self.desk.notes);
+        }
+        Ok(before)
+    }
+
+    /// Returns what everything that works on hosts in this run shares.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or no directory for control sockets can be made.
+    pub async fn shared(&self, wanted: &Wanted) -> Result<Arc<Shared>, Error> {
         let settings = &self.setup.project.settings;
         let mut protected: BTreeSet<Login> = settings.protected.iter().cloned().collect();
         protected.extend(Login::new("root").ok());
-        let (jobs, mut before) = self.jobs(wanted).await?;
-        let shared = Arc::new(Shared {
+        Ok(Arc::new(Shared {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
@@ -155,19 +179,54 @@ impl<'a> Run<'a> {
             clock: self.world.clock.clone(),
             entropy: self.world.entropy.clone(),
             stop: self.stop.clone(),
-        });
-        let bar = Bar::new(jobs.len(), self.globals);
-        let outcome = engine::run(
-            jobs,
-            usize::from(self.globals.forks),
-            shared,
-            &mut self.desk,
-            &bar,
-        )
-        .await;
-        bar.finish();
-        before.merge(outcome?);
-        Ok(before)
+        }))
+    }
+
+    /// Brings hosts to what is wanted. Where a host tells of a confirming login, those that were read before it are
+    /// brought to what follows from it.
+    ///
+    /// # Errors
+    /// As [`Self::converge`].
+    pub async fn converge_and_confirm(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
+        let mut outcome = self.converge(wanted).await?;
+        // Each further pass needs a confirmation that the one before did not know of, so this ends.
+        loop {
+            let confirmed = std::mem::take(&mut self.desk.confirmed);
+            if confirmed.is_empty() || outcome.interrupted {
+                break;
+            }
+            let names = self.desk.names_of(&confirmed);
+            let hosts = wanted.hosts.iter().filter(|h| {
+                self.setup
+                    .inventory
+                    .admins_on(h)
+                    .any(|a| names.contains(&a.name))
+            });
+            let again = Wanted {
+                hosts: hosts.cloned().collect(),
+                evidence: false,
+                ..wanted.clone()
+            };
+            outcome.merge(self.converge(&again).await?);
+        }
+        Ok(outcome)
+    }
+
+    /// Returns whether a signal asked the run to end.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What came of a run that contacts no host.
+    pub fn without_hosts(&mut self) -> Outcome {
+        let mut notes = std::mem::take(&mut self.desk.notes);
+        notes.push("hosts were not contacted; `fleetotp sync` pushes what is new".to_owned());
+        Outcome {
+            sheets: std::mem::take(&mut self.desk.sheets),
+            notes,
+            interrupted: self.stopping(),
+            ..Outcome::default()
+        }
     }
 
     /// Issues tokens and writes sheets for what is wanted; contacts no host.
@@ -296,6 +355,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the ledger cannot be written.
     pub async fn finish(self, code: u8) -> Result<(), Error> {
+        super::bypass::remind(self.setup).await?;
         if let Some(lock) = self.lock {
             self.setup.ledger.finish_run(code).await?;
             self.setup.ledger.release(lock).await?;
@@ -334,6 +394,20 @@ async fn listen_for_signals(stop: Arc<AtomicBool>) {
 /// Returns the names of hosts.
 pub fn names(hosts: &[&Host]) -> Vec<HostName> {
     hosts.iter().map(|h| h.name.clone()).collect()
+}
+
+/// Returns the pattern by which admins are named: as arguments or by the flag.
+///
+/// # Errors
+/// When they are named in both ways.
+pub fn named(arguments: &[String], globals: &Globals) -> Result<Option<String>, Error> {
+    match (arguments.is_empty(), &globals.admins) {
+        (true, pattern) => Ok(pattern.clone()),
+        (false, None) => Ok(Some(arguments.join(","))),
+        (false, Some(_)) => Err(Error::usage(
+            "name admins as arguments or with --admins, not both",
+        )),
+    }
 }
 
 /// Returns the admins that a pattern chooses, or everyone.

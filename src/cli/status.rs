@@ -1,11 +1,15 @@
 //! `fleetotp status`: every admin and realm, from what hosts were last seen to have.
 
+mod rotation;
+
 use std::collections::HashMap;
 use std::io::Write;
 
 use clap::Args;
 use serde::Serialize;
 
+use self::rotation::RotationCell;
+use super::bypass;
 use super::care::{Care, Cares};
 use super::globals::{Globals, Output};
 use super::play::write;
@@ -36,6 +40,9 @@ struct Row {
     issued_at: Option<Timestamp>,
     confirmed_at: Option<Timestamp>,
     sheet: Option<SheetCell>,
+    rotation: Option<RotationCell>,
+    /// Nobody confirmed its last rotation in time.
+    overdue: bool,
     hosts: Counts,
     #[serde(flatten)]
     care: Care,
@@ -65,6 +72,9 @@ struct HostCell {
     reachable: Option<bool>,
     observed_at: Option<Timestamp>,
     reason: Option<String>,
+    /// Generations last seen in the two slots.
+    current: Option<u32>,
+    next: Option<u32>,
 }
 
 /// Runs the command.
@@ -78,10 +88,27 @@ pub async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
-    let rows = rows(&setup, globals).await?;
+    let open = setup.ledger.open_bypasses().await?;
+    let rows = rows(&setup, globals, world.clock.now()).await?;
     let text = match globals.output {
-        Output::Json => format!("{:#}\n", serde_json::json!({"tokens": rows})),
-        Output::Text => table(&rows, world.clock.now(), args.hosts),
+        Output::Json => {
+            let open: Vec<_> = open.iter().map(bypass::row).collect();
+            format!(
+                "{:#}\n",
+                serde_json::json!({"tokens": rows, "bypasses": open})
+            )
+        }
+        Output::Text => {
+            let mut text = table(&rows, world.clock.now(), args.hosts);
+            text.extend(open.iter().map(|r| {
+                format!(
+                    "BYPASS {}
+",
+                    bypass::line(r)
+                )
+            }));
+            text
+        }
     };
     write(out, &text)?;
     for row in &rows {
@@ -98,17 +125,14 @@ pub async fn run(
 /// When the ledger cannot be read.
 pub async fn text(setup: &Setup, globals: &Globals) -> Result<String, Error> {
     use crate::clock::Clock as _;
+    let now = crate::clock::SystemClock.now();
     Ok(format!(
         "\n{}",
-        table(
-            &rows(setup, globals).await?,
-            crate::clock::SystemClock.now(),
-            false
-        )
+        table(&rows(setup, globals, now).await?, now, false)
     ))
 }
 
-async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
+async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Row>, Error> {
     let only = admins_of(setup, globals.admins.as_deref())?;
     let tokens: HashMap<_, TokenRecord> = setup
         .ledger
@@ -117,6 +141,7 @@ async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
         .into_iter()
         .filter_map(|t| Some(((t.admin.clone()?, t.realm.clone()), t)))
         .collect();
+    let overdue = setup.ledger.unconfirmed_rotations().await?;
     let hosts: HashMap<HostName, HostRecord> = setup
         .ledger
         .hosts()
@@ -172,6 +197,8 @@ async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
                     state: s.state.to_string(),
                     expires_at: s.expires_at,
                 }),
+                rotation: token.and_then(|t| RotationCell::of(t, &on)),
+                overdue: token.is_some_and(|t| overdue.contains(&t.serial) || t.is_overdue(now)),
                 hosts: Counts {
                     all: on.len(),
                     enforced: on
@@ -203,6 +230,8 @@ fn cell(
         observed_at: observed
             .map(|o| o.observed_at)
             .or_else(|| record.and_then(|r| r.last_seen_at)),
+        current: observed.and_then(|o| o.current),
+        next: observed.and_then(|o| o.next),
         reason: observed.and_then(|o| o.reason.clone()).or_else(|| {
             record
                 .filter(|r| !r.reachable)
@@ -244,7 +273,11 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
         lines.push(vec![
             row.admin.clone(),
             row.realm.clone(),
-            row.state.clone(),
+            match &row.rotation {
+                Some(rotation) => format!("{} {}", row.state, rotation.text(row.hosts.all, now)),
+                None if row.overdue => format!("{}, rotation overdue", row.state),
+                None => row.state.clone(),
+            },
             row.issued_at.map_or_else(
                 || "-".to_owned(),
                 |at| span(now.as_second() - at.as_second()),
@@ -312,7 +345,7 @@ fn host_lines(cells: &[HostCell], now: Timestamp) -> Vec<String> {
 }
 
 /// `2d23h`, `5h`, `12m`, `40s`: the largest unit that fits, and after days and hours the next one.
-fn span(seconds: i64) -> String {
+pub(super) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let two = |size: i64, unit, small: i64, small_unit| {
         let (large, rest) = (seconds / size, seconds % size / small);

@@ -10,9 +10,10 @@ use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
-use super::show;
+use super::{bypass, show};
 use crate::error::Error;
 use crate::exit;
+use crate::inventory::model::OnOverdue;
 use crate::ledger::Ledger;
 use crate::names::printable;
 use crate::plan::finding::Severity;
@@ -46,7 +47,7 @@ pub async fn run(
     let setup = Setup::open(globals, world).await?;
     let hosts = setup.inventory.select("all", globals.limit.as_deref())?;
     let admins = admins_of(&setup, globals.admins.as_deref())?;
-    let mut wanted = Wanted {
+    let wanted = Wanted {
         hosts: names(&hosts),
         admins,
         parts: Parts {
@@ -69,21 +70,12 @@ pub async fn run(
         Protection::None,
     )
     .await?;
+    let mut open = setup.ledger.open_bypasses().await?;
+    open.retain(|b| wanted.hosts.contains(&b.host));
+    let ended = bypass::settle(&run, open, false, None).await?;
     let standing = standing_gaps(&setup.ledger).await?;
-    let mut outcome = run.converge(&wanted).await?;
-    let confirmed = std::mem::take(&mut run.desk().confirmed);
-    if !confirmed.is_empty() && !outcome.interrupted {
-        // Hosts that were read before the confirming one: once more, only they.
-        let names: std::collections::BTreeSet<_> = run.desk().names_of(&confirmed);
-        wanted.hosts.retain(|h| {
-            setup
-                .inventory
-                .admins_on(h)
-                .any(|a| names.contains(&a.name))
-        });
-        wanted.evidence = false;
-        outcome.merge(run.converge(&wanted).await?);
-    }
+    let mut outcome = run.converge_and_confirm(&wanted).await?;
+    outcome.notes.extend(ended.notes);
     if !globals.check {
         // Only now: a confirming login in time must have been seen first.
         for expired in setup.ledger.expire_overdue().await? {
@@ -95,6 +87,16 @@ pub async fn run(
                 .notes
                 .extend(expired.sheet.as_ref().and_then(destroy));
         }
+        let expire = setup
+            .inventory
+            .enrolment()
+            .realms
+            .values()
+            .filter(|r| r.policy.on_overdue == OnOverdue::Expire)
+            .map(|r| r.name.clone())
+            .collect();
+        run.desk().end_overdue_rotations(&expire).await?;
+        outcome.notes.append(&mut run.desk().notes);
     }
     let mut code = outcome.code();
     if args.strict && code == exit::DONE && outcome.hosts.values().any(|h| !h.gaps.is_empty()) {

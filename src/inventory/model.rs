@@ -103,6 +103,8 @@ pub struct Policy {
     pub rotate_every: Option<Span>,
     /// How long old and new are both valid in a rotation.
     pub overlap: Span,
+    /// What becomes of the old code when nobody confirms the new one in time.
+    pub on_overdue: OnOverdue,
     /// When hosts begin to demand the code.
     pub enforce: Enforce,
     /// Holds enforcement back until this time.
@@ -135,6 +137,16 @@ pub enum Enforce {
     OnConfirm,
     /// At once, before anyone has shown that the sheet was read.
     OnIssue,
+}
+
+/// What becomes of the old code of a rotation that nobody confirms in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOverdue {
+    /// It stays valid, and the rotation is reported as overdue.
+    Keep,
+    /// It ends with the overlap, which may lock its admin out.
+    Expire,
 }
 
 /// A PAM service that can demand the code.

@@ -501,8 +501,8 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
             "1 to 100 wrong codes",
         ),
         (
-            "policies: {p: {issuer: X, on_overdue: expire}}",
-            "not built yet",
+            "policies: {p: {issuer: X, on_overdue: forget}}",
+            "unknown value `forget`",
         ),
         (
             "policies: {p: {issuer: X, on_state_unwritable: allow}}",
@@ -540,7 +540,7 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
     // Disjoint hosts may share a login, and defaults may be written out.
     yaml(&format!(
         "{HOSTS}admins: {{a: {{login: ops, hosts: web}}, b: {{login: ops, hosts: db}}}}\n\
-         policies: {{p: {{issuer: X, recovery_codes: 20, scratch_codes: 10, confirm_tries: 3, on_overdue: keep, services: sshd}}}}\n"
+         policies: {{p: {{issuer: X, recovery_codes: 20, scratch_codes: 10, confirm_tries: 3, on_overdue: expire, services: sshd}}}}\n"
     ))
     .unwrap();
 }

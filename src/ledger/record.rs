@@ -42,6 +42,13 @@ impl TokenRecord {
             .find(|g| g.state == GenerationState::Pending)
     }
 
+    /// Returns whether nobody has confirmed its rotation by the end of the overlap.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.next.as_ref().is_some_and(|g| {
+            g.state == GenerationState::Pending && g.expires_at.is_some_and(|at| at <= now)
+        })
+    }
+
     /// Returns the live generation with that number.
     pub fn generation(&self, number: Generation) -> Option<&GenerationRecord> {
         [&self.current, &self.next]

@@ -69,6 +69,19 @@ pub enum Change {
         /// What it is, for people.
         what: String,
     },
+    /// Let a state file take another one's place, with all that it knows.
+    Move {
+        /// Which.
+        from: String,
+        /// The hash it must have.
+        before: String,
+        /// Its new place.
+        to: String,
+        /// The hash of what stands there; `None` where nothing does.
+        replaces: Option<String>,
+        /// What it is, for people.
+        what: String,
+    },
 }
 
 /// A file to write.
@@ -204,7 +217,8 @@ impl Change {
             Self::Install { .. }
             | Self::Directory { .. }
             | Self::Group { .. }
-            | Self::Members { .. } => Scope::Live,
+            | Self::Members { .. }
+            | Self::Move { .. } => Scope::Live,
         }
     }
 
@@ -234,6 +248,16 @@ impl Change {
                 scope,
                 ..
             } => request.line(&["del", path, before, scope.as_str()]),
+            Self::Move {
+                from,
+                before,
+                to,
+                replaces,
+                ..
+            } => {
+                let replaces = replaces.as_deref().unwrap_or("absent");
+                request.line(&["move", from, before, to, replaces]);
+            }
         }
     }
 
@@ -266,6 +290,7 @@ impl Change {
                 Shown::Sentence(what) => format!("write {}: {what}", file.path),
             },
             Self::Delete { path, what, .. } => format!("delete {path}: {what}"),
+            Self::Move { from, to, what, .. } => format!("move {from} to {to}: {what}"),
         }
     }
 }

@@ -11,9 +11,16 @@ use crate::plan::state;
 /// Seconds after the end of a step within which the login must have been accepted (sshd's LoginGraceTime).
 const GRACE: i64 = 120;
 
-/// Returns the used step that a complete login proves, if there is one. `period` is the step's length in seconds.
-pub fn confirmed_step(facts: &Facts, login: &Login, period: i64, now: Timestamp) -> Option<u64> {
-    let state = facts.states.get(&(Slot::Current, login.clone()))?;
+/// Returns the used step of a slot's secret that a complete login proves, if there is one. `period` is the step's length
+/// in seconds.
+pub fn confirmed_step(
+    facts: &Facts,
+    slot: Slot,
+    login: &Login,
+    period: i64,
+    now: Timestamp,
+) -> Option<u64> {
+    let state = facts.states.get(&(slot, login.clone()))?;
     let logins = complete_logins(facts, login, now);
     state::used_steps(state).into_iter().find(|step| {
         let start = i64::try_from(*step).unwrap_or(0) * period;
@@ -124,6 +131,7 @@ mod tests {
     fn check(log: &[&str], step: &str) -> Option<u64> {
         confirmed_step(
             &facts(log, step),
+            Slot::Current,
             &Login::new("alice").unwrap(),
             30,
             NOW.parse().unwrap(),

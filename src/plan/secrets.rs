@@ -1,18 +1,13 @@
 //! The part of a plan that brings secrets to a host: state files, their deadlines, who may confirm.
 
-use crate::clock::Timestamp;
-use crate::host::facts::{DeadlineMechanism, Facts, SecretDeadline, Slot};
-use crate::host::request::{Line, Scope};
+use crate::host::facts::{Facts, Slot};
 use crate::inventory::model::Enforce;
 use crate::plan::account::{account_gap, key_gap};
-use crate::plan::change::{
-    Change, FileChange, GROUP_ENFORCED, GROUP_PENDING, HostPlan, LIB, Part, STATE_CURRENT, Shown,
-    state_path,
-};
-use crate::plan::finding::{Finding, Gap, NEEDS_KEY};
-use crate::plan::state::{self, Stamp};
+use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, Part, STATE_CURRENT};
+use crate::plan::finding::{Finding, Gap};
+use crate::plan::slot::{self, Holding, holds, not_ours, there};
 use crate::plan::wish::{Member, TokenWish, Wish};
-use crate::plan::{enforce, sshd};
+use crate::plan::{enforce, rotation, sshd};
 
 /// Plans it.
 pub(super) fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
@@ -34,7 +29,7 @@ pub(super) fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             });
             continue;
         }
-        if let Err(gap) = state_file(facts, wish, member, token, plan) {
+        if let Err(gap) = state_files(facts, wish, member, token, plan) {
             plan.gaps.push(gap);
             continue;
         }
@@ -68,176 +63,86 @@ pub(super) fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         .extend(Change::members(facts, GROUP_PENDING, &pending).map(|c| (Part::Secrets, c)));
 }
 
-/// Brings the slot `current` of one admin to the wanted generation.
-fn state_file(
+/// Brings both slots of one admin to what is wished.
+fn state_files(
     facts: &Facts,
     wish: &Wish,
     member: &Member,
     token: &TokenWish,
     plan: &mut HostPlan,
 ) -> Result<(), Gap> {
-    let login = member.login.to_string();
-    let path = state_path(Slot::Current, &login);
-    let gap = |id, text: String| Gap {
-        login: login.clone(),
-        id,
-        text,
-    };
-    let there = facts.states.get(&(Slot::Current, member.login.clone()));
-    let stamp = there.and_then(Stamp::of);
-    if let Some(state) = there {
-        match &stamp {
-            None => {
-                return Err(gap(
-                    "foreign-secret",
-                    format!("{path} was not written by fleetotp: it is left alone"),
-                ));
-            }
-            Some(s) if !token.own_serials.contains(&s.serial) => {
-                return Err(gap(
-                    "unknown-token",
-                    format!(
-                        "{path} holds token {}, which the ledger does not know",
-                        s.serial
-                    ),
-                ));
-            }
-            Some(s) if s.serial == token.serial && s.generation > token.generation => {
-                return Err(gap(
-                    "newer-than-ledger",
-                    format!(
-                        "{path} holds generation {} and the ledger only knows {}",
-                        s.generation, token.generation
-                    ),
-                ));
-            }
-            Some(s)
-                if s.serial == token.serial
-                    && s.generation == token.generation
-                    && state.secret_sha256.starts_with(&token.fingerprint) =>
-            {
-                let unusable = state.is_unusable();
-                if let Some(lines) = state::edit(state, &member.policy)
-                    .or_else(|| unusable.then(|| vec![Line::Keep(1, state.lines)]))
-                {
-                    plan.changes.push((
-                        Part::Secrets,
-                        Change::File(FileChange {
-                            path,
-                            mode: 0o600,
-                            before: Some(state.file.sha256.clone()),
-                            scope: Scope::Live,
-                            lines,
-                            shown: Shown::Sentence(format!(
-                                "options of policy {}, key unchanged",
-                                member.policy.name
-                            )),
-                        }),
-                    ));
-                }
-                return deadline(facts, member, token, plan);
-            }
-            Some(_) => {}
-        }
+    let state = there(facts, Slot::Current, member);
+    if let Some(gap) = state.and_then(|s| not_ours(s, Slot::Current, member, token)) {
+        return Err(gap);
     }
-    if !token.confirmed && token.expires.is_some_and(|end| end <= wish.now) {
-        return Err(gap(
-            "expired",
-            format!("the enrolment of {login} has expired: issue a new sheet with `enroll`"),
-        ));
+    if rotation::promoted_by_host(facts, member, token) {
+        return Ok(());
     }
-    let Some(key) = &token.key else {
-        return Err(gap(
-            NEEDS_KEY,
-            format!(
-                "the key of {} cannot be read without the vault's identity",
-                token.serial
+    if let Some(change) = rotation::promotion(facts, member, token) {
+        plan.changes.push((Part::Secrets, change));
+        plan.changes.extend(
+            no_longer_expires(facts, member, token)
+                .into_iter()
+                .map(|c| (Part::Secrets, c)),
+        );
+        return Ok(());
+    }
+    let there_already =
+        state.is_some_and(|s| holds(s, token, token.generation, &token.fingerprint));
+    let over = !token.confirmed && token.expires.is_some_and(|end| end <= wish.now);
+    if over && !there_already {
+        return Err(Gap {
+            login: member.login.to_string(),
+            id: "expired",
+            text: format!(
+                "the enrolment of {} has expired: issue a new sheet with `enroll`",
+                member.login
             ),
-        ));
-    };
-    let uid = facts.accounts.get(&member.login).map_or(0, |a| a.uid);
-    let expires = if token.confirmed {
-        0
-    } else {
-        token.expires.map_or(0, Timestamp::as_second)
-    };
-    let stamp = Stamp {
-        project: wish.project.clone(),
-        serial: token.serial.clone(),
+        });
+    }
+    let holding = Holding {
+        slot: Slot::Current,
         generation: token.generation,
-        uid,
-        expires,
+        fingerprint: &token.fingerprint,
+        key: token.key.as_ref(),
+        scratch: &token.scratch,
+        expires: token.expires.filter(|_| !token.confirmed),
     };
-    plan.changes.push((
-        Part::Secrets,
-        Change::File(FileChange {
-            path,
-            mode: 0o600,
-            before: there.map(|s| s.file.sha256.clone()),
-            scope: Scope::Live,
-            lines: state::new_file(key, &member.policy, &stamp, &token.scratch),
-            shown: Shown::Sentence(format!(
-                "token {} generation {}, key {}",
-                token.serial, token.generation, token.fingerprint
-            )),
-        }),
-    ));
-    deadline(facts, member, token, plan)
+    slot::fill(facts, wish, member, token, &holding, plan)?;
+    let next = rotation::next_slot(facts, wish, member, token, plan);
+    match (token.confirmed, token.expires) {
+        (true, _) => {
+            // Only where the new code is there may the old one end.
+            let ends = next.is_ok() && rotation::end_of_old(facts, member, token, plan)?;
+            if !ends {
+                plan.changes.extend(
+                    Change::no_deadline(facts, Slot::Current, &member.login, confirmed(token))
+                        .map(|c| (Part::Secrets, c)),
+                );
+            }
+        }
+        (false, Some(expires)) => {
+            let at = (Slot::Current, token.generation);
+            slot::end_at(facts, member, token, at, expires, plan)?;
+        }
+        (false, None) => {}
+    }
+    next
 }
 
-/// Sees to it that an unconfirmed secret ends on the host by itself, and a confirmed one does not.
-fn deadline(
-    facts: &Facts,
-    member: &Member,
-    token: &TokenWish,
-    plan: &mut HostPlan,
-) -> Result<(), Gap> {
-    let name = format!("current.{}", member.login);
-    let path = format!("{LIB}/deadlines/{name}");
-    let there = facts.secret_deadlines.get(&name);
-    let line = |due: i64| format!("{due} {} {}", token.serial, token.generation);
-    let text_of = |d: &SecretDeadline| format!("{} {} {}", d.due, d.serial, d.generation);
-    if token.confirmed {
-        plan.changes
-            .extend(no_longer_expires(facts, member, token).map(|c| (Part::Secrets, c)));
-        return Ok(());
-    }
-    let Some(expires) = token.expires else {
-        return Ok(());
-    };
-    if facts.deadlines == DeadlineMechanism::None {
-        return Err(Gap { login: member.login.to_string(), id: "no-deadline", text: "the host has neither systemd nor cron: an unconfirmed secret could not expire by itself".to_owned() });
-    }
-    plan.needs_reaper = true;
-    let wanted = line(expires.as_second());
-    if there.map(text_of).as_deref() != Some(&wanted) {
-        plan.changes.push((
-            Part::Secrets,
-            Change::File(FileChange {
-                path,
-                mode: 0o600,
-                before: there.map(|_| "any".to_owned()),
-                scope: Scope::Live,
-                lines: vec![Line::Text(wanted)],
-                shown: Shown::Sentence(format!("expires {expires} unless confirmed")),
-            }),
-        ));
-    }
-    Ok(())
+fn confirmed(token: &TokenWish) -> String {
+    format!("{} is confirmed and no longer expires", token.serial)
 }
 
-/// Returns the deletion of a confirmed secret's deadline, if there is one.
-pub(super) fn no_longer_expires(
-    facts: &Facts,
-    member: &Member,
-    token: &TokenWish,
-) -> Option<Change> {
-    Change::no_deadline(
-        facts,
-        Slot::Current,
-        &member.login,
-        format!("{} is confirmed and no longer expires", token.serial),
-    )
+/// Returns the deletions of a confirmed secret's deadlines: its own, and that of the slot it came from.
+pub(super) fn no_longer_expires(facts: &Facts, member: &Member, token: &TokenWish) -> Vec<Change> {
+    if token.next.is_some() {
+        return Vec::new();
+    }
+    [Slot::Current, Slot::Next]
+        .into_iter()
+        .filter_map(|slot| Change::no_deadline(facts, slot, &member.login, confirmed(token)))
+        .collect()
 }
 
 /// A pending admin can no longer log in by password: the PAM block takes it for a code. So nobody without a public key

@@ -51,7 +51,7 @@ pub struct Member {
     pub token: Option<TokenWish>,
 }
 
-/// The generation that belongs into an admin's slot `current`.
+/// The generation that belongs into an admin's slot `current`, and in a rotation the one that belongs into `next`.
 #[derive(Debug, Clone)]
 pub struct TokenWish {
     /// The token's serial.
@@ -70,12 +70,31 @@ pub struct TokenWish {
     pub expires: Option<Timestamp>,
     /// Serials this admin has had in this project: their stamps may be replaced.
     pub own_serials: BTreeSet<String>,
+    /// The newest generation that was ever issued, dead or alive.
+    pub newest: i64,
+    /// The new generation of a rotation that is not confirmed.
+    pub next: Option<NextWish>,
+}
+
+/// The generation that belongs into an admin's slot `next`.
+#[derive(Debug, Clone)]
+pub struct NextWish {
+    /// The generation.
+    pub generation: i64,
+    /// First twelve hexadecimal digits of the key's SHA-256.
+    pub fingerprint: String,
+    /// The key; absent where it cannot be read and need not be written.
+    pub key: Option<Secret>,
+    /// Scratch codes for a new state file.
+    pub scratch: Vec<Secret>,
+    /// When the overlap ends.
+    pub expires: Timestamp,
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use crate::clock::Span;
-    use crate::inventory::model::{Algorithm, Enforce, Policy, RateLimit, Service};
+    use crate::inventory::model::{Algorithm, Enforce, OnOverdue, Policy, RateLimit, Service};
     use crate::names::PolicyName;
 
     /// The built-in policy.
@@ -86,6 +105,7 @@ pub(crate) mod tests {
             enrolment_ttl: Span::from_days(3),
             rotate_every: None,
             overlap: Span::from_days(7),
+            on_overdue: OnOverdue::Keep,
             enforce: Enforce::OnConfirm,
             enforce_from: None,
             services: vec![Service::Sshd],

@@ -3,6 +3,8 @@
 //! Workers ask what a host's admins should have. A token is issued at the first host that needs it: stored encrypted in
 //! the ledger, its sheet written, and only then handed out.
 
+mod rotation;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use crate::ledger::{
     Vouched,
 };
 use crate::names::{AdminName, HostName, Login, RealmName};
-use crate::plan::wish::TokenWish;
+use crate::plan::wish::{NextWish, TokenWish};
 use crate::playbook::codes::SheetCodes;
 use crate::playbook::outcome::IssuedSheet;
 use crate::playbook::sheets::{SheetMaker, destroy, sweep_ended};
@@ -31,6 +33,8 @@ use crate::vault::{SealLabel, Vault, VaultError};
 pub struct Permissions {
     /// Issue tokens that are missing.
     pub issue: bool,
+    /// Begin rotations, as they are asked for one by one.
+    pub rotate: bool,
     /// Only say what would be issued.
     pub check: bool,
     /// No host will get what is issued.
@@ -67,8 +71,8 @@ pub struct SeenLogin {
     pub generation: i64,
     /// SHA-256 of the secret, or its first digits.
     pub secret_sha256: String,
-    /// The time step that was used.
-    pub step: u64,
+    /// The time step that was used, where the host's log tells of the login.
+    pub step: Option<u64>,
 }
 
 /// Issues and hands out tokens.
@@ -86,6 +90,7 @@ pub struct Desk {
     scratch: HashMap<(Serial, Generation), Vec<Secret>>,
     replaced: BTreeSet<(AdminName, RealmName)>,
     refused: BTreeMap<(AdminName, RealmName), String>,
+    begun: BTreeSet<(AdminName, RealmName)>,
     /// Sheets written in this run.
     pub sheets: Vec<IssuedSheet>,
     /// Things worth saying.
@@ -98,7 +103,7 @@ pub struct Desk {
 #[derive(Debug, Clone)]
 pub enum Place {
     /// This generation belongs into the slot `current`.
-    Token(TokenWish),
+    Token(Box<TokenWish>),
     /// No token, and why.
     Gap(&'static str, String),
     /// No token, and none is to be issued by this run.
@@ -140,6 +145,7 @@ impl Desk {
             scratch: HashMap::new(),
             replaced: BTreeSet::new(),
             refused: BTreeMap::new(),
+            begun: BTreeSet::new(),
             sheets: Vec::new(),
             notes,
             confirmed: BTreeSet::new(),
@@ -205,7 +211,7 @@ impl Desk {
         }
         if let Some(kind) = self.due(&id) {
             if self.permissions.check {
-                return Ok(Place::Token(self.imagined(seat)));
+                return Ok(Place::Token(Box::new(self.imagined(seat))));
             }
             if !self.issue(seat, kind).await? {
                 return Ok(Place::Gap(
@@ -217,7 +223,7 @@ impl Desk {
         let Some(token) = self.tokens.get(&id) else {
             return Ok(Place::Nothing);
         };
-        Ok(match (token.state, &token.current) {
+        Ok(match (token.state, self.wish(&id.0, token)) {
             (TokenState::Revoking | TokenState::Revoked, _) => Place::Gap(
                 "revoked",
                 format!(
@@ -232,7 +238,7 @@ impl Desk {
                     id.0
                 ),
             ),
-            (_, Some(generation)) => Place::Token(self.wish(&id.0, token, generation)),
+            (_, Some(wish)) => Place::Token(Box::new(wish)),
             (_, None) => Place::Gap(
                 "no-generation",
                 format!("the token of {} has no live generation", id.0),
@@ -264,14 +270,7 @@ impl Desk {
             (Some(IssueKind::Reissue), _) if token.pending().is_none() => None,
             (Some(kind), _) => Some(kind),
             // A sheet that an earlier run could not finish: nobody has it, and it cannot be rendered again.
-            (None, _) => token
-                .pending()
-                .is_some_and(|g| {
-                    g.sheet
-                        .as_ref()
-                        .is_some_and(|s| s.state == SheetState::Rendering)
-                })
-                .then_some(IssueKind::Reissue),
+            (None, _) => token.has_lost_sheet().then_some(IssueKind::Reissue),
         }
     }
 
@@ -287,6 +286,8 @@ impl Desk {
             confirmed: false,
             expires: Some(seat.realm.policy.enrolment_ttl.after(self.this_second())),
             own_serials,
+            newest: 1,
+            next: None,
         }
     }
 
@@ -304,29 +305,45 @@ impl Desk {
             .collect()
     }
 
-    fn wish(
-        &self,
-        admin: &AdminName,
-        token: &TokenRecord,
-        generation: &GenerationRecord,
-    ) -> TokenWish {
-        TokenWish {
-            serial: token.serial.to_string(),
-            generation: i64::from(generation.number),
-            fingerprint: generation.fingerprint.clone(),
-            scratch: self
-                .scratch
+    /// What hosts should have of a token: the generation in force, and in a rotation that nobody confirmed the next one.
+    fn wish(&self, admin: &AdminName, token: &TokenRecord) -> Option<TokenWish> {
+        let (in_force, next) = match (&token.current, &token.next) {
+            // Confirmed: it takes the old one's place everywhere.
+            (_, Some(next)) if next.state == GenerationState::Active => (next, None),
+            (Some(current), next) => (current, next.as_ref()),
+            (None, _) => return None,
+        };
+        let key = |generation: &GenerationRecord| {
+            self.keys
                 .get(&(token.serial.clone(), generation.number))
                 .cloned()
-                .unwrap_or_default(),
-            key: self
-                .keys
+        };
+        let scratch = |generation: &GenerationRecord| {
+            self.scratch
                 .get(&(token.serial.clone(), generation.number))
-                .cloned(),
-            confirmed: generation.state == GenerationState::Active,
-            expires: generation.expires_at,
+                .cloned()
+                .unwrap_or_default()
+        };
+        Some(TokenWish {
+            serial: token.serial.to_string(),
+            generation: i64::from(in_force.number),
+            fingerprint: in_force.fingerprint.clone(),
+            key: key(in_force),
+            scratch: scratch(in_force),
+            confirmed: in_force.state == GenerationState::Active,
+            expires: in_force.expires_at,
             own_serials: self.serials_of(admin),
-        }
+            newest: i64::from(token.generations),
+            next: next.and_then(|next| {
+                Some(NextWish {
+                    generation: i64::from(next.number),
+                    fingerprint: next.fingerprint.clone(),
+                    key: key(next),
+                    scratch: scratch(next),
+                    expires: next.expires_at?,
+                })
+            }),
+        })
     }
 
     /// Issues a generation. Returns false where the admin's sheet cannot be made: that is this admin's gap, not the
@@ -342,13 +359,18 @@ impl Desk {
             )
         })?;
         let now = self.this_second();
+        let rotation = self.goes_to_next(&id, kind);
         let Some(maker) = self.maker.as_mut() else {
             return Err(Error::new(
                 crate::error::Kind::Internal,
                 "tokens cannot be issued without a sheet maker",
             ));
         };
-        let expires = policy.enrolment_ttl.after(now);
+        let expires = if rotation {
+            policy.overlap.after(now)
+        } else {
+            policy.enrolment_ttl.after(now)
+        };
         let names = self.ledger.reserve(&id.0, &id.1).await?;
         let key = key::generate(self.entropy.as_ref()).map_err(|e| Error::failed(e.to_string()))?;
         let label = uri::account_label(&seat.admin.login, &id.1);
@@ -375,7 +397,7 @@ impl Desk {
             period: policy.period.as_secs(),
             issued: now,
             expires,
-            rotation: false,
+            rotation,
             recovery: codes.recovery,
             scratch: codes.scratch.clone(),
         };
@@ -433,7 +455,7 @@ impl Desk {
         Ok(true)
     }
 
-    /// Reads a key from the vault. `None` without the identity.
+    /// Reads the key of a generation from the vault. `None` without the identity.
     ///
     /// # Errors
     /// When the ciphertext is gone, damaged or another token's.
@@ -441,14 +463,13 @@ impl Desk {
         &mut self,
         admin: &AdminName,
         realm: &RealmName,
+        number: Generation,
     ) -> Result<Option<Secret>, Error> {
-        let Some(token) = self.token(admin, realm) else {
-            return Ok(None);
-        };
-        let (serial, Some(number)) = (
-            token.serial.clone(),
-            token.current.as_ref().map(|g| g.number),
-        ) else {
+        let Some(serial) = self
+            .token(admin, realm)
+            .filter(|t| t.generation(number).is_some())
+            .map(|t| t.serial.clone())
+        else {
             return Ok(None);
         };
         if let Some(key) = self.keys.get(&(serial.clone(), number)) {
@@ -484,9 +505,8 @@ impl Desk {
         let Some(token) = self.token(admin, realm) else {
             return Ok(());
         };
-        let Some(pending) = token.current.as_ref().filter(|g| {
-            g.state == GenerationState::Pending
-                && token.serial.to_string() == seen.serial
+        let Some(pending) = token.pending().filter(|g| {
+            token.serial.to_string() == seen.serial
                 && i64::from(g.number) == seen.generation
                 && seen.secret_sha256.starts_with(&g.fingerprint)
         }) else {
@@ -497,7 +517,7 @@ impl Desk {
             generation: pending.number,
             how: ConfirmedHow::Login {
                 host: host.clone(),
-                step: Some(seen.step),
+                step: seen.step,
             },
             vouched: Vouched::default(),
         };

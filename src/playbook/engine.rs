@@ -249,8 +249,8 @@ impl Dispatcher<'_> {
                     drop(reply.send(places));
                 }
             }
-            Ask::Key(admin, realm, reply) => {
-                let key = self.desk.key(&admin, &realm).await;
+            Ask::Key(admin, realm, generation, reply) => {
+                let key = self.desk.key(&admin, &realm, generation).await;
                 if let Some(key) = self.keep(key) {
                     drop(reply.send(key));
                 }

@@ -13,6 +13,7 @@ use crate::ledger::{HostObservation, HostRecord, TokenHostObservation};
 use crate::names::{AdminName, HostName, RealmName};
 use crate::playbook::desk::{Place, Seat, SeenLogin};
 use crate::playbook::outcome::HostReport;
+use crate::token::id::Generation;
 use crate::token::secret::Secret;
 
 /// What one worker does.
@@ -81,8 +82,13 @@ impl Memory {
 pub enum Ask {
     /// What should these seats have?
     Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
-    /// The key of an admin's current generation in a realm; `None` without the identity.
-    Key(AdminName, RealmName, oneshot::Sender<Option<Secret>>),
+    /// The key of a generation of an admin's token in a realm; `None` without the identity.
+    Key(
+        AdminName,
+        RealmName,
+        Generation,
+        oneshot::Sender<Option<Secret>>,
+    ),
     /// A host has seen a complete login with the generation that it has.
     Confirmed(SeenLogin, oneshot::Sender<()>),
     /// May this host of an equivalence class go on, and must it prove the change?

@@ -23,7 +23,8 @@ pub(super) fn observations(
     let (enforced, exempt) = (facts.members(GROUP_ENFORCED), facts.members(GROUP_EXEMPT));
     let mut rows = Vec::new();
     for member in members {
-        let Some(serial) = member.token.as_ref().and_then(|t| t.serial.parse().ok()) else {
+        let Some(token) = &member.token else { continue };
+        let Ok(serial) = token.serial.parse() else {
             continue;
         };
         let login = member.login.as_str();
@@ -31,7 +32,8 @@ pub(super) fn observations(
             let stamp = facts
                 .states
                 .get(&(slot, member.login.clone()))
-                .and_then(Stamp::of)?;
+                .and_then(Stamp::of)
+                .filter(|stamp| stamp.serial == token.serial)?;
             u32::try_from(stamp.generation).ok()
         };
         let gap = gaps.iter().find(|g| g.login == login);

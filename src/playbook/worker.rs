@@ -8,27 +8,27 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
 use crate::fleet::session::Session;
-use crate::host::facts::{Facts, Slot};
+use crate::host::facts::Facts;
 use crate::host::parse;
 use crate::host::request::{Inspect, Judged, Request};
 use crate::ledger::{HostObservation, HostOutcome};
-use crate::names::Login;
+use crate::names::{AdminName, Login, RealmName};
 use crate::plan::change::{Change, GROUP_ENFORCED, HostPlan, Part};
 use crate::plan::decide::host_plan;
 use crate::plan::diff::difference;
 use crate::plan::enforce::{self, enforcement};
-use crate::plan::evidence::confirmed_step;
 use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
-use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::enforcement_request;
-use crate::playbook::desk::{Place, SeenLogin};
+use crate::playbook::desk::Place;
 use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::job::{Ask, Finished, Job, Memory};
 use crate::playbook::observe::{class_of, observations};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
+use crate::token::id::Generation;
+use crate::token::secret::Secret;
 
 /// How long reading a host may take.
 const INSPECT: Duration = Duration::from_secs(60);
@@ -117,7 +117,7 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     desk: mpsc::Sender<Ask>,
     report: HostReport,
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     gaps_of_desk: Vec<Gap>,
     pub(super) turn: Turn,
     read_at: Timestamp,
@@ -135,6 +135,9 @@ impl Worker {
         }
         self.take_in_confirmations(&facts).await?;
         self.members = self.members_wished().await?;
+        if self.take_in_promotions(&facts).await? {
+            self.members = self.members_wished().await?;
+        }
         // Whoever only looks at secrets has not judged sshd.
         let mut judged = if self.wish(&facts).parts.host || facts.judged_before {
             facts.config_hash.clone()
@@ -286,47 +289,15 @@ impl Worker {
             .flatten()
     }
 
-    async fn take_in_confirmations(&self, facts: &Facts) -> Result<(), Stop> {
-        if !self.shared.evidence || self.shared.check {
-            return Ok(());
-        }
-        for seat in &self.job.seats {
-            let period = i64::try_from(seat.realm.policy.period.as_secs()).unwrap_or(30);
-            let Some(step) = confirmed_step(facts, &seat.login, period, self.shared.clock.now())
-            else {
-                continue;
-            };
-            let state = facts.states.get(&(Slot::Current, seat.login.clone()));
-            let Some((state, stamp)) = state.and_then(|s| Some((s, Stamp::of(s)?))) else {
-                continue;
-            };
-            if stamp.project != self.shared.project {
-                continue;
-            }
-            let (reply, answer) = oneshot::channel();
-            let seen = SeenLogin {
-                admin: seat.admin.name.clone(),
-                realm: seat.realm.name.clone(),
-                host: self.job.name.clone(),
-                serial: stamp.serial,
-                generation: stamp.generation,
-                secret_sha256: state.secret_sha256.clone(),
-                step,
-            };
-            self.ask(Ask::Confirmed(seen, reply)).await?;
-            answer.await.map_err(|_| Stop::Interrupted)?;
-        }
-        Ok(())
-    }
-
     async fn members_wished(&mut self) -> Result<Vec<Member>, Stop> {
+        self.gaps_of_desk.clear();
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Places(self.job.seats.clone(), reply)).await?;
         let places = answer.await.map_err(|_| Stop::Interrupted)?;
         let mut members = Vec::with_capacity(places.len());
         for (seat, place) in self.job.seats.iter().zip(places) {
             let token = match place {
-                Place::Token(token) => Some(token),
+                Place::Token(token) => Some(*token),
                 Place::Nothing => None,
                 Place::Gap(id, text) => {
                     self.gaps_of_desk.push(Gap {
@@ -403,12 +374,25 @@ impl Worker {
             else {
                 continue;
             };
-            let (reply, answer) = oneshot::channel();
-            self.ask(Ask::Key(member.admin.clone(), member.realm.clone(), reply))
-                .await?;
-            let key = answer.await.map_err(|_| Stop::Interrupted)?;
-            if let Some(token) = self.members.get_mut(index).and_then(|m| m.token.as_mut()) {
-                token.key = key;
+            let member = member.clone();
+            let Some(token) = member.token else { continue };
+            let mut missing = Vec::new();
+            if token.key.is_none() {
+                missing.push(token.generation);
+            }
+            if let Some(next) = token.next.as_ref().filter(|n| n.key.is_none()) {
+                missing.push(next.generation);
+            }
+            for generation in missing {
+                let (admin, realm) = (member.admin.clone(), member.realm.clone());
+                let key = self.key(admin, realm, generation).await?;
+                let Some(token) = self.members.get_mut(index).and_then(|m| m.token.as_mut()) else {
+                    continue;
+                };
+                match token.next.as_mut() {
+                    Some(next) if next.generation == generation => next.key = key,
+                    _ => token.key = key,
+                }
             }
         }
         let plan = host_plan(facts, &self.wish(facts));
@@ -417,6 +401,20 @@ impl Worker {
             return Ok(host_plan(facts, &self.wish(facts)));
         }
         Ok(plan)
+    }
+
+    async fn key(
+        &self,
+        admin: AdminName,
+        realm: RealmName,
+        generation: i64,
+    ) -> Result<Option<Secret>, Stop> {
+        let Ok(generation) = Generation::try_from(generation) else {
+            return Ok(None);
+        };
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Key(admin, realm, generation, reply)).await?;
+        answer.await.map_err(|_| Stop::Interrupted)
     }
 
     /// Returns whether a code is to be demanded of somebody of whom it is not yet.

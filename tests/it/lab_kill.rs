@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fleetotp::clock::{Clock as _, SystemClock};
 use sha2::{Digest as _, Sha256};
 
 use crate::lab::{Code, Key, Prefs, Suite};
+use crate::support::dice::Dice;
 use crate::support::faults::{Site, assert_nothing_open, ledger_of, text_of};
 use crate::support::project::{Otpauth, Project, ROLLOUT, Ran, scan};
 
@@ -22,29 +22,6 @@ const RESET: &str = r#"
     kill -HUP "$(cat /run/sshd.pid)"
     ! grep -rq fleetotp /etc/passwd /etc/group /etc/pam.d/sshd
 "#;
-
-/// Numbers that look random and can be had again: xorshift64*.
-struct Dice(u64);
-
-impl Dice {
-    /// From the environment, to repeat a failure, else from the clock. Printed with every failure.
-    fn new() -> Self {
-        let seed = std::env::var("FLEETOTP_TEST_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| SystemClock.now().as_microsecond().unsigned_abs());
-        println!("FLEETOTP_TEST_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, limit: Duration) -> Duration {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let part = (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40) as f64 / f64::from(1 << 24);
-        limit.mul_f64(part)
-    }
-}
 
 fn login_of(sheet: &Otpauth) -> String {
     // otpauth://totp/Example%20Corp:alice?...

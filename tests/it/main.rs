@@ -15,6 +15,8 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_bypass;
+#[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
 mod lab_drift;
@@ -36,6 +38,13 @@ mod lab_leak;
 mod lab_reaper;
 #[cfg(test)]
 mod lab_recovery;
+mod lab_remove;
+#[cfg(test)]
+mod lab_rotate;
+#[cfg(test)]
+mod lab_rotate_end;
+#[cfg(test)]
+mod lab_rotate_kill;
 #[cfg(test)]
 mod lab_self;
 #[cfg(test)]

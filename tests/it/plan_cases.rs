@@ -14,13 +14,13 @@ use fleetotp::host::facts::Facts;
 use fleetotp::host::parse;
 use fleetotp::host::program::REAPER_SHA256;
 use fleetotp::host::request::{Line, Scope};
-use fleetotp::inventory::model::{Algorithm, Enforce, Policy, RateLimit, Service};
+use fleetotp::inventory::model::{Algorithm, Enforce, OnOverdue, Policy, RateLimit, Service};
 use fleetotp::names::{AdminName, Login, PolicyName, RealmName};
 use fleetotp::plan::change::{Change, HostPlan};
 use fleetotp::plan::decide::host_plan;
 use fleetotp::plan::enforce::enforcement;
 use fleetotp::plan::finding::Severity;
-use fleetotp::plan::wish::{Member, Parts, TokenWish, Wish};
+use fleetotp::plan::wish::{Member, NextWish, Parts, TokenWish, Wish};
 use fleetotp::token::secret::Secret;
 use serde::Deserialize;
 
@@ -71,6 +71,7 @@ struct WishData {
     /// Admins by login; a null has no token.
     members: BTreeMap<String, Option<TokenData>>,
     enforce: String,
+    on_overdue: String,
     window: u8,
 }
 
@@ -84,6 +85,7 @@ impl Default for WishData {
                 .map(|l| (l.to_owned(), Some(TokenData::default())))
                 .into(),
             enforce: "on_confirm".to_owned(),
+            on_overdue: "keep".to_owned(),
             window: 1,
         }
     }
@@ -101,6 +103,31 @@ struct TokenData {
     /// The key can be read.
     key: bool,
     expires: i64,
+    /// The newest generation of the ledger, where it is dead.
+    newest: Option<i64>,
+    /// The key's fingerprint, where it is neither.
+    fingerprint: Option<String>,
+    /// In a rotation, the generation that belongs into `next`; its key is that in `rotating.answer`.
+    next: Option<NextData>,
+}
+
+/// The new generation of a rotation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NextData {
+    generation: i64,
+    key: bool,
+    expires: i64,
+}
+
+impl Default for NextData {
+    fn default() -> Self {
+        Self {
+            generation: 2,
+            key: true,
+            expires: 1_796_000_000,
+        }
+    }
 }
 
 impl Default for TokenData {
@@ -112,6 +139,9 @@ impl Default for TokenData {
             other_key: false,
             key: true,
             expires: 1_795_763_060,
+            newest: None,
+            fingerprint: None,
+            next: None,
         }
     }
 }
@@ -206,6 +236,11 @@ fn wish(case: &Case) -> Wish {
         enrolment_ttl: Span::from_days(3),
         rotate_every: None,
         overlap: Span::from_days(7),
+        on_overdue: if data.on_overdue == "expire" {
+            OnOverdue::Expire
+        } else {
+            OnOverdue::Keep
+        },
         enforce: if data.enforce == "on_issue" {
             Enforce::OnIssue
         } else {
@@ -236,9 +271,10 @@ fn wish(case: &Case) -> Wish {
                 .clone()
                 .unwrap_or_else(|| format!("T-{}", name.to_uppercase())),
             generation: t.generation,
-            fingerprint: match (t.other_key, name.as_str()) {
-                (false, "alice") => "2bd806c97f0e".to_owned(),
-                (false, "bob") => "81b637d8fcd2".to_owned(),
+            fingerprint: match (&t.fingerprint, t.other_key, name.as_str()) {
+                (Some(known), _, _) => known.clone(),
+                (None, false, "alice") => "2bd806c97f0e".to_owned(),
+                (None, false, "bob") => "81b637d8fcd2".to_owned(),
                 _ => "0123456789ab".to_owned(),
             },
             scratch: Vec::new(),
@@ -248,6 +284,18 @@ fn wish(case: &Case) -> Wish {
             confirmed: t.confirmed,
             expires: Timestamp::from_second(t.expires).ok(),
             own_serials: [format!("T-{}", name.to_uppercase())].into(),
+            newest: t
+                .newest
+                .unwrap_or_else(|| t.next.as_ref().map_or(t.generation, |next| next.generation)),
+            next: t.next.as_ref().map(|next| NextWish {
+                scratch: Vec::new(),
+                generation: next.generation,
+                fingerprint: "c0ffee000002".to_owned(),
+                key: next
+                    .key
+                    .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),
+                expires: Timestamp::from_second(next.expires).unwrap(),
+            }),
         }),
     });
     let has = |part: &str| data.parts.iter().any(|p| p == part);
@@ -287,6 +335,7 @@ fn named(change: &Change) -> String {
         }
         Change::File(file) => format!("write {}", file.path),
         Change::Delete { path, .. } => format!("delete {path}"),
+        Change::Move { from, to, .. } => format!("move {from} {to}"),
     }
 }
 

@@ -48,6 +48,22 @@ clear_stale_lock() {
   rm -rf "$LIB/lock"
 }
 
+# Lists who is in group $1, into members.
+members_of() {
+  members=
+  while IFS=: read -r g _ _ m; do
+    [ "$g" = "$1" ] && members=$m && return 0
+  done </etc/group
+  return 1
+}
+
+# Whether user $1 is listed in group $2.
+in_group() {
+  members_of "$2" || return 1
+  case ",$members," in *",$1,"*) return 0 ;; esac
+  return 1
+}
+
 # Says what happened in the host's own log.
 note() {
   logger -t fleetotp -p authpriv.notice -- "$1" 2>/dev/null || :

@@ -280,13 +280,6 @@ LIST
   done
 }
 
-# Whether user $1 is listed in group $2.
-in_group() {
-  members_of "$2" || return 1
-  case ",$members," in *",$1,"*) return 0 ;; esac
-  return 1
-}
-
 # Counts the public keys of login $1 by the settings in t: files, or a command or authority they may come from.
 count_keys() {
   home= uid= gid=
@@ -435,6 +428,9 @@ inspect_transactions() {
     [ -f "$f" ] || continue
     read -r due serial gen <"$f" && say deadline "${f##*/}" "$due" "$serial" "$gen"
   done
+  for f in "$LIB"/ended/*; do
+    [ -f "$f" ] && read -r how_ended _ <"$f" && say ended "${f##*/}" "$how_ended"
+  done
   if [ -f "$LIB/witness" ]; then
     while IFS= read -r line; do last=$line; done <"$LIB/witness"
     say witness "$last"
@@ -500,7 +496,7 @@ apply() {
   take_lock
   receive "$1"
   count=0
-  live= fresh= want= complete= judged_once=
+  live= fresh= want= complete= judged_once= leaving=
   while IFS='	' read -r op a b c d e; do
     count=$((count + 1))
     case $op in
@@ -509,7 +505,11 @@ apply() {
     dirs) make_dirs "$a" "$b" ;;
     group) make_group "$a" ;;
     members) change_members "$a" "$b" "$c" ;;
+    ungroup) drop_group "$a" "$b" ;;
+    rmdirs) drop_dirs "$a" ;;
+    leave) nothing_left; leaving=1 ;;
     put) put "$a" "$b" "$c" "$d" ;;
+    move) move_file "$a" "$b" "$c" "$d" ;;
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
@@ -540,6 +540,8 @@ apply() {
   [ -n "$complete" ] || fail protocol "the request is cut off"
   flush
   undo=
+  # The lock lies in it, and is given back with it.
+  [ -z "$leaving" ] || rm -rf "$LIB"
   clean_up
 }
 
@@ -563,14 +565,6 @@ make_group() {
   getent group "$1" >/dev/null 2>&1 && return 0
   groupadd -r "$1" >/dev/null 2>&1 || addgroup -S "$1" >/dev/null 2>&1 || fail group "cannot create group $1"
   say made "$1"
-}
-
-members_of() {
-  members=
-  while IFS=: read -r g _ _ m; do
-    [ "$g" = "$1" ] && members=$m && return 0
-  done </etc/group
-  return 1
 }
 
 # Sets the whole list in one call: gpasswd takes the system's own lock and keeps gshadow in step. It refuses the list if
@@ -605,6 +599,29 @@ change_members() {
   say members "$1"
 }
 
+# Deletes group $1, whose members must be $2; - is nobody.
+drop_group() {
+  members_of "$1" || return 0
+  [ "${members:--}" = "$2" ] || fail changed "group $1 changed meanwhile"
+  groupdel "$1" >/dev/null 2>&1 || delgroup "$1" >/dev/null 2>&1
+  members_of "$1" && fail members "group $1 could not be deleted"
+  say dropped "$1"
+}
+
+# Deletes those of the directories in which nothing lies.
+drop_dirs() {
+  for dir in $1; do
+    [ -d "$dir" ] || continue
+    rmdir "$dir" 2>/dev/null || say left "$dir"
+  done
+}
+
+# What is to end this program's last traces must not take a way back with it.
+nothing_left() {
+  nothing_open || fail open "something on this host still has a deadline"
+  disarm
+}
+
 check_before() {
   if [ "$2" = any ]; then
     :
@@ -614,6 +631,17 @@ check_before() {
     [ -f "$1" ] && sum_of "$1" && [ "$sum" = "$2" ] || fail changed "$1 changed meanwhile"
   fi
   [ ! -L "$1" ] || fail link "$1 is a symbolic link"
+}
+
+# Gives file $1 the place of file $3, which is then gone: whoever opens that place finds the one or the other. Both must
+# be what was seen; what a program wrote into $1 meanwhile is not lost.
+move_file() {
+  check_before "$1" "$2"
+  check_before "$3" "$4"
+  mv -f "$1" "$3" || fail write "cannot replace $3"
+  relabel "$3"
+  settle "${1%/*}" "${3%/*}"
+  say moved "$1" "$3"
 }
 
 # Reads a file's content into a staged file beside its place: path, mode, hash it must have now, scope.

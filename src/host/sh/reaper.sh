@@ -1,8 +1,15 @@
 # The reaper: reverts unconfirmed changes and deletes secrets whose time is over, without any controller.
 # Called with: boot (before or right after sshd starts), tick (every minute), watch ID (while one change is open).
 
-# Deletes secrets whose deadline has passed, if they are still the generation the deadline was made for. A deadline goes
-# only when a later look finds its secret gone: a login that was under way may have written the file once more.
+# Tells whether login $2 has got in with the code of state file $1: a step of it is marked as used, and the login is one
+# that sshd asks for its key first. Of anybody else a code may be marked without a key.
+was_used() {
+  grep -q '^" DISALLOW_REUSE [0-9]' "$1" && in_group "$2" fleetotp
+}
+
+# Deletes secrets whose deadline has passed, if they are still the generation the deadline was made for. The next one of a
+# rotation that was used here takes the place of the current one instead. A deadline goes only when a later look finds its
+# secret gone: a login that was under way may have written the file once more.
 expire_secrets() {
   now=$(date +%s)
   for f in "$LIB"/deadlines/*; do
@@ -19,8 +26,42 @@ expire_secrets() {
     case $slot in current | next) ;; *) continue ;; esac
     file=$GA/$slot/$login
     if [ -f "$file" ] && grep -qF " serial=$serial gen=$gen " "$file"; then
+      if [ "$slot" = next ] && was_used "$file" "$login"; then
+        mv -f "$file" "$GA/current/$login" || continue
+        relabel "$GA/current/$login"
+        settle "$GA/next" "$GA/current"
+        note "the overlap of $login ended ($serial generation $gen): its new code, used here, has replaced the old one"
+        continue
+      fi
       rm -f "$file" "$file"~??????
       note "the enrolment of $login ($serial generation $gen) expired and its secret was deleted"
+    else
+      rm -f "$f"
+    fi
+  done
+}
+
+# Deletes one-time secrets in slot next: once the code in them is used, or their time is over. Notes which, for the
+# controller. They take nobody's place. As above, a deadline goes at a later look.
+end_once() {
+  now=$(date +%s)
+  for f in "$LIB"/deadlines/once.*; do
+    [ -f "$f" ] && read -r due serial gen <"$f" || continue
+    case $due in '' | *[!0-9]*) continue ;; esac
+    login=${f##*/once.}
+    file=$GA/next/$login
+    ending=
+    [ "$now" -lt "$due" ] || ending=expired
+    # The module has taken the code out.
+    grep -qsF " serial=$serial gen=$gen " "$file" && ! grep -q '^[0-9]\{8\}$' "$file" && ending=used
+    [ -n "$ending" ] || continue
+    own_lock || return 0
+    [ "$(cat "$f" 2>/dev/null)" = "$due $serial $gen" ] || continue
+    if grep -qsF " serial=$serial gen=$gen " "$file"; then
+      mkdir -p "$LIB/ended"
+      [ -e "$LIB/ended/$serial.$login" ] || echo "$ending $now" >"$LIB/ended/$serial.$login"
+      rm -f "$file" "$file"~??????
+      note "the one-time code $serial of $login was $ending and is deleted"
     else
       rm -f "$f"
     fi
@@ -65,11 +106,13 @@ boot)
   expire_lock
   expire_changes boot
   expire_secrets
+  end_once
   ;;
 tick)
   expire_lock
   expire_changes tick
   expire_secrets
+  end_once
   retire
   ;;
 watch)

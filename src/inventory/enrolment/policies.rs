@@ -5,7 +5,7 @@ use serde::de::{Deserializer, Error as _};
 
 use super::{Texts, Time, value_at};
 use crate::clock::Span;
-use crate::inventory::model::{Algorithm, Enforce, Policy, RateLimit, Service};
+use crate::inventory::model::{Algorithm, Enforce, OnOverdue, Policy, RateLimit, Service};
 use crate::names::{PolicyName, printable};
 use crate::text::yaml::{Entry, from_node};
 use crate::text::{FileError, SourceFile, suggest};
@@ -49,7 +49,7 @@ enum RawAlgorithm {
     Sha512,
 }
 
-#[derive(Deserialize, PartialEq)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RawOnOverdue {
     Keep,
@@ -98,6 +98,7 @@ pub(super) fn built_in(name: PolicyName) -> Policy {
         enrolment_ttl: Span::from_secs(72 * 3600),
         rotate_every: None,
         overlap: Span::from_days(7),
+        on_overdue: OnOverdue::Keep,
         enforce: Enforce::OnConfirm,
         enforce_from: None,
         services: vec![Service::Sshd],
@@ -126,9 +127,6 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
             .error(format!("`{key}` other than its default is not built yet"))
             .hinted(format!("remove `{key}`")))
     };
-    if raw.on_overdue.is_some_and(|v| v != RawOnOverdue::Keep) {
-        return not_built("on_overdue");
-    }
     if raw
         .on_state_unwritable
         .is_some_and(|v| v != RawOnUnwritable::Deny)
@@ -154,6 +152,10 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
     policy.enrolment_ttl = raw.enrolment_ttl.unwrap_or(policy.enrolment_ttl);
     policy.rotate_every = raw.rotate_every;
     policy.overlap = raw.overlap.unwrap_or(policy.overlap);
+    policy.on_overdue = match raw.on_overdue {
+        Some(RawOnOverdue::Expire) => OnOverdue::Expire,
+        Some(RawOnOverdue::Keep) | None => OnOverdue::Keep,
+    };
     policy.enforce = match raw.enforce {
         Some(RawEnforce::OnIssue) => Enforce::OnIssue,
         Some(RawEnforce::OnConfirm) | None => Enforce::OnConfirm,

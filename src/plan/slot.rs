@@ -1,0 +1,176 @@
+//! One of the two state files that a login can have on a host: what it should hold, and how it gets there.
+
+use crate::clock::Timestamp;
+use crate::host::facts::{DeadlineMechanism, Facts, Slot, StateFact};
+use crate::host::request::{Line, Scope};
+use crate::plan::change::{Change, FileChange, HostPlan, LIB, Part, Shown, state_path};
+use crate::plan::finding::{Gap, NEEDS_KEY};
+use crate::plan::state::{self, Stamp};
+use crate::plan::wish::{Member, TokenWish, Wish};
+use crate::token::secret::Secret;
+
+/// A generation of a token, and the slot it belongs into.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holding<'a> {
+    /// Where.
+    pub slot: Slot,
+    /// The generation.
+    pub generation: i64,
+    /// First digits of the key's SHA-256.
+    pub fingerprint: &'a str,
+    /// The key, where it can be read.
+    pub key: Option<&'a Secret>,
+    /// Scratch codes for a new file.
+    pub scratch: &'a [Secret],
+    /// When it ends unless confirmed, for its stamp.
+    pub expires: Option<Timestamp>,
+}
+
+/// What stands in a slot of a login.
+pub(super) fn there<'a>(facts: &'a Facts, slot: Slot, member: &Member) -> Option<&'a StateFact> {
+    facts.states.get(&(slot, member.login.clone()))
+}
+
+/// Returns whether a state file holds a generation of this token.
+pub(super) fn holds(
+    state: &StateFact,
+    token: &TokenWish,
+    generation: i64,
+    fingerprint: &str,
+) -> bool {
+    state.secret_sha256.starts_with(fingerprint)
+        && Stamp::of(state).is_some_and(|s| s.serial == token.serial && s.generation == generation)
+}
+
+/// Says why what stands in a slot must not be touched: it is nobody's, somebody else's, or newer than the ledger.
+pub(super) fn not_ours(
+    state: &StateFact,
+    slot: Slot,
+    member: &Member,
+    token: &TokenWish,
+) -> Option<Gap> {
+    let login = member.login.to_string();
+    let path = state_path(slot, &login);
+    let gap = |id, text| Some(Gap { login, id, text });
+    match Stamp::of(state) {
+        None => gap(
+            "foreign-secret",
+            format!("{path} was not written by fleetotp: it is left alone"),
+        ),
+        Some(s) if !token.own_serials.contains(&s.serial) => gap(
+            "unknown-token",
+            format!(
+                "{path} holds token {}, which the ledger does not know",
+                s.serial
+            ),
+        ),
+        Some(s) if s.serial == token.serial && s.generation > token.newest => gap(
+            "newer-than-ledger",
+            format!(
+                "{path} holds generation {} and the ledger only knows {}",
+                s.generation, token.newest
+            ),
+        ),
+        Some(_) => None,
+    }
+}
+
+/// Brings a slot to a generation: nothing where it has it and says what the policy wants.
+pub(super) fn fill(
+    facts: &Facts,
+    wish: &Wish,
+    member: &Member,
+    token: &TokenWish,
+    wanted: &Holding<'_>,
+    plan: &mut HostPlan,
+) -> Result<(), Gap> {
+    let login = member.login.as_str();
+    let state = there(facts, wanted.slot, member);
+    let mut write = |lines, shown| {
+        plan.changes.push((
+            Part::Secrets,
+            Change::File(FileChange {
+                path: state_path(wanted.slot, login),
+                mode: 0o600,
+                before: state.map(|s| s.file.sha256.clone()),
+                scope: Scope::Live,
+                lines,
+                shown: Shown::Sentence(shown),
+            }),
+        ));
+    };
+    if let Some(state) = state.filter(|s| holds(s, token, wanted.generation, wanted.fingerprint)) {
+        let unusable = state.is_unusable();
+        if let Some(lines) = state::edit(state, &member.policy)
+            .or_else(|| unusable.then(|| vec![Line::Keep(1, state.lines)]))
+        {
+            write(
+                lines,
+                format!("options of policy {}, key unchanged", member.policy.name),
+            );
+        }
+        return Ok(());
+    }
+    let Some(key) = wanted.key else {
+        return Err(Gap {
+            login: login.to_owned(),
+            id: NEEDS_KEY,
+            text: format!(
+                "the key of {} cannot be read without the vault's identity",
+                token.serial
+            ),
+        });
+    };
+    let stamp = Stamp {
+        project: wish.project.clone(),
+        serial: token.serial.clone(),
+        generation: wanted.generation,
+        uid: facts.accounts.get(&member.login).map_or(0, |a| a.uid),
+        expires: wanted.expires.map_or(0, Timestamp::as_second),
+    };
+    write(
+        state::new_file(key, &member.policy, &stamp, wanted.scratch),
+        format!(
+            "token {} generation {}, key {}",
+            token.serial, wanted.generation, wanted.fingerprint
+        ),
+    );
+    Ok(())
+}
+
+/// Sees to it that what a slot holds ends on the host by itself at that time, whatever becomes of the controller.
+pub(super) fn end_at(
+    facts: &Facts,
+    member: &Member,
+    token: &TokenWish,
+    (slot, generation): (Slot, i64),
+    due: Timestamp,
+    plan: &mut HostPlan,
+) -> Result<bool, Gap> {
+    if facts.deadlines == DeadlineMechanism::None {
+        return Err(Gap {
+            login: member.login.to_string(),
+            id: "no-deadline",
+            text: "the host has neither systemd nor cron: an unconfirmed secret could not expire by itself".to_owned(),
+        });
+    }
+    plan.needs_reaper = true;
+    let name = format!("{}.{}", slot.as_str(), member.login);
+    let before = facts.secret_deadlines.get(&name);
+    let wanted = format!("{} {} {generation}", due.as_second(), token.serial);
+    if before.is_some_and(|d| format!("{} {} {}", d.due, d.serial, d.generation) == wanted) {
+        return Ok(false);
+    }
+    plan.changes.push((
+        Part::Secrets,
+        Change::File(FileChange {
+            path: format!("{LIB}/deadlines/{name}"),
+            mode: 0o600,
+            before: before.map(|_| "any".to_owned()),
+            scope: Scope::Live,
+            lines: vec![Line::Text(wanted)],
+            shown: Shown::Sentence(format!("expires {due} unless confirmed")),
+        }),
+    ));
+    Ok(true)
+}
