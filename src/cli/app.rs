@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use super::bypass;
 use super::confirm;
+use super::doctor;
 use super::enroll;
 use super::generate;
 use super::globals::Globals;
@@ -62,6 +63,8 @@ enum Command {
     /// List, hand over and clear away sheets
     #[command(subcommand)]
     Sheets(sheets::SheetsCommand),
+    /// Look for what is wrong with the project on this side: identity, ledger, sheets, policies, ages
+    Doctor(doctor::DoctorArgs),
     /// Say who can open the secrets, and seal them anew
     #[command(subcommand)]
     Vault(vault::VaultCommand),
@@ -182,6 +185,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Rotate(args) => rotate::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Doctor(args) => doctor::run(args, globals, &world, &mut stdout).await,
             Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
