@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::globals::Globals;
 use super::inventory::InventoryCommand;
 use super::setup::World;
-use super::{confirm, enroll, generate, inventory, play, status, sync};
+use super::{confirm, enroll, generate, hosts, inventory, play, revoke, status, sync};
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -44,8 +45,13 @@ enum Command {
     Confirm(confirm::ConfirmArgs),
     /// Read every host, take in confirmations by login, and finish what is open
     Sync(sync::SyncArgs),
+    /// End admins' tokens on every host, and read it back
+    Revoke(revoke::RevokeArgs),
     /// Show every token: state, age, sheet, hosts
     Status(status::StatusArgs),
+    /// List the hosts that the ledger knows, or retire one
+    #[command(subcommand)]
+    Hosts(hosts::HostsCommand),
     /// List, draw, show or check the inventory
     #[command(subcommand)]
     Inventory(InventoryCommand),
@@ -66,7 +72,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             .unwrap_or_default();
         return askpass::helper(&socket, &prompt);
     }
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is no reason to fail.
@@ -87,6 +93,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             error.kind().code()
         }
     }
+}
+
+/// Parses, and notes what only the parser knows.
+fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let mut below = Some(&matches);
+    while let Some(matches) = below {
+        if matches.try_contains_id("limit").is_ok_and(|there| there) {
+            cli.globals.limit_from_environment =
+                matches.value_source("limit") == Some(ValueSource::EnvVariable);
+        }
+        below = matches.subcommand().map(|(_, matches)| matches);
+    }
+    Ok(cli)
 }
 
 /// Log lines go to standard error without colour: they may be kept in a file.
@@ -156,6 +177,8 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Enroll(args) => enroll::run(args, globals, &world, &mut stdout).await,
             Command::Confirm(args) => confirm::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
+            Command::Revoke(args) => revoke::run(args, globals, &world, &mut stdout).await,
+            Command::Hosts(command) => hosts::run(command, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
         }
@@ -167,8 +190,6 @@ fn run(cli: &Cli) -> Result<u8, Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

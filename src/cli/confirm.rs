@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::enroll::{VouchingArgs, read_line};
 use super::globals::{Globals, Output};
+use super::leavers::Leavers;
 use super::play::write;
 use super::run::{Run, Wanted, names};
 use super::setup::{Setup, World};
@@ -264,6 +265,7 @@ async fn push(
             secrets: true,
         },
         evidence: false,
+        leavers: Leavers::Nobody,
     };
     let outcome = run.converge(&wanted).await?;
     show::tell(&outcome);

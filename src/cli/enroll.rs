@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::globals::{Globals, Output};
+use super::leavers::Leavers;
 use super::play::write;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
@@ -161,6 +162,7 @@ pub async fn run(
             secrets: true,
         },
         evidence: false,
+        leavers: Leavers::Nobody,
     };
     let permissions = Permissions {
         issue: true,

@@ -86,6 +86,10 @@ pub struct RevocationItem {
     pub why: Option<String>,
     /// How the host was reached last, without secrets.
     pub connection: Option<Value>,
+    /// The token's policy.
+    pub policy: PolicyName,
+    /// The host is retired.
+    pub retired: bool,
 }
 
 impl RevocationItem {
@@ -136,15 +140,14 @@ impl Ledger {
         Ok(done)
     }
 
-    /// Returns all items of tokens that are being revoked or are revoked, by token and host; those on retired hosts only
-    /// where they are open.
+    /// Returns all items of tokens that are being revoked or are revoked, by token and host.
     ///
     /// # Errors
     /// When the database fails or holds something unreadable.
     pub async fn revocation_items(&self) -> Result<Vec<RevocationItem>, LedgerError> {
         sqlx::query(
-            "SELECT i.*, t.realm, t.revoke_requested_at, t.revoke_reason, t.revoke_ticket, p.name AS admin_name,
-             h.connection FROM token_host i JOIN token t ON t.serial = i.serial JOIN person p ON p.id = t.admin
+            "SELECT i.*, t.realm, t.policy, t.revoke_requested_at, t.revoke_reason, t.revoke_ticket, p.name AS admin_name,
+             h.connection, h.retired_at FROM token_host i JOIN token t ON t.serial = i.serial JOIN person p ON p.id = t.admin
              JOIN host h ON h.name = i.host
              WHERE i.desired = 'revoked' AND t.state IN ('revoking', 'revoked') ORDER BY i.serial, i.host",
         )
@@ -525,5 +528,7 @@ fn item_of(row: &AnyRow) -> Result<RevocationItem, LedgerError> {
         proof: row.maybe_json("proof")?,
         why: row.maybe_text("reason")?,
         connection: row.maybe_json("connection")?,
+        policy: row.parsed("policy")?,
+        retired: row.maybe_int("retired_at")?.is_some(),
     })
 }

@@ -69,6 +69,30 @@ pub enum Change {
         /// What it is, for people.
         what: String,
     },
+    /// Remove a file and whatever was being written to take its place.
+    Purge {
+        /// Where.
+        path: String,
+    },
+    /// Let an account be over.
+    ExpireAccount {
+        /// The account.
+        login: String,
+    },
+    /// Move the files that an account's public keys are read from out of its reach.
+    MoveKeys {
+        /// The account.
+        login: String,
+        /// The sshd that says which files these are: program, configuration, options.
+        daemon: String,
+    },
+    /// End an account's processes and incomplete logins.
+    Terminate {
+        /// The account.
+        login: String,
+        /// Its uid.
+        uid: u32,
+    },
 }
 
 /// A file to write.
@@ -111,6 +135,8 @@ pub enum Part {
     Secrets,
     /// The demand for a code.
     Enforcement,
+    /// The end of a token.
+    Revocation,
 }
 
 /// What a plan does to a host, in the order it is done.
@@ -204,7 +230,11 @@ impl Change {
             Self::Install { .. }
             | Self::Directory { .. }
             | Self::Group { .. }
-            | Self::Members { .. } => Scope::Live,
+            | Self::Members { .. }
+            | Self::Purge { .. }
+            | Self::ExpireAccount { .. }
+            | Self::MoveKeys { .. }
+            | Self::Terminate { .. } => Scope::Live,
         }
     }
 
@@ -234,6 +264,12 @@ impl Change {
                 scope,
                 ..
             } => request.line(&["del", path, before, scope.as_str()]),
+            Self::Purge { path } => request.line(&["purge", path]),
+            Self::ExpireAccount { login } => request.line(&["expire", login]),
+            Self::MoveKeys { login, daemon } => request.line(&["aside", login, daemon]),
+            Self::Terminate { login, uid } => {
+                request.line(&["terminate", login, &uid.to_string()]);
+            }
         }
     }
 
@@ -266,6 +302,14 @@ impl Change {
                 Shown::Sentence(what) => format!("write {}: {what}", file.path),
             },
             Self::Delete { path, what, .. } => format!("delete {path}: {what}"),
+            Self::Purge { path } => format!("delete {path}"),
+            Self::ExpireAccount { login } => format!("expire the account of {login}"),
+            Self::MoveKeys { login, .. } => {
+                format!("move the public keys of {login} to {LIB}/revoked/{login}")
+            }
+            Self::Terminate { login, .. } => {
+                format!("end all processes and open logins of {login}")
+            }
         }
     }
 }

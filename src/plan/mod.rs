@@ -13,6 +13,7 @@ pub mod finding;
 mod host_part;
 pub mod pam;
 mod preconditions;
+pub mod revoke;
 mod secrets;
 pub mod sshd;
 pub mod state;

@@ -95,6 +95,7 @@ pub(crate) mod tests {
             algorithm: Algorithm::Sha1,
             digits: 6,
             period: Span::from_secs(30),
+            on_revoke: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod job;
 mod observe;
 pub mod outcome;
 pub mod prove;
+mod revoke;
 pub mod schema;
 pub mod sheets;
 mod stop;

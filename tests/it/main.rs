@@ -33,6 +33,8 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
+mod lab_revoke;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod lab_shells;

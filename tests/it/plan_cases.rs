@@ -221,6 +221,7 @@ fn wish(case: &Case) -> Wish {
         algorithm: Algorithm::Sha1,
         digits: 6,
         period: Span::from_secs(30),
+        on_revoke: Vec::new(),
     };
     let members = data.members.iter().map(|(name, token)| Member {
         admin: AdminName::new(name).unwrap(),
@@ -283,6 +284,10 @@ fn named(change: &Change) -> String {
         }
         Change::File(file) => format!("write {}", file.path),
         Change::Delete { path, .. } => format!("delete {path}"),
+        Change::Purge { path } => format!("purge {path}"),
+        Change::ExpireAccount { login } => format!("expire {login}"),
+        Change::MoveKeys { login, .. } => format!("keys {login}"),
+        Change::Terminate { login, uid } => format!("terminate {login} {uid}"),
     }
 }
 
