@@ -487,9 +487,10 @@ pids_of() {
 }
 
 # sshd's own processes for logins of $1 that are not complete, and the monitors of complete ones, into half. They are
-# root's; a user can give a process of their own that title.
+# root's, since a user can give a process of their own that title; so is the parent of the one that speaks with the
+# network, which lives in another root and as another user.
 half_open_of() {
-  half=
+  half= below=
   for p in /proc/[0-9]*; do
     read -r comm <"$p/comm" || continue
     case $comm in sshd | sshd-*) ;; *) continue ;; esac
@@ -499,8 +500,13 @@ half_open_of() {
     "sshd: $1 ["* | "sshd-session: $1 ["* | "sshd-auth: $1 ["*) ;;
     *) continue ;;
     esac
-    is_roots "$p" || continue
-    case $(readlink "$p/exe") in */sshd | */sshd-* | */sshd' '* | */sshd-*' '*) half="$half ${p#/proc/}" ;; esac
+    case $(readlink "$p/exe") in */sshd | */sshd-* | */sshd' '* | */sshd-*' '*) ;; *) continue ;; esac
+    if is_roots "$p"; then half="$half ${p#/proc/}"; else below="$below ${p#/proc/}"; fi
+  done 2>/dev/null
+  for p in $below; do
+    parent=
+    while read -r k parent _; do case $k in PPid:) break ;; esac; done <"/proc/$p/status"
+    case " $half " in *" $parent "*) half="$half $p" ;; esac
   done 2>/dev/null
 }
 
