@@ -24,11 +24,11 @@ const RESET: &str = r#"
 "#;
 
 /// Numbers that look random and can be had again: xorshift64*.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// From the environment, to repeat a failure, else from the clock. Printed with every failure.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let seed = std::env::var("FLEETOTP_TEST_SEED")
             .ok()
             .and_then(|text| text.parse().ok())
@@ -37,7 +37,7 @@ impl Dice {
         Self(seed | 1)
     }
 
-    fn below(&mut self, limit: Duration) -> Duration {
+    pub(crate) fn below(&mut self, limit: Duration) -> Duration {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

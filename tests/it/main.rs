@@ -35,6 +35,12 @@ mod lab_reaper;
 #[cfg(test)]
 mod lab_revoke;
 #[cfg(test)]
+mod lab_revoke_fleet;
+#[cfg(test)]
+mod lab_revoke_kill;
+#[cfg(test)]
+mod lab_revoke_odd;
+#[cfg(test)]
 mod lab_self;
 #[cfg(test)]
 mod lab_shells;

@@ -1,4 +1,5 @@
 //! What tests of the whole program share.
 
 pub(crate) mod faults;
+pub(crate) mod leavers;
 pub(crate) mod project;
