@@ -6,10 +6,21 @@ use std::io::{self, Write as _};
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::bypass;
+use super::confirm;
+use super::enroll;
+use super::generate;
 use super::globals::Globals;
+use super::inventory;
 use super::inventory::InventoryCommand;
+use super::play;
+use super::remove;
 use super::setup::World;
-use super::{confirm, enroll, generate, hosts, inventory, play, revoke, status, sync};
+use super::sheets;
+use super::status;
+use super::sync;
+use super::vault;
+use super::{hosts, revoke};
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -52,6 +63,17 @@ enum Command {
     /// List the hosts that the ledger knows, or retire one
     #[command(subcommand)]
     Hosts(hosts::HostsCommand),
+    /// List, hand over and clear away sheets
+    #[command(subcommand)]
+    Sheets(sheets::SheetsCommand),
+    /// Say who can open the secrets, and seal them anew
+    #[command(subcommand)]
+    Vault(vault::VaultCommand),
+    /// One-time codes for an emergency
+    #[command(subcommand)]
+    Bypass(bypass::BypassCommand),
+    /// Take fleetotp off hosts: the original login configuration back, and nothing left
+    Remove(remove::RemoveArgs),
     /// List, draw, show or check the inventory
     #[command(subcommand)]
     Inventory(InventoryCommand),
@@ -180,6 +202,10 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Revoke(args) => revoke::run(args, globals, &world, &mut stdout).await,
             Command::Hosts(command) => hosts::run(command, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
+            Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
+            Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
+            Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
         }
     });

@@ -5,7 +5,6 @@ use std::io::Write;
 use clap::Args;
 
 use super::globals::{Globals, Output};
-use super::leavers::Leavers;
 use super::play::write;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
@@ -52,6 +51,11 @@ pub struct ProtectionArgs {
 }
 
 impl ProtectionArgs {
+    /// Returns whether the passphrase comes from standard input.
+    pub fn is_stdin(&self) -> bool {
+        self.passphrase.as_deref() == Some("stdin")
+    }
+
     /// Reads the passphrase where it comes from standard input.
     ///
     /// # Errors
@@ -161,12 +165,12 @@ pub async fn run(
             host: false,
             secrets: true,
         },
-        evidence: false,
-        leavers: Leavers::Nobody,
+        ..Wanted::default()
     };
     let permissions = Permissions {
         issue: true,
         check: false,
+        no_push: args.no_push,
         replace,
         vouched: args.vouching.vouched(),
     };
@@ -180,7 +184,14 @@ pub async fn run(
     )
     .await?;
     let outcome = if args.no_push {
-        run.issue(&wanted).await?
+        let mut outcome = run.issue(&wanted).await?;
+        if !globals.check {
+            outcome.notes.push(
+                "hosts were not contacted; `fleetotp play` or `sync` pushes what was issued"
+                    .to_owned(),
+            );
+        }
+        outcome
     } else {
         run.converge(&wanted).await?
     };

@@ -160,12 +160,12 @@ fn wanted(play: &Play, globals: &Globals, setup: &Setup) -> Result<Wanted, Error
             host: has(Action::PamTotp),
             secrets: has(Action::Enroll),
         },
-        evidence: false,
         leavers: if has(Action::Revoke) {
             Leavers::All
         } else {
             Leavers::Nobody
         },
+        ..Wanted::default()
     })
 }
 

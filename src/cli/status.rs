@@ -6,6 +6,8 @@ use std::io::Write;
 use clap::Args;
 use serde::Serialize;
 
+use super::bypass;
+use super::care::{Care, Cares};
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::revoke::show as revoke;
@@ -37,6 +39,8 @@ struct Row {
     confirmed_at: Option<Timestamp>,
     sheet: Option<SheetCell>,
     hosts: Counts,
+    #[serde(flatten)]
+    care: Care,
     on: Vec<HostCell>,
     revocation: Option<Revocation>,
 }
@@ -133,11 +137,33 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let rows = rows(&setup, globals).await?;
+    let open = setup.ledger.open_bypasses().await?;
     let text = match globals.output {
-        Output::Json => format!("{:#}\n", serde_json::json!({"tokens": rows})),
-        Output::Text => table(&rows, world.clock.now(), args.hosts),
+        Output::Json => {
+            let open: Vec<_> = open.iter().map(bypass::row).collect();
+            format!(
+                "{:#}\n",
+                serde_json::json!({"tokens": rows, "bypasses": open})
+            )
+        }
+        Output::Text => {
+            let mut text = table(&rows, world.clock.now(), args.hosts);
+            text.extend(open.iter().map(|r| {
+                format!(
+                    "BYPASS {}
+",
+                    bypass::line(r)
+                )
+            }));
+            text
+        }
     };
     write(out, &text)?;
+    for row in &rows {
+        for line in row.care.warnings(&row.admin, &row.realm, row.issued_at) {
+            eprintln!("warning: {line}");
+        }
+    }
     Ok(exit::DONE)
 }
 
@@ -193,6 +219,7 @@ async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
             .or_default()
             .push(assignment.host);
     }
+    let mut cares = Cares::read(&setup.ledger).await?;
     // Who left the inventory is not left out of the status.
     for key in tokens
         .keys()
@@ -230,6 +257,7 @@ async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
                     reachable: on.iter().filter(|c| c.reachable == Some(true)).count(),
                     unknown: on.iter().filter(|c| c.reachable != Some(true)).count(),
                 },
+                care: token.map_or_else(Care::default, |t| cares.take(&t.serial)),
                 on,
                 revocation: token.and_then(|t| {
                     let mine: Vec<_> = items.iter().filter(|i| i.serial == t.serial).collect();
@@ -275,8 +303,10 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
             "REACHABLE",
             "UNKNOWN",
         ]
-        .map(str::to_owned),
+        .map(str::to_owned)
+        .to_vec(),
     ];
+    let with_codes = rows.iter().any(|r| r.care.recovery_codes.is_some());
     let mut below: Vec<Vec<String>> = vec![Vec::new()];
     for row in rows {
         let sheet = row.sheet.as_ref().map_or_else(
@@ -291,7 +321,7 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
                 _ => format!("{} {}", s.id, s.state),
             },
         );
-        lines.push([
+        lines.push(vec![
             row.admin.clone(),
             row.realm.clone(),
             row.state.clone(),
@@ -309,6 +339,17 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
             more.extend(host_lines(&row.on, now));
         }
         below.push(more);
+    }
+    if with_codes {
+        let codes = rows.iter().map(|r| {
+            r.care
+                .recovery_codes
+                .map_or_else(|| "-".to_owned(), |c| format!("{}/{}", c.left, c.issued))
+        });
+        let cells = std::iter::once("RECOVERY".to_owned()).chain(codes);
+        for (line, cell) in lines.iter_mut().zip(cells) {
+            line.push(cell);
+        }
     }
     let text = super::inventory::table(&lines);
     let mut out = String::new();

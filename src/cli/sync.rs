@@ -1,5 +1,7 @@
-//! `fleetotp sync`: reads hosts, takes in confirmations by login, finishes what is open. Quiet when nothing happened.
+//! `fleetotp sync`: reads every host, takes in confirmations by login, repairs what was changed by hand, enrols what is
+//! new, finishes what is open. Quiet when nothing happened.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use clap::Args;
@@ -12,11 +14,16 @@ use super::revoke::people::People;
 use super::revoke::request;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
-use super::show;
+use super::{bypass, show};
 use crate::error::Error;
+use crate::exit;
+use crate::ledger::Ledger;
 use crate::ledger::RevocationRequest;
+use crate::names::printable;
+use crate::plan::finding::Severity;
 use crate::plan::wish::Parts;
 use crate::playbook::desk::Permissions;
+use crate::playbook::outcome::{HostReport, Outcome};
 use crate::playbook::sheets::{Protection, destroy};
 
 /// Arguments of `sync`.
@@ -42,6 +49,13 @@ pub struct SyncArgs {
     /// The ticket of --prune; goes into the log
     #[arg(long, env = "FLEETOTP_TICKET", value_name = "ID")]
     ticket: Option<String>,
+    /// Leave hosts alone that were never prepared, and issue nothing to admins who have no token yet
+    #[arg(long, env = "FLEETOTP_NO_NEW")]
+    no_new: bool,
+
+    /// Exit 9 where anything stays open: gaps, tokens without a host, secrets that need the identity
+    #[arg(long, env = "FLEETOTP_STRICT")]
+    strict: bool,
 }
 
 /// Runs the command.
@@ -61,7 +75,7 @@ pub async fn run(
         hosts: names(&hosts),
         admins,
         parts: Parts {
-            host: false,
+            host: true,
             secrets: true,
         },
         evidence: true,
@@ -70,23 +84,39 @@ pub async fn run(
         } else {
             Leavers::AllEverywhere
         },
+        prepared_only: args.no_new,
+    };
+    let permissions = Permissions {
+        issue: !args.no_new,
+        ..Permissions::default()
     };
     let mut run = Run::begin(
         &setup,
         globals,
         world,
         "sync",
-        Permissions::default(),
+        permissions,
         Protection::None,
     )
     .await?;
     let mut pruned = Vec::new();
     if args.prune {
-        pruned = prune(args, globals, world, &setup).await?;
+        pruned = match prune(args, globals, world, &setup).await {
+            Ok(pruned) => pruned,
+            Err(error) => {
+                run.finish(error.kind().code()).await?;
+                return Err(error);
+            }
+        };
         run.desk().reload().await?;
     }
+    let mut open = setup.ledger.open_bypasses().await?;
+    open.retain(|b| wanted.hosts.contains(&b.host));
+    let ended = bypass::settle(&run, open, false, None).await?;
+    let standing = standing_gaps(&setup.ledger).await?;
     let mut outcome = run.converge(&wanted).await?;
     outcome.notes.splice(0..0, pruned);
+    outcome.notes.extend(ended.notes);
     let confirmed = std::mem::take(&mut run.desk().confirmed);
     if !confirmed.is_empty() && !outcome.interrupted {
         // Hosts that were read before the confirming one: once more, only they.
@@ -113,12 +143,22 @@ pub async fn run(
                 .extend(expired.sheet.as_ref().and_then(destroy));
         }
     }
+    let mut code = outcome.code();
+    let stays_open =
+        |h: &HostReport| !h.gaps.is_empty() || h.revoked.iter().any(|r| r.state == "open");
+    if args.strict && code == exit::DONE && outcome.hosts.values().any(stays_open) {
+        code = exit::FINDINGS;
+    }
     show::tell(&outcome);
     match globals.output {
-        Output::Text => write(out, &show::lines(&outcome, globals))?,
+        Output::Text => {
+            if globals.verbose == 0 {
+                leave_out_what_stands(&mut outcome, &standing);
+            }
+            write(out, &show::lines(&outcome, globals))?;
+        }
         Output::Json => write(out, &show::document(&[], &outcome))?,
     }
-    let code = outcome.code();
     run.finish(code).await?;
     Ok(code)
 }
@@ -159,4 +199,33 @@ async fn prune(
         notes.extend(revocation.voided.iter().filter_map(destroy));
     }
     Ok(notes)
+}
+
+/// A gap that an earlier run has found: host, login, reason.
+type Standing = BTreeSet<(String, String, String)>;
+
+async fn standing_gaps(ledger: &Ledger) -> Result<Standing, Error> {
+    let rows = ledger.token_hosts().await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|r| Some((r.host.to_string(), r.login.to_string(), r.reason?)))
+        .collect())
+}
+
+/// A run every few minutes says a gap when it appears; `status` has those that stand, `-v` says all.
+fn leave_out_what_stands(outcome: &mut Outcome, standing: &Standing) {
+    for report in outcome.hosts.values_mut() {
+        let host = report.host.to_string();
+        report.gaps.retain(|gap| {
+            let known = (
+                host.clone(),
+                gap.login.clone(),
+                printable(&gap.text, crate::ledger::MAX_DETAIL),
+            );
+            !standing.contains(&known)
+        });
+        report
+            .findings
+            .retain(|finding| finding.severity != Severity::Note);
+    }
 }

@@ -95,6 +95,9 @@ pub enum LedgerError {
     /// The code was used before.
     #[error("that code of token {0} was used before")]
     Replayed(Serial),
+    /// The recovery code was used or replaced.
+    #[error("that recovery code of token {0} was used or replaced in between")]
+    RecoveryUsed(Serial),
     /// The number reserved for a generation was taken in between.
     #[error("generation {1} of token {0} was issued by another run in between")]
     Overtaken(Serial, Generation),

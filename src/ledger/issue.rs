@@ -73,6 +73,10 @@ pub struct NewGeneration {
     pub params: CodeParams,
     /// The secret, sealed by the vault.
     pub sealed: Vec<u8>,
+    /// The recipients that it is sealed to.
+    pub sealed_to: Vec<String>,
+    /// Hashes of the recovery codes on the sheet; earlier ones end with this issue.
+    pub recovery: Vec<String>,
     /// Fingerprint of the base32 key.
     pub fingerprint: String,
     /// When the secret stops working unless confirmed.
@@ -198,6 +202,7 @@ async fn issue_one(tx: &mut Tx, new: &NewGeneration) -> Result<Issued, LedgerErr
         );
     }
     insert(tx, new, slot).await?;
+    tx.replace_recovery(serial, number, &new.recovery).await?;
     let vouched = new.vouched.store(tx).await?;
     let replaces: Vec<Value> = dead.iter().map(|g| Value::from(*g)).collect();
     let voids: Vec<Value> = voided.iter().map(|s| Value::from(s.id.as_str())).collect();
@@ -215,6 +220,9 @@ async fn issue_one(tx: &mut Tx, new: &NewGeneration) -> Result<Issued, LedgerErr
         .with("state", state.as_str())
         .with("sheet", new.names.sheet.as_str())
         .with("encryption", new.encryption.as_str());
+    if !new.recovery.is_empty() {
+        draft = draft.with("recovery_codes", new.recovery.len());
+    }
     if !replaces.is_empty() {
         draft = draft.with("replaces", replaces).with("voids", voids);
     }
@@ -265,8 +273,8 @@ async fn insert(tx: &mut Tx, new: &NewGeneration, slot: Slot) -> Result<(), Ledg
     let expires_at = new.expires_at.map(Timestamp::as_millisecond);
     sqlx::query(
         "INSERT INTO generation (serial, number, slot, state, purpose, issuer, label, algorithm, digits, period,
-         sealed, fingerprint, issued_at, expires_at)
-         VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+         sealed, fingerprint, issued_at, expires_at, sealed_to)
+         VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(new.names.serial.as_str().to_owned())
     .bind(i64::from(new.names.generation))
@@ -281,6 +289,7 @@ async fn insert(tx: &mut Tx, new: &NewGeneration, slot: Slot) -> Result<(), Ledg
     .bind(new.fingerprint.clone())
     .bind(now)
     .bind(expires_at)
+    .bind(serde_json::to_string(&new.sealed_to).map_err(LedgerError::damaged)?)
     .execute(tx.db())
     .await?;
     sqlx::query(

@@ -4,12 +4,15 @@
 //! the tables and what the log says cannot differ by a crash. The operations are methods of [`Ledger`], one file per
 //! topic.
 
+mod bypass;
 mod canonical;
 mod chain;
 mod confirm;
+mod delivery;
 mod error;
 mod event;
 mod expire;
+mod exposure;
 mod hosts;
 mod issue;
 mod lock;
@@ -17,11 +20,15 @@ mod observe;
 mod open;
 mod people;
 mod record;
+mod recovery;
+mod remove;
 mod revoke;
+mod rotation;
 mod row;
 mod run;
 mod schema;
 mod sheets;
+mod signals;
 mod tokens;
 mod tries;
 mod tx;
@@ -29,21 +36,28 @@ mod tx;
 #[cfg(test)]
 mod tests;
 
+pub use bypass::{BypassRecord, NewBypass};
 pub use canonical::canonical_json;
 pub use chain::{ChainFault, ChainReport, Head};
 pub use confirm::{Confirmation, Confirmed, ConfirmedHow, Vouched};
+pub use delivery::SheetEntry;
 pub use error::LedgerError;
 pub use event::Event;
 pub use expire::Expired;
+pub use exposure::{Ciphertext, Exposed};
 pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
 pub use lock::{Holder, Lock};
-pub use observe::{HostObservation, HostOutcome, TokenHostObservation};
+pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
 pub use open::{Ledger, locate};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
 };
+pub use recovery::{RecoveryCount, RecoveryRecord, is_redeemable};
+pub use remove::RemovedHost;
 pub use revoke::{
     ItemReading, ItemResult, Revocation, RevocationHost, RevocationItem, RevocationRequest,
 };
+pub use rotation::RotationEnd;
 pub use run::Actor;
-pub use tries::{TryId, TryOutcome};
+pub use signals::{Signal, Signals};
+pub use tries::{TryId, TryLimit, TryOutcome};

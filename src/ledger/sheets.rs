@@ -94,7 +94,7 @@ impl Ledger {
 }
 
 impl Tx {
-    async fn sheet(&mut self, id: &SheetId) -> Result<SheetRecord, LedgerError> {
+    pub(super) async fn sheet(&mut self, id: &SheetId) -> Result<SheetRecord, LedgerError> {
         let row = sqlx::query("SELECT * FROM sheet WHERE id = $1")
             .bind(id.as_str().to_owned())
             .fetch_optional(self.db())

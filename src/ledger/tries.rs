@@ -5,15 +5,23 @@ use crate::ledger::LedgerError;
 use crate::ledger::event::Draft;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
+use crate::ledger::signals::Signal;
 use crate::ledger::tx::Tx;
 use crate::token::id::{Generation, Serial};
 
-/// So many wrong codes ...
-const LIMIT: i64 = 5;
-/// ... within this time ...
+/// So many wrong codes as [`TryLimit`] says within this time ...
 const WITHIN: Span = Span::from_secs(10 * 60);
 /// ... block the generation for this time.
 const BLOCK: Span = Span::from_secs(15 * 60);
+
+/// How many wrong codes block a generation: the policy's `confirm_tries`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TryLimit(pub u16);
+
+impl TryLimit {
+    /// The built-in limit.
+    pub const DEFAULT: Self = Self(5);
+}
 
 /// A try that was begun: counted as wrong until told otherwise, so that a killed program gives no free guesses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +29,7 @@ pub struct TryId {
     serial: Serial,
     generation: Generation,
     number: i64,
+    limit: TryLimit,
 }
 
 /// What came of a try that was not accepted.
@@ -57,9 +66,18 @@ impl Ledger {
         &self,
         serial: &Serial,
         generation: Generation,
+        limit: TryLimit,
     ) -> Result<TryId, LedgerError> {
         let mut tx = self.begin().await?;
-        if let Some(until) = tx.blocked_until(serial, generation).await? {
+        if let Some(until) = tx.blocked_until(serial, generation, limit).await? {
+            tx.signal(
+                Signal::OverLimit,
+                serial,
+                Some(generation).filter(|g| *g > 0),
+                None,
+            )
+            .await?;
+            tx.commit().await?;
             return Err(LedgerError::Throttled { until });
         }
         let row = sqlx::query(
@@ -85,6 +103,7 @@ impl Ledger {
             serial: serial.clone(),
             generation,
             number,
+            limit,
         })
     }
 
@@ -102,14 +121,18 @@ impl Ledger {
         tx.end_try(attempt, outcome != TryOutcome::Malformed, outcome.as_str())
             .await?;
         let blocked = tx
-            .blocked_until(&attempt.serial, attempt.generation)
+            .blocked_until(&attempt.serial, attempt.generation, attempt.limit)
             .await?;
         tx.event(
-            Draft::new("confirm.refused")
-                .with("serial", attempt.serial.as_str())
-                .with("generation", attempt.generation)
-                .with("outcome", outcome.as_str())
-                .with("blocked_until", blocked.map(|t| t.to_string())),
+            Draft::new(if attempt.generation == 0 {
+                "recovery.refused"
+            } else {
+                "confirm.refused"
+            })
+            .with("serial", attempt.serial.as_str())
+            .with("generation", Some(attempt.generation).filter(|g| *g > 0))
+            .with("outcome", outcome.as_str())
+            .with("blocked_until", blocked.map(|t| t.to_string())),
         )
         .await?;
         tx.commit().await?;
@@ -124,8 +147,12 @@ impl Ledger {
         &self,
         serial: &Serial,
         generation: Generation,
+        limit: TryLimit,
     ) -> Result<Option<Timestamp>, LedgerError> {
-        self.begin().await?.blocked_until(serial, generation).await
+        self.begin()
+            .await?
+            .blocked_until(serial, generation, limit)
+            .await
     }
 }
 
@@ -134,27 +161,29 @@ impl Tx {
         &mut self,
         serial: &Serial,
         generation: Generation,
+        limit: TryLimit,
     ) -> Result<Option<Timestamp>, LedgerError> {
+        let limit = i64::from(limit.0.max(1));
         let rows = sqlx::query(
             "SELECT at FROM confirm_try WHERE serial = $1 AND generation = $2 AND counts = 1
              ORDER BY number DESC LIMIT $3",
         )
         .bind(serial.as_str().to_owned())
         .bind(i64::from(generation))
-        .bind(LIMIT)
+        .bind(limit)
         .fetch_all(self.db())
         .await?;
         let times = rows
             .iter()
             .map(|row| row.time("at"))
             .collect::<Result<Vec<_>, _>>()?;
-        if i64::try_from(times.len()).unwrap_or(LIMIT) < LIMIT {
+        if i64::try_from(times.len()).unwrap_or(limit) < limit {
             return Ok(None);
         }
         let (Some(newest), Some(oldest)) = (times.first(), times.last()) else {
             return Ok(None);
         };
-        // None are taken while blocked, so the newest five are always those that led to the block.
+        // None are taken while blocked, so the newest ones are always those that led to the block.
         if *newest > WITHIN.after(*oldest) {
             return Ok(None);
         }

@@ -39,6 +39,8 @@ pub struct Shared {
     pub check: bool,
     /// Look for logins that confirm.
     pub evidence: bool,
+    /// Prepare no host that was never prepared.
+    pub prepared_only: bool,
     /// Accounts that keep their way in.
     pub protected: BTreeSet<Login>,
     /// How long hosts wait for a confirmation.

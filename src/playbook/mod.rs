@@ -3,12 +3,17 @@
 //! One dispatcher owns the run's state (tokens, proofs, reports); a worker per host only sends it messages.
 
 pub mod apply;
+pub mod bypass;
+pub mod codes;
 pub mod desk;
 pub mod engine;
+pub mod errand;
 pub mod job;
 mod observe;
 pub mod outcome;
 pub mod prove;
+pub mod purge;
+pub mod remove;
 mod revoke;
 pub mod schema;
 pub mod sheets;

@@ -152,7 +152,7 @@ impl Worker {
         self.take_in_confirmations(&facts).await?;
         self.members = self.members_wished().await?;
         // Whoever only looks at secrets has not judged sshd.
-        let mut judged = if self.shared.parts.host || facts.judged_before {
+        let mut judged = if self.wish(&facts).parts.host || facts.judged_before {
             facts.config_hash.clone()
         } else {
             None
@@ -402,11 +402,14 @@ impl Worker {
     }
 
     fn wish(&self, facts: &Facts) -> Wish {
+        let mut parts = self.shared.parts;
+        // Every host that a change was made on has its witness.
+        parts.host &= !self.shared.prepared_only || facts.witness.is_some();
         Wish {
             project: self.shared.project.clone(),
             protected: self.protected(facts),
             members: self.members.clone(),
-            parts: self.shared.parts,
+            parts,
             can_confirm: self.job.target.can_confirm(),
             now: self.read_at,
             revert_after: self.shared.revert_after,

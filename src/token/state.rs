@@ -78,12 +78,11 @@ impl TokenState {
     pub const fn may_become(self, next: Self) -> bool {
         use TokenState::{Active, Expired, Pending, Revoked, Revoking, Rotating};
         match (self, next) {
-            // A new enrolment is the only way out of the end states; a lost device starts again from anywhere.
-            (_, Pending)
+            // A new enrolment is the only way out of the end states; a lost device starts again from anywhere. A revoked
+            // one is found open again where a host no longer shows it.
+            (_, Pending | Revoking)
             | (Pending, Active | Expired)
             | (Active | Rotating, Active | Rotating | Expired)
-            // A revoked one is found open again where a host no longer shows it.
-            | (_, Revoking)
             | (Revoking | Revoked, Revoked)
             | (Expired, Expired) => true,
             _ => false,
@@ -104,6 +103,8 @@ state_type! {
         Expired = "expired",
         /// Revoked with its token.
         Revoked = "revoked",
+        /// A rotation that was taken back before anybody used it.
+        Withdrawn = "withdrawn",
     }
 }
 
@@ -178,6 +179,24 @@ state_type! {
         NoAccount = "no_account",
         /// Something is missing; the reason names it.
         Gap = "gap",
+    }
+}
+
+state_type! {
+    /// The state of a one-time code on a host.
+    BypassState, "one-time code" {
+        /// It may still be used, or no host has shown its end yet.
+        Open = "open",
+        /// It was used.
+        Used = "used",
+        /// Its time ran out unused.
+        Expired = "expired",
+        /// It was taken back.
+        Revoked = "revoked",
+        /// The host never got it.
+        Failed = "failed",
+        /// It is gone from the host, which does not say how.
+        Gone = "gone",
     }
 }
 

@@ -185,6 +185,11 @@ impl Vault {
         Self::new(recipients, identity)
     }
 
+    /// Returns the public keys that secrets are sealed to.
+    pub fn recipients(&self) -> Vec<String> {
+        self.recipients.iter().map(ToString::to_string).collect()
+    }
+
     /// Returns whether an identity file is there, without reading it. For plans that say what will need one.
     pub fn has_identity(&self) -> bool {
         self.identity

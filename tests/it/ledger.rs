@@ -102,6 +102,8 @@ async fn issue(ledger: &Ledger, vault: &Vault, admin: &str) -> String {
         policy: PolicyName::new("default").unwrap(),
         issuer: "Example Corp".to_owned(),
         params: CodeParams::DEFAULT,
+        sealed_to: vault.recipients(),
+        recovery: Vec::new(),
         fingerprint: key.fingerprint(),
         expires_at: None,
         encryption: SheetEncryption::Plain,

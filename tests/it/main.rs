@@ -15,7 +15,11 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_bypass;
+#[cfg(test)]
 mod lab_confirm;
+#[cfg(test)]
+mod lab_drift;
 #[cfg(test)]
 mod lab_enrol;
 #[cfg(test)]
@@ -32,6 +36,7 @@ mod lab_kill;
 mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
+mod lab_remove;
 #[cfg(test)]
 mod lab_revoke;
 #[cfg(test)]
@@ -51,8 +56,16 @@ mod ledger;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod sheet;
+#[cfg(test)]
+mod sheet_codes;
+#[cfg(test)]
+mod sheets_cmd;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod vault_cmd;

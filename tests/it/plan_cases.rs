@@ -222,6 +222,9 @@ fn wish(case: &Case) -> Wish {
         digits: 6,
         period: Span::from_secs(30),
         on_revoke: Vec::new(),
+        recovery_codes: 0,
+        scratch_codes: 0,
+        confirm_tries: 5,
     };
     let members = data.members.iter().map(|(name, token)| Member {
         admin: AdminName::new(name).unwrap(),
@@ -239,6 +242,7 @@ fn wish(case: &Case) -> Wish {
                 (false, "bob") => "81b637d8fcd2".to_owned(),
                 _ => "0123456789ab".to_owned(),
             },
+            scratch: Vec::new(),
             key: t
                 .key
                 .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),

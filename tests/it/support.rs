@@ -1,5 +1,6 @@
 //! What tests of the whole program share.
 
+pub(crate) mod bare;
 pub(crate) mod faults;
 pub(crate) mod leavers;
 pub(crate) mod project;

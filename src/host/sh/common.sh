@@ -15,13 +15,14 @@ read_uptime() {
   up=${up%%.*}
 }
 
-# Start time of process $1 in clock ticks since boot, into start: field 22 of proc_pid_stat(5), counted after the name.
+# Reads proc_pid_stat(5) of process $1: its start in clock ticks since boot (field 22) and where its stack begins (field 28),
+# which is another place once it has executed a program (address space layout randomisation).
 start_of() {
-  start=
+  start= stack=
   IFS= read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
-  # Split into words on purpose; the first is field 3.
+  # Split into words on purpose, after the name; the first is field 3.
   set -- ${stat##*) }
-  start=${20}
+  start=${20} stack=${26}
 }
 
 # Tells whether the process that took the lock is still there. A number alone does not: after a reboot somebody else has it.
@@ -122,15 +123,6 @@ settle() {
   sync "$@" 2>/dev/null || sync
 }
 
-# Reads where process $1 has its stack into $image: another place, or none, after it has executed a program
-# (proc_pid_stat(5), startstack; address space layout randomisation).
-read_image() {
-  image=
-  read -r image <"/proc/$1/stat" || return 0
-  set -- ${image##*) }
-  image=${26}
-} 2>/dev/null
-
 # Makes every running sshd read its configuration again. A HUP with a bad configuration kills the listener, so each
 # is tested first (sshd(8): SIGHUP re-executes). Waits until it has done so: a busy sshd still takes connections with its
 # earlier configuration after the signal was sent, and what they prove is nothing.
@@ -141,8 +133,8 @@ reload_sshd() {
   while read -r pid exe conf opts; do
     [ -n "$pid" ] || continue
     if [ "$1" = "$exe $conf${opts:+ $opts}" ] || "$exe" -t -f "$conf" $opts >/dev/null 2>&1; then
-      read_image "$pid"
-      told="$told $pid:$image"
+      start_of "$pid"
+      told="$told $pid:$stack"
       kill -HUP "$pid"
     else
       note "sshd refuses $conf: not reloaded"
@@ -154,7 +146,7 @@ LIST
   tries=100
   for told in $told; do
     # Where the layout is not random nothing tells; then five seconds are enough.
-    while read_image "${told%%:*}" && [ -n "$image" ] && [ "$image" = "${told#*:}" ] && [ "$tries" -gt 0 ]; do
+    while start_of "${told%%:*}" && [ "$stack" = "${told#*:}" ] && [ "$tries" -gt 0 ]; do
       tries=$((tries - 1))
       sleep 0.05 || sleep 1
     done

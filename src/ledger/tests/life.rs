@@ -212,7 +212,10 @@ async fn five_wrong_codes_in_ten_minutes_block_for_fifteen() {
     let token = f.issue("alice", "prod", IssueKind::First).await;
     let other = f.issue("alice", "lab", IssueKind::First).await;
     let wrong = async || {
-        let attempt = f.ledger.begin_try(&token.serial, 1).await?;
+        let attempt = f
+            .ledger
+            .begin_try(&token.serial, 1, TryLimit::DEFAULT)
+            .await?;
         f.ledger.fail_try(&attempt, TryOutcome::Wrong).await
     };
     for _ in 0..4 {
@@ -220,7 +223,11 @@ async fn five_wrong_codes_in_ten_minutes_block_for_fifteen() {
         f.clock.advance(Span::from_secs(60));
     }
     for _ in 0..3 {
-        let attempt = f.ledger.begin_try(&token.serial, 1).await.unwrap();
+        let attempt = f
+            .ledger
+            .begin_try(&token.serial, 1, TryLimit::DEFAULT)
+            .await
+            .unwrap();
         assert_eq!(
             f.ledger
                 .fail_try(&attempt, TryOutcome::Malformed)
@@ -237,12 +244,21 @@ async fn five_wrong_codes_in_ten_minutes_block_for_fifteen() {
         Err(LedgerError::Throttled { .. })
     ));
     assert_eq!(
-        f.ledger.throttle(&token.serial, 1).await.unwrap(),
+        f.ledger
+            .throttle(&token.serial, 1, TryLimit::DEFAULT)
+            .await
+            .unwrap(),
         Some(until)
     );
     f.confirm(&other).await.unwrap();
     f.clock.advance(Span::from_secs(901));
-    assert_eq!(f.ledger.throttle(&token.serial, 1).await.unwrap(), None);
+    assert_eq!(
+        f.ledger
+            .throttle(&token.serial, 1, TryLimit::DEFAULT)
+            .await
+            .unwrap(),
+        None
+    );
     // One more wrong code after the block does not block again.
     assert_eq!(wrong().await.unwrap(), None);
     f.confirm(&token).await.unwrap();
@@ -253,7 +269,11 @@ async fn slow_tries_and_tries_cut_short_are_counted_rightly() {
     let mut f = Fixture::new().await;
     let token = f.issue("alice", "prod", IssueKind::First).await;
     for _ in 0..10 {
-        let attempt = f.ledger.begin_try(&token.serial, 1).await.unwrap();
+        let attempt = f
+            .ledger
+            .begin_try(&token.serial, 1, TryLimit::DEFAULT)
+            .await
+            .unwrap();
         assert_eq!(
             f.ledger
                 .fail_try(&attempt, TryOutcome::Wrong)
@@ -265,11 +285,16 @@ async fn slow_tries_and_tries_cut_short_are_counted_rightly() {
     }
     let other = f.issue("bob", "prod", IssueKind::First).await;
     for _ in 0..5 {
-        f.ledger.begin_try(&other.serial, 1).await.unwrap();
+        f.ledger
+            .begin_try(&other.serial, 1, TryLimit::DEFAULT)
+            .await
+            .unwrap();
     }
     // Killed five times after looking at a code: no sixth look.
     assert!(matches!(
-        f.ledger.begin_try(&other.serial, 1).await,
+        f.ledger
+            .begin_try(&other.serial, 1, TryLimit::DEFAULT)
+            .await,
         Err(LedgerError::Throttled { .. })
     ));
 }

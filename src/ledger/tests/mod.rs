@@ -1,11 +1,14 @@
 //! Tests of the ledger's operations, on real files.
 
 mod chain;
+mod codes;
 mod hosts;
 mod life;
 mod lock;
 mod revoke;
+mod rotation;
 mod store;
+mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -96,6 +99,8 @@ impl Fixture {
             issuer: "Example Corp".to_owned(),
             params: CodeParams::DEFAULT,
             sealed,
+            sealed_to: self.vault.recipients(),
+            recovery: Vec::new(),
             fingerprint: key.fingerprint(),
             expires_at: Some(Span::from_secs(72 * 3600).after(self.clock.now())),
             encryption: SheetEncryption::Plain,
@@ -113,7 +118,10 @@ impl Fixture {
 
     pub(super) async fn confirm(&self, token: &TokenRecord) -> Result<Confirmed, LedgerError> {
         let generation = token.pending().unwrap().number;
-        let attempt = self.ledger.begin_try(&token.serial, generation).await?;
+        let attempt = self
+            .ledger
+            .begin_try(&token.serial, generation, TryLimit::DEFAULT)
+            .await?;
         self.ledger
             .confirm(&Confirmation {
                 serial: token.serial.clone(),

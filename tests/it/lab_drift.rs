@@ -1,0 +1,173 @@
+//! `sync` finds what somebody changed by hand, shows it, and repairs it; and takes in what is new.
+
+use serde_json::{Value, json};
+
+use crate::lab::{Code, Host, Key, KeyPair, Lab, Prefs, Suite, Totp};
+use crate::support::faults::eventually;
+use crate::support::project::{Project, all, assert_pending};
+
+const HOSTS: [(&str, Suite); 3] = [
+    ("old", Suite::Bullseye),
+    ("mid", Suite::Bookworm),
+    ("new", Suite::Trixie),
+];
+const STATE: &str = "/var/lib/google-authenticator/current";
+
+fn inventory(lab: &Lab, hosts: &[&str], admins: &[&str]) -> Value {
+    let hosts: Vec<_> = hosts.iter().map(|name| (*name, json!({}))).collect();
+    let admins: serde_json::Map<_, _> = admins
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({"name": name})))
+        .collect();
+    json!({
+        "all": all(lab, &hosts),
+        "admins": admins,
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}},
+    })
+}
+
+/// What somebody did on a host by hand, the word that the plan has for it, and what it opens or breaks until then.
+struct Deed {
+    what: &'static str,
+    script: &'static str,
+    shown: &'static str,
+}
+
+const DEEDS: [Deed; 6] = [
+    Deed {
+        what: "somebody let everybody in who has no secret",
+        script: "sed -i 's/^auth required pam_google_authenticator.so/& nullok/; \
+                 /pam_google_authenticator/s/secret=/nullok secret=/' /etc/pam.d/sshd",
+        shown: "/etc/pam.d/sshd",
+    },
+    Deed {
+        what: "somebody took the block out",
+        script: "sed -i '/# BEGIN fleetotp/,/# END fleetotp/d' /etc/pam.d/sshd",
+        shown: "/etc/pam.d/sshd",
+    },
+    Deed {
+        what: "somebody removed sshd's addition",
+        script: "rm -f /etc/ssh/sshd_config.d/00-fleetotp.conf; kill -HUP $(cat /run/sshd.pid); sleep 0.3",
+        shown: "/etc/ssh/sshd_config.d/00-fleetotp.conf",
+    },
+    Deed {
+        what: "somebody took her out of the group",
+        script: "gpasswd -d alice fleetotp",
+        shown: "group fleetotp: +alice",
+    },
+    Deed {
+        what: "somebody took the rate limit away",
+        script: "sed -i '/RATE_LIMIT/d' /var/lib/google-authenticator/current/alice",
+        shown: "current/alice",
+    },
+    Deed {
+        what: "somebody deleted the secret",
+        script: "rm /var/lib/google-authenticator/current/alice",
+        shown: "current/alice",
+    },
+];
+
+/// The files that decide about alice, as text; without what logins change, and without the expiry, which only the first
+/// file of a generation has.
+fn texts(host: Host<'_>) -> String {
+    host.sh("cat /etc/pam.d/sshd /etc/ssh/sshd_config.d/00-fleetotp.conf; getent group fleetotp; \
+             grep -v -e DISALLOW_REUSE -e 'RATE_LIMIT' /var/lib/google-authenticator/current/alice | sed 's/ exp=.*//'; \
+             grep -c RATE_LIMIT /var/lib/google-authenticator/current/alice")
+}
+
+#[test]
+fn lab_what_was_changed_by_hand_is_shown_and_repaired() {
+    let lab = Lab::start(&HOSTS);
+    let names = HOSTS.map(|(name, _)| name);
+    let alice = lab.key_pair("alice");
+    for name in names {
+        lab.host(name).add_user("alice", &alice);
+    }
+    let project = Project::new(&lab, &inventory(&lab, &names, &["alice"]));
+    let ran = project.rollout(&["-o", "json"]).expect_code(0);
+    let mut totp = ran.sheet("alice", "default").scan().totp();
+    project.confirm("alice", &totp.fresh(), &[]).expect_code(0);
+    let everywhere = |totp: &Totp| member_everywhere(&lab, &names, "alice", &alice, totp);
+    everywhere(&totp);
+    let good = names.map(|name| texts(lab.host(name)));
+    for deed in &DEEDS {
+        for name in names {
+            lab.host(name).sh(deed.script);
+            eventually("nothing is at work on the host", 20, || {
+                let at_work = "pgrep -f 'fleetotp/[r]eaper' || true";
+                lab.host(name).sh(at_work).is_empty()
+            });
+        }
+        let before = names.map(|name| lab.host(name).inode_snapshot());
+        let shown = project
+            .fleetotp(&["sync", "--check", "--diff", "-o", "json"])
+            .expect_code(0)
+            .json();
+        for (name, before) in names.iter().zip(&before) {
+            let changed = lab.host(name).inode_snapshot().changed_since(before);
+            assert_eq!(changed, Vec::<String>::new(), "only looked at");
+        }
+        let repaired = project.fleetotp(&["sync"]).expect_code(0);
+        for (name, good) in names.iter().zip(&good) {
+            let hosts = shown["hosts"].as_array().unwrap();
+            let report = hosts.iter().find(|h| h["host"] == *name).unwrap();
+            let diff = report["changes"].to_string();
+            assert!(diff.contains(deed.shown), "{} on {name}: {diff}", deed.what);
+            assert!(
+                repaired.stdout.contains(name),
+                "{}: nothing said",
+                deed.what
+            );
+            assert_eq!(&texts(lab.host(name)), good, "{} on {name}", deed.what);
+        }
+        let quiet = project.fleetotp(&["sync"]).expect_code(0);
+        assert_eq!((quiet.stdout, quiet.stderr), (String::new(), String::new()));
+    }
+    totp.fresh();
+    everywhere(&totp);
+}
+
+fn member_everywhere(lab: &Lab, hosts: &[&str], login: &str, key: &KeyPair, totp: &Totp) {
+    for host in hosts {
+        lab.assert_member(host, login, key, &mut totp.clone());
+    }
+}
+
+#[test]
+fn lab_new_hosts_and_admins_of_the_inventory_are_enrolled() {
+    let lab = Lab::start(&HOSTS);
+    let (alice, bob) = (lab.key_pair("alice"), lab.key_pair("bob"));
+    for (name, _) in HOSTS {
+        lab.host(name).add_user("alice", &alice);
+        lab.host(name).add_user("bob", &bob);
+    }
+    let project = Project::new(&lab, &inventory(&lab, &["old"], &["alice"]));
+    let ran = project.rollout(&["-o", "json"]).expect_code(0);
+    let mut hers = ran.sheet("alice", "default").scan().totp();
+    project.confirm("alice", &hers.fresh(), &[]).expect_code(0);
+
+    // The inventory grows. Whoever does not want `sync` to begin with what is new can say so.
+    project.set_inventory(&inventory(&lab, &["old", "mid", "new"], &["alice", "bob"]));
+    let untouched = lab.host("new").inode_snapshot();
+    let held = project
+        .fleetotp(&["sync", "--no-new", "-o", "json"])
+        .expect_code(0);
+    assert!(held.sheets().is_empty());
+    assert_eq!(
+        lab.host("new").inode_snapshot().changed_since(&untouched),
+        Vec::<String>::new()
+    );
+    let ran = project.fleetotp(&["sync", "-o", "json"]).expect_code(0);
+    assert_eq!(ran.sheets().len(), 1, "{}", ran.stdout);
+    member_everywhere(&lab, &["old", "mid", "new"], "alice", &alice, &hers);
+    for host in ["old", "mid", "new"] {
+        assert_pending(&lab, host, "bob", &bob);
+        assert!(lab.host(host).exists(&format!("{STATE}/bob")));
+    }
+    let mut his = ran.sheet("bob", "default").scan().totp();
+    project.confirm("bob", &his.fresh(), &[]).expect_code(0);
+    member_everywhere(&lab, &["old", "mid", "new"], "bob", &bob, &his);
+    lab.assert_in("new", "root", Key::Root, Code::No, Prefs::Default);
+    let quiet = project.fleetotp(&["sync"]).expect_code(0);
+    assert_eq!((quiet.stdout, quiet.stderr), (String::new(), String::new()));
+}
