@@ -243,10 +243,10 @@ fn choose(
     let mut chosen = Chosen::default();
     chosen.add_names(people, &args.names, args.allow_unknown)?;
     if let Some(path) = &args.from {
-        chosen.add_leavers(people, file::leavers(&world.cwd.join(path))?);
+        chosen.add_leavers(people, file::leavers(&world.cwd, path)?);
     }
     if let Some(path) = &args.not_in {
-        chosen.add_orphans(people, &file::staff(&world.cwd.join(path), args.match_on)?);
+        chosen.add_orphans(people, &file::staff(&world.cwd, path, args.match_on)?);
     }
     if pattern.is_some() {
         for name in admins_of(setup, pattern)?.unwrap_or_default() {

@@ -58,6 +58,8 @@ mod plan_cases;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod revoke_cli;
+#[cfg(test)]
 mod sheet;
 #[cfg(test)]
 mod sheet_codes;

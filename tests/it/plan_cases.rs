@@ -20,6 +20,9 @@ use fleetotp::plan::change::{Change, HostPlan};
 use fleetotp::plan::decide::host_plan;
 use fleetotp::plan::enforce::enforcement;
 use fleetotp::plan::finding::Severity;
+use fleetotp::plan::revoke::{
+    Farewell, Leaver, Verdict, ends_due, memberships_due, remains, verdict,
+};
 use fleetotp::plan::wish::{Member, Parts, TokenWish, Wish};
 use fleetotp::token::secret::Secret;
 use serde::Deserialize;
@@ -72,6 +75,8 @@ struct WishData {
     members: BTreeMap<String, Option<TokenData>>,
     enforce: String,
     window: u8,
+    /// Who goes, with what the policy asks for besides (`expire_account`, `move_keys`).
+    leavers: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for WishData {
@@ -85,6 +90,7 @@ impl Default for WishData {
                 .into(),
             enforce: "on_confirm".to_owned(),
             window: 1,
+            leavers: BTreeMap::new(),
         }
     }
 }
@@ -140,6 +146,56 @@ struct Expected {
     lines: BTreeMap<String, Vec<String>>,
     /// `user keyword value` that sshd must say afterwards; only those named here are compared.
     wanted: BTreeSet<String>,
+    /// What is done next for those who go.
+    farewell: Vec<String>,
+    /// Whether what was read proves it: `proven`, or what is left.
+    verdicts: BTreeMap<String, String>,
+    /// What else is left of them.
+    remains: BTreeSet<String>,
+}
+
+/// What is done for those who go, and what the host shows.
+fn farewell(
+    case: &Case,
+    facts: &Facts,
+    wish: &Wish,
+) -> (Vec<String>, BTreeMap<String, String>, BTreeSet<String>) {
+    let leavers: Vec<Leaver> = case
+        .wish
+        .leavers
+        .iter()
+        .map(|(login, more)| Leaver {
+            login: Login::new(login).expect("a login"),
+            expire_account: more.iter().any(|m| m == "expire_account"),
+            move_keys: more.iter().any(|m| m == "move_keys"),
+        })
+        .collect();
+    let farewell = Farewell {
+        project: &wish.project,
+        protected: &wish.protected,
+        leavers: &leavers,
+        now: wish.now,
+    };
+    let mut changes = memberships_due(facts, &farewell);
+    if changes.is_empty() {
+        changes = leavers
+            .iter()
+            .flat_map(|l| ends_due(facts, &farewell, l))
+            .collect();
+    }
+    let verdicts = leavers.iter().map(|l| {
+        let text = match verdict(facts, &farewell, l) {
+            Verdict::Proven(_) => "proven".to_owned(),
+            Verdict::Open(why) => why,
+        };
+        (l.login.to_string(), text)
+    });
+    let left = leavers.iter().flat_map(|l| remains(facts, l));
+    (
+        changes.iter().map(named).collect(),
+        verdicts.collect(),
+        left.map(|f| f.id.to_owned()).collect(),
+    )
 }
 
 fn edited(case: &Case, answer: String) -> String {
@@ -336,7 +392,11 @@ fn outcome(case: &Case, facts: &Facts) -> Expected {
         );
     }
     let expected = &case.expect;
+    let (farewell, verdicts, remains) = farewell(case, facts, &wish);
     Expected {
+        farewell,
+        verdicts,
+        remains,
         changes: plan.changes.iter().map(|(_, c)| named(c)).collect(),
         refused: ids(Severity::Refusal),
         notes: ids(Severity::Note),

@@ -55,21 +55,21 @@ const COLUMNS: [MatchOn; 3] = [MatchOn::Admin, MatchOn::Email, MatchOn::Login];
 ///
 /// # Errors
 /// A file that cannot be read, or is not of that form.
-pub(crate) fn leavers(path: &Path) -> Result<List, Error> {
-    Ok(parse(&read(path)?, None, false)?)
+pub(crate) fn leavers(cwd: &Path, path: &Path) -> Result<List, Error> {
+    Ok(parse(&read(cwd, path)?, None, false)?)
 }
 
 /// Reads a list of all current staff. It may have other columns as well.
 ///
 /// # Errors
 /// A file that cannot be read, has no such header, or names nobody.
-pub(crate) fn staff(path: &Path, on: Option<MatchOn>) -> Result<List, Error> {
-    Ok(parse(&read(path)?, on, true)?)
+pub(crate) fn staff(cwd: &Path, path: &Path, on: Option<MatchOn>) -> Result<List, Error> {
+    Ok(parse(&read(cwd, path)?, on, true)?)
 }
 
-fn read(path: &Path) -> Result<SourceFile, Error> {
+fn read(cwd: &Path, path: &Path) -> Result<SourceFile, Error> {
     let shown = printable(&path.display().to_string(), 200);
-    let text = std::fs::read_to_string(path)
+    let text = std::fs::read_to_string(cwd.join(path))
         .map_err(|e| Error::failed(format!("cannot read the list `{shown}`")).caused_by(e))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     Ok(SourceFile::new(shown, text))
