@@ -206,7 +206,11 @@ async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
         .into_iter()
         .map(|r| ((r.serial.clone(), r.host.clone()), r))
         .collect();
-    let items = setup.ledger.revocation_items().await?;
+    let all_items = setup.ledger.revocation_items().await?;
+    let mut items: HashMap<&crate::token::id::Serial, Vec<&RevocationItem>> = HashMap::new();
+    for item in &all_items {
+        items.entry(&item.serial).or_default().push(item);
+    }
     let mut places: std::collections::BTreeMap<_, Vec<HostName>> =
         std::collections::BTreeMap::new();
     for assignment in setup
@@ -259,10 +263,7 @@ async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
                 },
                 care: token.map_or_else(Care::default, |t| cares.take(&t.serial)),
                 on,
-                revocation: token.and_then(|t| {
-                    let mine: Vec<_> = items.iter().filter(|i| i.serial == t.serial).collect();
-                    Revocation::of(&mine)
-                }),
+                revocation: token.and_then(|t| Revocation::of(items.get(&t.serial)?)),
             }
         })
         .collect())

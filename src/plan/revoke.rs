@@ -199,7 +199,8 @@ fn left_behind(
     let Some(account) = account else { return open };
     let expired = is_expired(account, farewell.now);
     let keys = account.keys.as_ref().map(|k| k.in_files);
-    if !demands_code(facts, login) && !(expired && keys == Some(0)) {
+    let account_closed = expired && keys == Some(0);
+    if !demands_code(facts, login) && !account_closed {
         let what = if account.shadow.is_none() {
             "the account is a directory's and cannot be expired here"
         } else if !expired {

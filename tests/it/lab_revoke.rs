@@ -16,7 +16,7 @@ use crate::support::project::assert_pending;
 fn nothing_of_a_revoked_admin_is_left_and_nobody_else_notices() {
     let lab = Lab::start(&HOSTS);
     let names = HOSTS.map(|(name, _)| name);
-    let mut fleet = Fleet::new(&lab, &names, policies()["default"].clone());
+    let mut fleet = Fleet::new(&lab, &names, &policies()["default"]);
     let mut open: Vec<Child> = names
         .map(|host| session(&lab, host, "alice", &fleet.alice))
         .into();
@@ -178,7 +178,7 @@ fn nothing_of_a_revoked_admin_is_left_and_nobody_else_notices() {
 fn a_pending_admin_is_revoked_to_no_login_at_all() {
     let lab = Lab::start(&HOSTS);
     let names = HOSTS.map(|(name, _)| name);
-    let fleet = Fleet::new(&lab, &names, policies()["default"].clone());
+    let fleet = Fleet::new(&lab, &names, &policies()["default"]);
     let sheets = fleet.project.sheet_files();
     revoke(&fleet.project, &["bob"])
         .expect_code(0)

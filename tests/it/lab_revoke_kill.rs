@@ -18,7 +18,7 @@ const ROUNDS: u32 = 30;
 async fn lab_a_revocation_killed_at_random_instants_is_finished_by_the_next_sync() {
     let lab = Lab::start(&HOSTS);
     let names = HOSTS.map(|(name, _)| name);
-    let fleet = Fleet::new(&lab, &names, policies()["default"].clone());
+    let fleet = Fleet::new(&lab, &names, &policies()["default"]);
     let project = &fleet.project;
     let mut dice = Dice::new();
     let mut whole = Duration::ZERO;

@@ -23,7 +23,7 @@ fn policy(on_revoke: &[&str]) -> Value {
 fn where_the_pam_block_was_removed_by_hand_the_account_is_closed() {
     let lab = Lab::start(&HOSTS);
     let names = HOSTS.map(|(name, _)| name);
-    let mut fleet = Fleet::new(&lab, &names, policy(&[]));
+    let mut fleet = Fleet::new(&lab, &names, &policy(&[]));
     fleet.confirm_alice();
     lab.host("web1")
         .sh("sed -i '/^# BEGIN fleetotp$/,/^# END fleetotp$/d' /etc/pam.d/sshd");
@@ -60,7 +60,7 @@ fn where_the_pam_block_was_removed_by_hand_the_account_is_closed() {
 #[test]
 fn a_policy_can_ask_for_the_accounts_end_as_well() {
     let lab = Lab::start(&[("web1", Suite::Bookworm)]);
-    let fleet = Fleet::new(&lab, &["web1"], policy(&["expire_account", "move_keys"]));
+    let fleet = Fleet::new(&lab, &["web1"], &policy(&["expire_account", "move_keys"]));
     let host = lab.host("web1");
     host.sh("mkdir -p /var/lib/systemd/linger /var/spool/cron/crontabs; touch /var/lib/systemd/linger/alice /var/spool/cron/crontabs/alice");
     let ran = revoke(&fleet.project, &["alice"]).expect_code(0);
@@ -79,7 +79,7 @@ fn a_host_that_left_the_inventory_is_revoked_from_the_ledger() {
         ("web2", Suite::Trixie),
         ("old1", Suite::Bullseye),
     ]);
-    let mut fleet = Fleet::new(&lab, &["web1", "web2", "old1"], policy(&[]));
+    let mut fleet = Fleet::new(&lab, &["web1", "web2", "old1"], &policy(&[]));
     fleet.confirm_alice();
     let project = &fleet.project;
     project.set_inventory(&json!({
@@ -121,7 +121,7 @@ fn a_host_that_left_the_inventory_is_revoked_from_the_ledger() {
 #[test]
 fn a_run_under_way_pushes_nothing_of_an_admin_who_is_revoked_meanwhile() {
     let lab = Lab::start(&[("web1", Suite::Bookworm)]);
-    let fleet = Fleet::new(&lab, &["web1"], policy(&[]));
+    let fleet = Fleet::new(&lab, &["web1"], &policy(&[]));
     let project = &fleet.project;
     project
         .fleetotp(&["enroll", "bob", "--lost-device", "-o", "json"])
@@ -168,7 +168,7 @@ fn a_run_under_way_pushes_nothing_of_an_admin_who_is_revoked_meanwhile() {
 #[test]
 fn what_cannot_be_proven_stays_open_with_its_reason() {
     let lab = Lab::start(&[("web1", Suite::Bookworm)]);
-    let fleet = Fleet::new(&lab, &["web1"], policy(&[]));
+    let fleet = Fleet::new(&lab, &["web1"], &policy(&[]));
     let mut child = session(&lab, "web1", "alice", &fleet.alice);
     lab.host("web1")
         .sh("grep ^alice: /etc/passwd | sed 's/^alice/twin/' >>/etc/passwd");
@@ -197,7 +197,7 @@ fn what_cannot_be_proven_stays_open_with_its_reason() {
 #[test]
 fn a_limit_leaves_open_what_it_leaves_out_and_counts_as_a_flag_only() {
     let lab = Lab::start(&[("web1", Suite::Bookworm), ("web2", Suite::Trixie)]);
-    let fleet = Fleet::new(&lab, &["web1", "web2"], policy(&[]));
+    let fleet = Fleet::new(&lab, &["web1", "web2"], &policy(&[]));
     let project = &fleet.project;
     revoke(project, &["alice", "--limit", "web1"])
         .expect_code(9)
@@ -211,4 +211,41 @@ fn a_limit_leaves_open_what_it_leaves_out_and_counts_as_a_flag_only() {
         .fleetotp(&["sync"])
         .expect_code(0)
         .expect_text(&["web2: alice: removed and read back"]);
+}
+
+#[test]
+fn who_left_the_inventory_is_revoked_by_sync_when_it_is_told() {
+    let lab = Lab::start(&[("web1", Suite::Bookworm), ("web2", Suite::Trixie)]);
+    let mut fleet = Fleet::new(&lab, &["web1", "web2"], &policy(&[]));
+    fleet.confirm_alice();
+    let project = &fleet.project;
+    let hosts = [("web1", json!({})), ("web2", json!({}))];
+    project.set_inventory(&json!({
+        "all": all(&lab, &hosts),
+        "admins": {"alice": {}},
+        "policies": {"default": policy(&[])},
+    }));
+    project.fleetotp(&["sync"]).expect_code(0);
+    assert_pending(&lab, "web1", "bob", &fleet.bob);
+    project
+        .fleetotp(&["sync", "--prune", "--reason", "left"])
+        .expect_code(0)
+        .expect_text(&[
+            "bob left the inventory: revoked",
+            "web1: bob: removed and read back",
+            "web2: bob: removed",
+        ]);
+    for host in ["web1", "web2"] {
+        assert_out(&lab, host, "bob", &fleet.bob, &fleet.bobs);
+    }
+    // The last one who can log in with a code stays.
+    project.set_inventory(&json!({
+        "all": all(&lab, &hosts),
+        "admins": {"carol": {}},
+        "policies": {"default": policy(&[])},
+    }));
+    project
+        .fleetotp(&["sync", "--no-new", "--prune", "--reason", "left"])
+        .expect_text(&["alice left the inventory and is not revoked: no other admin of web1"]);
+    assert_eq!(project.status("alice", "default")["state"], "active");
 }

@@ -139,7 +139,7 @@ pub(crate) const HOSTS: [(&str, Suite); 3] = [
 ];
 
 impl<'lab> Fleet<'lab> {
-    pub(crate) fn new(lab: &'lab Lab, hosts: &[&str], policy: Value) -> Self {
+    pub(crate) fn new(lab: &'lab Lab, hosts: &[&str], policy: &Value) -> Self {
         let (alice, bob) = (lab.key_pair("alice"), lab.key_pair("bob"));
         for host in hosts {
             lab.host(host).add_user("alice", &alice);
