@@ -67,13 +67,24 @@ impl Chosen {
 
     /// Adds those whom a list of current staff does not name.
     pub(crate) fn add_orphans(&mut self, people: &People, staff: &List) {
-        let staying: BTreeSet<AdminName> = staff
+        let values: BTreeSet<String> = staff
             .rows
             .iter()
-            .flat_map(|row| find(people, staff.column, row))
+            .map(|row| match staff.column {
+                MatchOn::Email => row.value.to_lowercase(),
+                MatchOn::Admin | MatchOn::Login => row.value.clone(),
+            })
             .collect();
+        let stays = |name: &AdminName, person: &Person| match staff.column {
+            MatchOn::Admin => values.contains(name.as_str()),
+            MatchOn::Email => {
+                let email = person.email.as_ref().map(|e| e.to_lowercase());
+                email.is_some_and(|e| values.contains(&e))
+            }
+            MatchOn::Login => person.logins.iter().any(|l| values.contains(l.as_str())),
+        };
         for (name, person) in &people.by_name {
-            if staying.contains(name) || person.is_gone() {
+            if person.is_gone() || stays(name, person) {
                 continue;
             }
             if staff.column == MatchOn::Email && person.email.is_none() {
