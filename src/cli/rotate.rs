@@ -266,6 +266,6 @@ fn wanted(setup: &Setup, globals: &Globals, ids: &BTreeSet<Id>) -> Result<Wanted
             secrets: true,
         },
         evidence: true,
-        prepared_only: false,
+        ..Wanted::default()
     })
 }

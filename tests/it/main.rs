@@ -39,6 +39,14 @@ mod lab_reaper;
 #[cfg(test)]
 mod lab_remove;
 #[cfg(test)]
+mod lab_revoke;
+#[cfg(test)]
+mod lab_revoke_fleet;
+#[cfg(test)]
+mod lab_revoke_kill;
+#[cfg(test)]
+mod lab_revoke_odd;
+#[cfg(test)]
 mod lab_rotate;
 #[cfg(test)]
 mod lab_rotate_end;
@@ -56,6 +64,8 @@ mod ledger;
 mod plan_cases;
 #[cfg(test)]
 mod recovery;
+#[cfg(test)]
+mod revoke_cli;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]
