@@ -5,10 +5,21 @@ use std::io::{self, Write as _};
 
 use clap::{Parser, Subcommand};
 
+use super::bypass;
+use super::confirm;
+use super::enroll;
+use super::generate;
 use super::globals::Globals;
+use super::inventory;
 use super::inventory::InventoryCommand;
+use super::play;
+use super::remove;
+use super::rotate;
 use super::setup::World;
-use super::{confirm, enroll, generate, inventory, play, rotate, sheets, status, sync};
+use super::sheets;
+use super::status;
+use super::sync;
+use super::vault;
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -51,6 +62,14 @@ enum Command {
     /// List, hand over and clear away sheets
     #[command(subcommand)]
     Sheets(sheets::SheetsCommand),
+    /// Say who can open the secrets, and seal them anew
+    #[command(subcommand)]
+    Vault(vault::VaultCommand),
+    /// One-time codes for an emergency
+    #[command(subcommand)]
+    Bypass(bypass::BypassCommand),
+    /// Take fleetotp off hosts: the original login configuration back, and nothing left
+    Remove(remove::RemoveArgs),
     /// List, draw, show or check the inventory
     #[command(subcommand)]
     Inventory(InventoryCommand),
@@ -163,7 +182,10 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Rotate(args) => rotate::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
+            Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
+            Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
         }
     });

@@ -40,9 +40,9 @@ pub struct Wanted {
 /// A run: holds the lock on the ledger unless it only checks.
 #[derive(Debug)]
 pub struct Run<'a> {
-    setup: &'a Setup,
-    globals: &'a Globals,
-    world: &'a World,
+    pub(super) setup: &'a Setup,
+    pub(super) globals: &'a Globals,
+    pub(super) world: &'a World,
     id: String,
     lock: Option<Lock>,
     desk: Desk,
@@ -137,25 +137,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the ledger cannot be written, or an inventory variable that is needed cannot be used.
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
-        let settings = &self.setup.project.settings;
-        let mut protected: BTreeSet<Login> = settings.protected.iter().cloned().collect();
-        protected.extend(Login::new("root").ok());
         let (jobs, mut before) = self.jobs(wanted).await?;
-        let shared = Arc::new(Shared {
-            control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
-            project: self.setup.ledger.project_id().to_string(),
-            run: self.id.clone(),
-            head: self.setup.ledger.head().await?,
-            parts: wanted.parts,
-            check: self.globals.check,
-            evidence: wanted.evidence,
-            prepared_only: wanted.prepared_only,
-            protected,
-            revert_after: settings.revert_after.duration(),
-            clock: self.world.clock.clone(),
-            entropy: self.world.entropy.clone(),
-            stop: self.stop.clone(),
-        });
+        let shared = self.shared(wanted).await?;
         let bar = Bar::new(jobs.len(), self.globals);
         let outcome = engine::run(
             jobs,
@@ -172,6 +155,31 @@ impl<'a> Run<'a> {
             before.notes.append(&mut self.desk.notes);
         }
         Ok(before)
+    }
+
+    /// Returns what everything that works on hosts in this run shares.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or no directory for control sockets can be made.
+    pub async fn shared(&self, wanted: &Wanted) -> Result<Arc<Shared>, Error> {
+        let settings = &self.setup.project.settings;
+        let mut protected: BTreeSet<Login> = settings.protected.iter().cloned().collect();
+        protected.extend(Login::new("root").ok());
+        Ok(Arc::new(Shared {
+            control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
+            project: self.setup.ledger.project_id().to_string(),
+            run: self.id.clone(),
+            head: self.setup.ledger.head().await?,
+            parts: wanted.parts,
+            check: self.globals.check,
+            evidence: wanted.evidence,
+            prepared_only: wanted.prepared_only,
+            protected,
+            revert_after: settings.revert_after.duration(),
+            clock: self.world.clock.clone(),
+            entropy: self.world.entropy.clone(),
+            stop: self.stop.clone(),
+        }))
     }
 
     /// Brings hosts to what is wanted. Where a host tells of a confirming login, those that were read before it are
@@ -248,12 +256,6 @@ impl<'a> Run<'a> {
             }
         }
         notes.append(&mut self.desk.notes);
-        if !self.globals.check {
-            notes.push(
-                "hosts were not contacted; `fleetotp play` or `sync` pushes what was issued"
-                    .to_owned(),
-            );
-        }
         Ok(Outcome {
             sheets: std::mem::take(&mut self.desk.sheets),
             notes,
@@ -353,6 +355,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the ledger cannot be written.
     pub async fn finish(self, code: u8) -> Result<(), Error> {
+        super::bypass::remind(self.setup).await?;
         if let Some(lock) = self.lock {
             self.setup.ledger.finish_run(code).await?;
             self.setup.ledger.release(lock).await?;

@@ -9,6 +9,8 @@ use clap::Args;
 use serde::Serialize;
 
 use self::rotation::RotationCell;
+use super::bypass;
+use super::care::{Care, Cares};
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::admins_of;
@@ -42,6 +44,8 @@ struct Row {
     /// Nobody confirmed its last rotation in time.
     overdue: bool,
     hosts: Counts,
+    #[serde(flatten)]
+    care: Care,
     on: Vec<HostCell>,
 }
 
@@ -85,11 +89,33 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let rows = rows(&setup, globals, world.clock.now()).await?;
+    let open = setup.ledger.open_bypasses().await?;
     let text = match globals.output {
-        Output::Json => format!("{:#}\n", serde_json::json!({"tokens": rows})),
-        Output::Text => table(&rows, world.clock.now(), args.hosts),
+        Output::Json => {
+            let open: Vec<_> = open.iter().map(bypass::row).collect();
+            format!(
+                "{:#}\n",
+                serde_json::json!({"tokens": rows, "bypasses": open})
+            )
+        }
+        Output::Text => {
+            let mut text = table(&rows, world.clock.now(), args.hosts);
+            text.extend(open.iter().map(|r| {
+                format!(
+                    "BYPASS {}
+",
+                    bypass::line(r)
+                )
+            }));
+            text
+        }
     };
     write(out, &text)?;
+    for row in &rows {
+        for line in row.care.warnings(&row.admin, &row.realm, row.issued_at) {
+            eprintln!("warning: {line}");
+        }
+    }
     Ok(exit::DONE)
 }
 
@@ -142,6 +168,7 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
             .or_default()
             .push(assignment.host);
     }
+    let mut cares = Cares::read(&setup.ledger).await?;
     // Who left the inventory is not left out of the status.
     for key in tokens
         .keys()
@@ -181,6 +208,7 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
                     reachable: on.iter().filter(|c| c.reachable == Some(true)).count(),
                     unknown: on.iter().filter(|c| c.reachable != Some(true)).count(),
                 },
+                care: token.map_or_else(Care::default, |t| cares.take(&t.serial)),
                 on,
             }
         })
@@ -224,8 +252,10 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
             "REACHABLE",
             "UNKNOWN",
         ]
-        .map(str::to_owned),
+        .map(str::to_owned)
+        .to_vec(),
     ];
+    let with_codes = rows.iter().any(|r| r.care.recovery_codes.is_some());
     let mut below: Vec<Vec<String>> = vec![Vec::new()];
     for row in rows {
         let sheet = row.sheet.as_ref().map_or_else(
@@ -240,7 +270,7 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
                 _ => format!("{} {}", s.id, s.state),
             },
         );
-        lines.push([
+        lines.push(vec![
             row.admin.clone(),
             row.realm.clone(),
             match &row.rotation {
@@ -262,6 +292,17 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
         } else {
             Vec::new()
         });
+    }
+    if with_codes {
+        let codes = rows.iter().map(|r| {
+            r.care
+                .recovery_codes
+                .map_or_else(|| "-".to_owned(), |c| format!("{}/{}", c.left, c.issued))
+        });
+        let cells = std::iter::once("RECOVERY".to_owned()).chain(codes);
+        for (line, cell) in lines.iter_mut().zip(cells) {
+            line.push(cell);
+        }
     }
     let text = super::inventory::table(&lines);
     let mut out = String::new();

@@ -10,7 +10,7 @@ use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
-use super::show;
+use super::{bypass, show};
 use crate::error::Error;
 use crate::exit;
 use crate::inventory::model::OnOverdue;
@@ -70,8 +70,12 @@ pub async fn run(
         Protection::None,
     )
     .await?;
+    let mut open = setup.ledger.open_bypasses().await?;
+    open.retain(|b| wanted.hosts.contains(&b.host));
+    let ended = bypass::settle(&run, open, false, None).await?;
     let standing = standing_gaps(&setup.ledger).await?;
     let mut outcome = run.converge_and_confirm(&wanted).await?;
+    outcome.notes.extend(ended.notes);
     if !globals.check {
         // Only now: a confirming login in time must have been seen first.
         for expired in setup.ledger.expire_overdue().await? {

@@ -69,6 +69,8 @@ pub struct Facts {
     pub open_changes: Vec<String>,
     /// Open deadlines of secrets by `slot.login`.
     pub secret_deadlines: BTreeMap<String, SecretDeadline>,
+    /// How one-time secrets ended, by `serial.login`, as the reaper has noted: `used` or `expired`.
+    pub ended: BTreeMap<String, String>,
     /// The last line of the witness file.
     pub witness: Option<String>,
     /// SHA-256 of the reaper that is there.

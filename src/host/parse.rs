@@ -223,6 +223,11 @@ impl Reader {
                     self.facts.other_states.push((slot, (*login).to_owned()));
                 }
             }
+            ("ended", [name, how]) => {
+                self.facts
+                    .ended
+                    .insert((*name).to_owned(), (*how).to_owned());
+            }
             ("deadline", [name, due, serial, generation]) => {
                 if let (Ok(due), Ok(generation)) = (due.parse(), generation.parse()) {
                     let deadline = SecretDeadline {

@@ -4,6 +4,7 @@
 //! the tables and what the log says cannot differ by a crash. The operations are methods of [`Ledger`], one file per
 //! topic.
 
+mod bypass;
 mod canonical;
 mod chain;
 mod confirm;
@@ -20,6 +21,7 @@ mod open;
 mod people;
 mod record;
 mod recovery;
+mod remove;
 mod revoke;
 mod rotation;
 mod row;
@@ -34,6 +36,7 @@ mod tx;
 #[cfg(test)]
 mod tests;
 
+pub use bypass::{BypassRecord, NewBypass};
 pub use canonical::canonical_json;
 pub use chain::{ChainFault, ChainReport, Head};
 pub use confirm::{Confirmation, Confirmed, ConfirmedHow, Vouched};
@@ -50,6 +53,7 @@ pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
 };
 pub use recovery::{RecoveryCount, RecoveryRecord, is_redeemable};
+pub use remove::RemovedHost;
 pub use revoke::{
     ItemReading, ItemResult, Revocation, RevocationHost, RevocationItem, RevocationRequest,
 };

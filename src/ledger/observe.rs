@@ -267,6 +267,12 @@ async fn observe_tokens(
         }
     }
     write_tokens(tx, &changed).await?;
+    if changed.iter().any(|(token, _)| token.current.is_some()) {
+        sqlx::query("UPDATE host SET removed_at = NULL WHERE name = $1 AND removed_at IS NOT NULL")
+            .bind(host.as_str().to_owned())
+            .execute(tx.db())
+            .await?;
+    }
     touch(tx, host, seen, &same, known.len()).await?;
     Ok(changes)
 }

@@ -11,6 +11,7 @@ use crate::ledger::LedgerError;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_ledger.sql"),
     include_str!("migrations/0004_codes.sql"),
+    include_str!("migrations/0005_moving.sql"),
 ];
 
 /// Newest version that this program knows.

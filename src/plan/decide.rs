@@ -48,7 +48,7 @@ pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
 }
 
 /// Adds the reaper where it is missing or another version.
-fn reaper(facts: &Facts, plan: &mut HostPlan) {
+pub(super) fn reaper(facts: &Facts, plan: &mut HostPlan) {
     if facts.deadlines == DeadlineMechanism::None {
         plan.findings.push(Finding::refusal(
             "no-deadline",

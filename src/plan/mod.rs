@@ -3,6 +3,7 @@
 //! All knowledge of PAM and sshd is here. Tests are data: no SSH is needed to test a decision.
 
 mod account;
+pub mod bypass;
 pub mod canary;
 pub mod change;
 pub mod decide;
@@ -13,6 +14,7 @@ pub mod finding;
 mod host_part;
 pub mod pam;
 mod preconditions;
+pub mod remove;
 pub mod rotation;
 mod secrets;
 mod slot;

@@ -105,6 +105,7 @@ fn state_files(
         generation: token.generation,
         fingerprint: &token.fingerprint,
         key: token.key.as_ref(),
+        scratch: &token.scratch,
         expires: token.expires.filter(|_| !token.confirmed),
     };
     slot::fill(facts, wish, member, token, &holding, plan)?;

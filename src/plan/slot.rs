@@ -20,6 +20,8 @@ pub(super) struct Holding<'a> {
     pub fingerprint: &'a str,
     /// The key, where it can be read.
     pub key: Option<&'a Secret>,
+    /// The module's own one-time codes, for a new file.
+    pub scratch: &'a [Secret],
     /// When it ends unless confirmed, for its stamp.
     pub expires: Option<Timestamp>,
 }
@@ -127,7 +129,7 @@ pub(super) fn fill(
         expires: wanted.expires.map_or(0, Timestamp::as_second),
     };
     write(
-        state::new_file(key, &member.policy, &stamp),
+        state::new_file(key, &member.policy, &stamp, wanted.scratch),
         format!(
             "token {} generation {}, key {}",
             token.serial, wanted.generation, wanted.fingerprint

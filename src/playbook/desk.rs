@@ -17,6 +17,7 @@ use crate::ledger::{
 };
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::wish::{NextWish, TokenWish};
+use crate::playbook::codes::SheetCodes;
 use crate::playbook::outcome::IssuedSheet;
 use crate::playbook::sheets::{SheetMaker, destroy, sweep_ended};
 use crate::sheet::SheetContent;
@@ -36,6 +37,8 @@ pub struct Permissions {
     pub rotate: bool,
     /// Only say what would be issued.
     pub check: bool,
+    /// No host will get what is issued.
+    pub no_push: bool,
     /// Replace unconfirmed generations (`--reissue`) or all (`--lost-device`) of the chosen admins, once each.
     pub replace: Option<IssueKind>,
     /// Who vouched for the admins of this run.
@@ -83,6 +86,8 @@ pub struct Desk {
     permissions: Permissions,
     tokens: BTreeMap<(AdminName, RealmName), TokenRecord>,
     keys: HashMap<(Serial, Generation), Secret>,
+    /// Scratch codes of what this run has issued.
+    scratch: HashMap<(Serial, Generation), Vec<Secret>>,
     replaced: BTreeSet<(AdminName, RealmName)>,
     refused: BTreeMap<(AdminName, RealmName), String>,
     begun: BTreeSet<(AdminName, RealmName)>,
@@ -98,7 +103,7 @@ pub struct Desk {
 #[derive(Debug, Clone)]
 pub enum Place {
     /// This generation belongs into the slot `current`.
-    Token(TokenWish),
+    Token(Box<TokenWish>),
     /// No token, and why.
     Gap(&'static str, String),
     /// No token, and none is to be issued by this run.
@@ -137,6 +142,7 @@ impl Desk {
             permissions,
             tokens: BTreeMap::new(),
             keys: HashMap::new(),
+            scratch: HashMap::new(),
             replaced: BTreeSet::new(),
             refused: BTreeMap::new(),
             begun: BTreeSet::new(),
@@ -205,7 +211,7 @@ impl Desk {
         }
         if let Some(kind) = self.due(&id) {
             if self.permissions.check {
-                return Ok(Place::Token(self.imagined(seat)));
+                return Ok(Place::Token(Box::new(self.imagined(seat))));
             }
             if !self.issue(seat, kind).await? {
                 return Ok(Place::Gap(
@@ -232,7 +238,7 @@ impl Desk {
                     id.0
                 ),
             ),
-            (_, Some(wish)) => Place::Token(wish),
+            (_, Some(wish)) => Place::Token(Box::new(wish)),
             (_, None) => Place::Gap(
                 "no-generation",
                 format!("the token of {} has no live generation", id.0),
@@ -275,6 +281,7 @@ impl Desk {
             serial: "(new)".to_owned(),
             generation: 1,
             fingerprint: "(new)".to_owned(),
+            scratch: Vec::new(),
             key: Some(Secret::from("")),
             confirmed: false,
             expires: Some(seat.realm.policy.enrolment_ttl.after(self.this_second())),
@@ -311,11 +318,16 @@ impl Desk {
                 .get(&(token.serial.clone(), generation.number))
                 .cloned()
         };
+        let scratch = |generation: &GenerationRecord| {
+            let made = (token.serial.clone(), generation.number);
+            self.scratch.get(&made).cloned().unwrap_or_default()
+        };
         Some(TokenWish {
             serial: token.serial.to_string(),
             generation: i64::from(in_force.number),
             fingerprint: in_force.fingerprint.clone(),
             key: key(in_force),
+            scratch: scratch(in_force),
             confirmed: in_force.state == GenerationState::Active,
             expires: in_force.expires_at,
             own_serials: self.serials_of(admin),
@@ -325,6 +337,7 @@ impl Desk {
                     generation: i64::from(next.number),
                     fingerprint: next.fingerprint.clone(),
                     key: key(next),
+                    scratch: scratch(next),
                     expires: next.expires_at?,
                 })
             }),
@@ -365,6 +378,7 @@ impl Desk {
                 format!("policy {}: {e}", policy.name),
             )
         })?;
+        let codes = SheetCodes::make(policy, !self.permissions.no_push, self.entropy.as_ref())?;
         let content = SheetContent {
             sheet_id: names.sheet.to_string(),
             name: seat.admin.display_name.clone(),
@@ -382,6 +396,8 @@ impl Desk {
             issued: now,
             expires,
             rotation,
+            recovery: codes.recovery,
+            scratch: codes.scratch.clone(),
         };
         let drawn = match maker.draw(&seat.admin, &content, self.entropy.as_ref()) {
             Ok(drawn) => drawn,
@@ -407,7 +423,7 @@ impl Desk {
             params,
             sealed,
             sealed_to: self.vault.recipients(),
-            recovery: Vec::new(),
+            recovery: codes.hashes,
             fingerprint: key.fingerprint(),
             expires_at: Some(expires),
             encryption: drawn.encryption,
@@ -421,7 +437,9 @@ impl Desk {
         if let Some(token) = self.ledger.token(&id.0, &id.1).await? {
             self.tokens.insert(id.clone(), token);
         }
-        self.keys.insert((names.serial, names.generation), key);
+        let made = (names.serial, names.generation);
+        self.scratch.insert(made.clone(), codes.scratch);
+        self.keys.insert(made, key);
         self.replaced.insert(id.clone());
         self.sheets.push(IssuedSheet {
             id: names.sheet.to_string(),

@@ -3,14 +3,18 @@
 //! One dispatcher owns the run's state (tokens, proofs, reports); a worker per host only sends it messages.
 
 pub mod apply;
+pub mod bypass;
+pub mod codes;
 mod confirmations;
 pub mod desk;
 pub mod engine;
+pub mod errand;
 pub mod job;
 mod observe;
 pub mod outcome;
 pub mod prove;
 pub mod purge;
+pub mod remove;
 pub mod schema;
 pub mod sheets;
 mod stop;

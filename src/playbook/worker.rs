@@ -297,7 +297,7 @@ impl Worker {
         let mut members = Vec::with_capacity(places.len());
         for (seat, place) in self.job.seats.iter().zip(places) {
             let token = match place {
-                Place::Token(token) => Some(token),
+                Place::Token(token) => Some(*token),
                 Place::Nothing => None,
                 Place::Gap(id, text) => {
                     self.gaps_of_desk.push(Gap {

@@ -102,6 +102,10 @@ id_type! {
     PersonId, "person id", "P", 8
 }
 id_type! {
+    /// A grant of one-time codes: stands in state files where a token's serial would.
+    BypassId, "bypass id", "B", 8
+}
+id_type! {
     /// One run of the program.
     RunId, "run id", "R", 10
 }

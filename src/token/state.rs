@@ -183,6 +183,24 @@ state_type! {
 }
 
 state_type! {
+    /// The state of a one-time code on a host.
+    BypassState, "one-time code" {
+        /// It may still be used, or no host has shown its end yet.
+        Open = "open",
+        /// It was used.
+        Used = "used",
+        /// Its time ran out unused.
+        Expired = "expired",
+        /// It was taken back.
+        Revoked = "revoked",
+        /// The host never got it.
+        Failed = "failed",
+        /// It is gone from the host, which does not say how.
+        Gone = "gone",
+    }
+}
+
+state_type! {
     /// Which of an admin's two state files on a host.
     Slot, "slot" {
         /// First issues and replacements.

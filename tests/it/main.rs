@@ -15,6 +15,8 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_bypass;
+#[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
 mod lab_drift;
@@ -34,6 +36,7 @@ mod lab_kill;
 mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
+mod lab_remove;
 #[cfg(test)]
 mod lab_rotate;
 #[cfg(test)]
@@ -51,10 +54,16 @@ mod ledger;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod sheet;
+#[cfg(test)]
+mod sheet_codes;
 #[cfg(test)]
 mod sheets_cmd;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod vault_cmd;

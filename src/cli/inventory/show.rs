@@ -90,14 +90,7 @@ fn policy(policy: &Policy) -> Value {
     let mut document = json!(policy);
     if let Value::Object(map) = &mut document {
         map.shift_remove("name");
-        for (key, value) in [
-            ("recovery_codes", json!(0)),
-            ("scratch_codes", json!(0)),
-            ("confirm_tries", json!(5)),
-            ("on_state_unwritable", json!("deny")),
-        ] {
-            map.entry(key).or_insert(value);
-        }
+        map.entry("on_state_unwritable").or_insert(json!("deny"));
     }
     document
 }

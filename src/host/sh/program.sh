@@ -428,6 +428,9 @@ inspect_transactions() {
     [ -f "$f" ] || continue
     read -r due serial gen <"$f" && say deadline "${f##*/}" "$due" "$serial" "$gen"
   done
+  for f in "$LIB"/ended/*; do
+    [ -f "$f" ] && read -r how_ended _ <"$f" && say ended "${f##*/}" "$how_ended"
+  done
   if [ -f "$LIB/witness" ]; then
     while IFS= read -r line; do last=$line; done <"$LIB/witness"
     say witness "$last"
@@ -493,7 +496,7 @@ apply() {
   take_lock
   receive "$1"
   count=0
-  live= fresh= want= complete= judged_once=
+  live= fresh= want= complete= judged_once= leaving=
   while IFS='	' read -r op a b c d e; do
     count=$((count + 1))
     case $op in
@@ -502,6 +505,9 @@ apply() {
     dirs) make_dirs "$a" "$b" ;;
     group) make_group "$a" ;;
     members) change_members "$a" "$b" "$c" ;;
+    ungroup) drop_group "$a" "$b" ;;
+    rmdirs) drop_dirs "$a" ;;
+    leave) nothing_left; leaving=1 ;;
     put) put "$a" "$b" "$c" "$d" ;;
     move) move_file "$a" "$b" "$c" "$d" ;;
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
@@ -534,6 +540,8 @@ apply() {
   [ -n "$complete" ] || fail protocol "the request is cut off"
   flush
   undo=
+  # The lock lies in it, and is given back with it.
+  [ -z "$leaving" ] || rm -rf "$LIB"
   clean_up
 }
 
@@ -589,6 +597,29 @@ change_members() {
   members_of "$1"
   [ "$members" = "$after" ] || fail members "the members of $1 did not change"
   say members "$1"
+}
+
+# Deletes group $1, whose members must be $2; - is nobody.
+drop_group() {
+  members_of "$1" || return 0
+  [ "${members:--}" = "$2" ] || fail changed "group $1 changed meanwhile"
+  groupdel "$1" >/dev/null 2>&1 || delgroup "$1" >/dev/null 2>&1
+  members_of "$1" && fail members "group $1 could not be deleted"
+  say dropped "$1"
+}
+
+# Deletes those of the directories in which nothing lies.
+drop_dirs() {
+  for dir in $1; do
+    [ -d "$dir" ] || continue
+    rmdir "$dir" 2>/dev/null || say left "$dir"
+  done
+}
+
+# What is to end this program's last traces must not take a way back with it.
+nothing_left() {
+  nothing_open || fail open "something on this host still has a deadline"
+  disarm
 }
 
 check_before() {

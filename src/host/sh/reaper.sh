@@ -41,6 +41,33 @@ expire_secrets() {
   done
 }
 
+# Deletes one-time secrets in slot next: once the code in them is used, or their time is over. Notes which, for the
+# controller. They take nobody's place. As above, a deadline goes at a later look.
+end_once() {
+  now=$(date +%s)
+  for f in "$LIB"/deadlines/once.*; do
+    [ -f "$f" ] && read -r due serial gen <"$f" || continue
+    case $due in '' | *[!0-9]*) continue ;; esac
+    login=${f##*/once.}
+    file=$GA/next/$login
+    ending=
+    [ "$now" -lt "$due" ] || ending=expired
+    # The module has taken the code out.
+    grep -qsF " serial=$serial gen=$gen " "$file" && ! grep -q '^[0-9]\{8\}$' "$file" && ending=used
+    [ -n "$ending" ] || continue
+    own_lock || return 0
+    [ "$(cat "$f" 2>/dev/null)" = "$due $serial $gen" ] || continue
+    if grep -qsF " serial=$serial gen=$gen " "$file"; then
+      mkdir -p "$LIB/ended"
+      [ -e "$LIB/ended/$serial.$login" ] || echo "$ending $now" >"$LIB/ended/$serial.$login"
+      rm -f "$file" "$file"~??????
+      note "the one-time code $serial of $login was $ending and is deleted"
+    else
+      rm -f "$f"
+    fi
+  done
+}
+
 # Removes the reaper if it is no longer needed and nobody else is at work.
 retire() {
   nothing_open && own_lock && disarm
@@ -79,11 +106,13 @@ boot)
   expire_lock
   expire_changes boot
   expire_secrets
+  end_once
   ;;
 tick)
   expire_lock
   expire_changes tick
   expire_secrets
+  end_once
   retire
   ;;
 watch)

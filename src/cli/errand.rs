@@ -1,0 +1,98 @@
+//! Doing one thing on each of many hosts, for commands that bring no playbook about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::run::{Run, Wanted};
+use crate::error::Error;
+use crate::fleet::target::Target;
+use crate::ledger::{HostObservation, HostOutcome};
+use crate::names::{HostName, Login};
+use crate::playbook::errand::{Errand, on_each};
+use crate::playbook::outcome::Status;
+
+/// What came of an errand by host.
+pub type Results<T> = BTreeMap<HostName, Result<T, Status>>;
+
+impl Run<'_> {
+    /// Runs an errand on hosts of the inventory, whether or not a realm covers them, and stores who was reached.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or an inventory variable that is needed cannot be used.
+    pub async fn errand<E: Errand>(
+        &self,
+        errand: E,
+        hosts: &[HostName],
+    ) -> Result<Results<E::Done>, Error> {
+        let defaults = self.setup.defaults(self.globals, &self.world.cwd);
+        let mut results = Results::new();
+        let mut targets = Vec::with_capacity(hosts.len());
+        for name in hosts {
+            let Some(host) = self.setup.inventory.host(name.as_str()) else {
+                continue;
+            };
+            self.setup.inventory.connection(host)?;
+            match Target::new(host, &defaults) {
+                Ok(target) => targets.push((name.clone(), target)),
+                Err(error) => {
+                    results.insert(name.clone(), Err(Status::Failed(error.to_string())));
+                }
+            }
+        }
+        let shared = self.shared(&Wanted::default()).await?;
+        let forks = usize::from(self.globals.forks);
+        let done = on_each(Arc::new(errand), targets, forks, shared).await;
+        results.extend(done);
+        for name in hosts {
+            // Whoever ended abnormally has said nothing.
+            results.entry(name.clone()).or_insert_with(|| {
+                Err(Status::Failed("the work on it ended abnormally".to_owned()))
+            });
+        }
+        if !self.globals.check {
+            self.store(&results).await?;
+        }
+        Ok(results)
+    }
+
+    async fn store<T>(&self, results: &Results<T>) -> Result<(), Error> {
+        let at = self.world.clock.now();
+        let observed: Vec<HostObservation> = results
+            .iter()
+            .filter_map(|(host, result)| {
+                let outcome = match result {
+                    Ok(_) | Err(Status::Ok) => HostOutcome::Read,
+                    Err(Status::Failed(why)) => HostOutcome::Failed(why.clone()),
+                    Err(Status::Unreachable(why)) => HostOutcome::Unreachable(why.clone()),
+                    Err(Status::Skipped) => return None,
+                };
+                Some(HostObservation::new(host.clone(), at, outcome))
+            })
+            .collect();
+        self.setup.ledger.observe_hosts(&observed).await?;
+        Ok(())
+    }
+
+    /// Returns the logins that inventory and ledger know on each host.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn logins_on(
+        &self,
+        hosts: &[HostName],
+    ) -> Result<BTreeMap<HostName, BTreeSet<Login>>, Error> {
+        let mut logins: BTreeMap<HostName, BTreeSet<Login>> = hosts
+            .iter()
+            .map(|host| {
+                let admins = self.setup.inventory.admins_on(host);
+                (host.clone(), admins.map(|a| a.login.clone()).collect())
+            })
+            .collect();
+        for row in self.setup.ledger.token_hosts().await? {
+            if let Some(known) = logins.get_mut(&row.host) {
+                known.insert(row.login);
+            }
+        }
+        Ok(logins)
+    }
+}
