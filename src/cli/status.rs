@@ -88,8 +88,8 @@ pub async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
-    let rows = rows(&setup, globals, world.clock.now()).await?;
     let open = setup.ledger.open_bypasses().await?;
+    let rows = rows(&setup, globals, world.clock.now()).await?;
     let text = match globals.output {
         Output::Json => {
             let open: Vec<_> = open.iter().map(bypass::row).collect();

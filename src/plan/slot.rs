@@ -20,7 +20,7 @@ pub(super) struct Holding<'a> {
     pub fingerprint: &'a str,
     /// The key, where it can be read.
     pub key: Option<&'a Secret>,
-    /// The module's own one-time codes, for a new file.
+    /// Scratch codes for a new file.
     pub scratch: &'a [Secret],
     /// When it ends unless confirmed, for its stamp.
     pub expires: Option<Timestamp>,

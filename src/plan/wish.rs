@@ -85,7 +85,7 @@ pub struct NextWish {
     pub fingerprint: String,
     /// The key; absent where it cannot be read and need not be written.
     pub key: Option<Secret>,
-    /// The module's own one-time codes, for a new file.
+    /// Scratch codes for a new state file.
     pub scratch: Vec<Secret>,
     /// When the overlap ends.
     pub expires: Timestamp,

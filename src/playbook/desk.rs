@@ -319,8 +319,10 @@ impl Desk {
                 .cloned()
         };
         let scratch = |generation: &GenerationRecord| {
-            let made = (token.serial.clone(), generation.number);
-            self.scratch.get(&made).cloned().unwrap_or_default()
+            self.scratch
+                .get(&(token.serial.clone(), generation.number))
+                .cloned()
+                .unwrap_or_default()
         };
         Some(TokenWish {
             serial: token.serial.to_string(),

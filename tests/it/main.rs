@@ -36,6 +36,7 @@ mod lab_kill;
 mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
+#[cfg(test)]
 mod lab_remove;
 #[cfg(test)]
 mod lab_rotate;

@@ -288,12 +288,12 @@ fn wish(case: &Case) -> Wish {
                 .newest
                 .unwrap_or_else(|| t.next.as_ref().map_or(t.generation, |next| next.generation)),
             next: t.next.as_ref().map(|next| NextWish {
+                scratch: Vec::new(),
                 generation: next.generation,
                 fingerprint: "c0ffee000002".to_owned(),
                 key: next
                     .key
                     .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),
-                scratch: Vec::new(),
                 expires: Timestamp::from_second(next.expires).unwrap(),
             }),
         }),
