@@ -178,6 +178,32 @@ pub const fn is_redeemable(state: TokenState) -> bool {
 }
 
 impl Tx {
+    /// Gives a token the codes of an earlier sheet back, whose successor came to nothing: those that nobody had used when
+    /// the successor was issued. The successor's are forgotten with its sheet.
+    pub(super) async fn restore_recovery(
+        &mut self,
+        serial: &Serial,
+        generation: Generation,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "DELETE FROM recovery_code WHERE serial = $1 AND generation > $2 AND used_at IS NULL",
+        )
+        .bind(serial.as_str().to_owned())
+        .bind(i64::from(generation))
+        .execute(self.db())
+        .await?;
+        sqlx::query(
+            "UPDATE recovery_code SET void_at = NULL WHERE serial = $1 AND generation = $2 AND used_at IS NULL
+             AND hash IS NOT NULL AND void_at >= (SELECT MIN(issued_at) FROM generation
+             WHERE serial = $1 AND number > $2)",
+        )
+        .bind(serial.as_str().to_owned())
+        .bind(i64::from(generation))
+        .execute(self.db())
+        .await?;
+        Ok(())
+    }
+
     /// Replaces the token's codes by those of a new sheet; none is also an answer.
     pub(super) async fn replace_recovery(
         &mut self,

@@ -101,15 +101,20 @@ impl Ledger {
         else {
             return Err(refuse("there is no rotation to take back"));
         };
-        if next.state != GenerationState::Pending || token.current.is_none() {
+        let Some(old) = token
+            .current
+            .as_ref()
+            .filter(|_| next.state == GenerationState::Pending)
+        else {
             return Err(refuse(
                 "its rotation cannot be taken back: the new code was used",
             ));
-        }
+        };
         let ended = next.number;
         let sheet = tx
             .end_generation(serial, ended, GenerationState::Withdrawn, SheetState::Void)
             .await?;
+        tx.restore_recovery(serial, old.number).await?;
         tx.settle_token(&token, TokenState::Active).await?;
         tx.event(
             about("rotation.taken_back", &token, ended)
@@ -170,11 +175,12 @@ impl Ledger {
                 )
                 .await?;
             let mut state = TokenState::Active;
-            if let Some(old) = token
-                .current
-                .as_ref()
-                .filter(|_| expire.contains(&token.realm))
-            {
+            let Some(old) = &token.current else {
+                continue;
+            };
+            if !expire.contains(&token.realm) {
+                tx.restore_recovery(&serial, old.number).await?;
+            } else {
                 state = TokenState::Expired;
                 tx.end_generation(
                     &serial,
