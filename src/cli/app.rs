@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::bypass;
 use super::confirm;
@@ -11,10 +12,12 @@ use super::doctor;
 use super::enroll;
 use super::generate;
 use super::globals::Globals;
+use super::hosts;
 use super::inventory;
 use super::inventory::InventoryCommand;
 use super::play;
 use super::remove;
+use super::revoke;
 use super::rotate;
 use super::setup::World;
 use super::sheets;
@@ -58,8 +61,13 @@ enum Command {
     Rotate(rotate::RotateArgs),
     /// Read every host, take in confirmations by login, and finish what is open
     Sync(sync::SyncArgs),
+    /// End admins' tokens on every host, and read it back
+    Revoke(revoke::RevokeArgs),
     /// Show every token: state, age, sheet, hosts
     Status(status::StatusArgs),
+    /// List the hosts that the ledger knows, or retire one
+    #[command(subcommand)]
+    Hosts(hosts::HostsCommand),
     /// List, hand over and clear away sheets
     #[command(subcommand)]
     Sheets(sheets::SheetsCommand),
@@ -93,7 +101,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             .unwrap_or_default();
         return askpass::helper(&socket, &prompt);
     }
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is no reason to fail.
@@ -114,6 +122,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             error.kind().code()
         }
     }
+}
+
+/// Parses, and notes what only the parser knows.
+fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let mut below = Some(&matches);
+    while let Some(matches) = below {
+        if matches.try_contains_id("limit").is_ok_and(|there| there) {
+            cli.globals.limit_from_environment =
+                matches.value_source("limit") == Some(ValueSource::EnvVariable);
+        }
+        below = matches.subcommand().map(|(_, matches)| matches);
+    }
+    Ok(cli)
 }
 
 /// Log lines go to standard error without colour: they may be kept in a file.
@@ -184,6 +207,8 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Confirm(args) => confirm::run(args, globals, &world, &mut stdout).await,
             Command::Rotate(args) => rotate::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
+            Command::Revoke(args) => revoke::run(args, globals, &world, &mut stdout).await,
+            Command::Hosts(command) => hosts::run(command, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
             Command::Doctor(args) => doctor::run(args, globals, &world, &mut stdout).await,
             Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
@@ -200,8 +225,6 @@ fn run(cli: &Cli) -> Result<u8, Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

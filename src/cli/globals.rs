@@ -59,6 +59,10 @@ pub struct Globals {
     )]
     pub limit: Option<String>,
 
+    /// The limit comes from the environment, not from a flag.
+    #[arg(skip)]
+    pub limit_from_environment: bool,
+
     /// Only these admins: names, groups, or patterns as for hosts
     #[arg(
         short = 'a',

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::enroll::ProtectionArgs;
 use super::globals::{Globals, Output};
+use super::leavers::Leavers;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
 use super::{inventory, show, status};
@@ -158,6 +159,11 @@ fn wanted(play: &Play, globals: &Globals, setup: &Setup) -> Result<Wanted, Error
         parts: Parts {
             host: has(Action::PamTotp),
             secrets: has(Action::Enroll),
+        },
+        leavers: if has(Action::Revoke) {
+            Leavers::All
+        } else {
+            Leavers::Nobody
         },
         ..Wanted::default()
     })

@@ -275,6 +275,6 @@ fn wanted(setup: &Setup, globals: &Globals, ids: &BTreeSet<Id>) -> Result<Wanted
             secrets: true,
         },
         evidence: true,
-        prepared_only: false,
+        ..Wanted::default()
     })
 }

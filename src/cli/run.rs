@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::globals::Globals;
+use super::leavers::Leavers;
 use super::progress::Bar;
 use super::setup::{Setup, World};
 use crate::error::{Error, Kind};
@@ -33,6 +34,8 @@ pub struct Wanted {
     pub parts: Parts,
     /// Look for logins that confirm.
     pub evidence: bool,
+    /// Whose tokens are to be gone from hosts.
+    pub leavers: Leavers,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
 }
@@ -45,7 +48,7 @@ pub struct Run<'a> {
     pub(super) world: &'a World,
     id: String,
     lock: Option<Lock>,
-    desk: Desk,
+    pub(super) desk: Desk,
     stop: Arc<AtomicBool>,
 }
 
@@ -64,20 +67,30 @@ impl<'a> Run<'a> {
     ) -> Result<Self, Error> {
         let mut permissions = permissions;
         permissions.check = globals.check;
-        let mut id = "check".to_owned();
-        let mut lock = None;
+        let (mut id, mut lock) = ("check".to_owned(), None);
         if !globals.check {
-            let held = setup.ledger.acquire_lock(&world.actor.name).await?;
-            if let Some(holder) = &held.taken_over {
-                tracing::warn!("took over the lock of a run that is gone: {holder}");
-            }
-            lock = Some(held);
+            lock = Some(take_lock(setup, world).await?);
             id = setup
                 .ledger
                 .begin_run(command, &world.actor)
                 .await?
                 .to_string();
         }
+        Self::with_lock(setup, globals, world, (id, lock), permissions, protection).await
+    }
+
+    /// Opens the desk for a run that was begun: its id, and the lock unless it only checks.
+    ///
+    /// # Errors
+    /// When ledger, vault or sheet settings are not as needed.
+    pub async fn with_lock(
+        setup: &'a Setup,
+        globals: &'a Globals,
+        world: &'a World,
+        (id, lock): (String, Option<Lock>),
+        permissions: Permissions,
+        protection: Protection,
+    ) -> Result<Self, Error> {
         let maker = if permissions.issue || permissions.rotate {
             Some(SheetMaker::new(&setup.project, protection, world.in_ci)?)
         } else {
@@ -292,19 +305,21 @@ impl<'a> Run<'a> {
             .map(|(n, r)| (n, Arc::new(r.clone())))
             .collect();
         let (mut jobs, mut outcome, mut unmanaged) = (Vec::new(), Outcome::default(), Vec::new());
+        let mut leavers = self.leavers(wanted).await?;
         for name in &wanted.hosts {
             let Some(host) = self.setup.inventory.host(name.as_str()) else {
                 continue;
             };
-            let Some(realm) = self
+            let leavers = leavers.remove(name).map(|(l, _)| l).unwrap_or_default();
+            let realm = self
                 .setup
                 .inventory
                 .realm_of(name)
-                .and_then(|r| realms.get(&r.name))
-            else {
+                .and_then(|r| realms.get(&r.name));
+            if realm.is_none() && leavers.is_empty() {
                 unmanaged.push(name.to_string());
                 continue;
-            };
+            }
             self.setup.inventory.connection(host)?;
             let target = match Target::new(host, &defaults) {
                 Ok(target) => target,
@@ -316,10 +331,16 @@ impl<'a> Run<'a> {
                     continue;
                 }
             };
+            let only_leavers = realm.is_none() || matches!(wanted.leavers, Leavers::Only(_));
+            let realm = match realm {
+                Some(realm) => realm.clone(),
+                None => self.no_realm()?,
+            };
             let seats = self
                 .setup
                 .inventory
                 .admins_on(name)
+                .filter(|_| !only_leavers)
                 .filter(|a| {
                     wanted
                         .admins
@@ -337,8 +358,33 @@ impl<'a> Run<'a> {
                 name: name.clone(),
                 target,
                 seats,
-                realm: realm.clone(),
+                realm,
                 memory: memories.get(name).cloned().unwrap_or_default(),
+                leavers,
+                only_leavers,
+            });
+        }
+        // What is left: hosts that no inventory names any more.
+        for (name, (leavers, connection)) in leavers {
+            let record = connection.unwrap_or_default();
+            let target = match Target::from_record(&name, &record, &defaults) {
+                Ok(target) => target,
+                Err(error) => {
+                    outcome.hosts.insert(
+                        name.clone(),
+                        HostReport::new(name.clone(), Status::Failed(error.to_string())),
+                    );
+                    continue;
+                }
+            };
+            jobs.push(Job {
+                memory: memories.get(&name).cloned().unwrap_or_default(),
+                name,
+                target,
+                seats: Vec::new(),
+                realm: self.no_realm()?,
+                leavers,
+                only_leavers: true,
             });
         }
         if !unmanaged.is_empty() {
@@ -362,6 +408,18 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// Takes the lock on the ledger, and says so where it was a run's that is gone.
+///
+/// # Errors
+/// When another run holds it.
+pub async fn take_lock(setup: &Setup, world: &World) -> Result<Lock, Error> {
+    let held = setup.ledger.acquire_lock(&world.actor.name).await?;
+    if let Some(holder) = &held.taken_over {
+        tracing::warn!("took over the lock of a run that is gone: {holder}");
+    }
+    Ok(held)
 }
 
 /// The first SIGINT or SIGTERM lets hosts that were begun be finished; the second ends the program at once.

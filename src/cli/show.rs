@@ -26,6 +26,7 @@ const fn parts(action: Action) -> &'static [Part] {
         Action::Preflight | Action::Report => &[],
         Action::PamTotp => &[Part::Host],
         Action::Enroll => &[Part::Secrets, Part::Enforcement],
+        Action::Revoke => &[Part::Revocation],
     }
 }
 
@@ -92,6 +93,14 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             _ = writeln!(text, "      -> {}", finding.remedy);
         }
     }
+    if task.action == Action::Revoke {
+        for item in &report.revoked {
+            _ = match &item.why {
+                Some(why) => writeln!(text, "    {}: open since {}: {why}", item.admin, item.since),
+                None => writeln!(text, "    {}: read back: nothing is left", item.admin),
+            };
+        }
+    }
     if task.action == Action::Enroll {
         for gap in &report.gaps {
             _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
@@ -106,10 +115,15 @@ fn is_told(report: &HostReport, finding: &Finding) -> bool {
 
 /// Counts of one host, as Ansible's recap has them.
 fn counts(report: &HostReport) -> [usize; 4] {
-    let changed = [Part::Host, Part::Secrets, Part::Enforcement]
-        .into_iter()
-        .filter(|p| report.changed(*p))
-        .count();
+    let changed = [
+        Part::Host,
+        Part::Secrets,
+        Part::Enforcement,
+        Part::Revocation,
+    ]
+    .into_iter()
+    .filter(|p| report.changed(*p))
+    .count();
     match report.status {
         Status::Ok => [1, changed, 0, 0],
         Status::Unreachable(_) => [0, 0, 1, 0],
@@ -243,6 +257,16 @@ pub fn lines(outcome: &Outcome, globals: &Globals) -> String {
                     }
                 }
             }
+        }
+        for item in report.revoked.iter().filter(|i| i.new || i.state == "open") {
+            _ = match &item.why {
+                Some(why) => writeln!(
+                    text,
+                    "{host}: {}: open since {}: {why}",
+                    item.admin, item.since
+                ),
+                None => writeln!(text, "{host}: {}: removed and read back", item.admin),
+            };
         }
         for finding in &report.findings {
             if !is_told(report, finding) {

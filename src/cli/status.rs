@@ -13,12 +13,13 @@ use super::bypass;
 use super::care::{Care, Cares};
 use super::globals::{Globals, Output};
 use super::play::write;
+use super::revoke::show as revoke;
 use super::run::admins_of;
 use super::setup::{Setup, World};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::exit;
-use crate::ledger::{HostRecord, TokenHostRecord, TokenRecord};
+use crate::ledger::{HostRecord, RevocationItem, TokenHostRecord, TokenRecord};
 use crate::names::HostName;
 use crate::token::state::TokenHostState;
 
@@ -47,6 +48,62 @@ struct Row {
     #[serde(flatten)]
     care: Care,
     on: Vec<HostCell>,
+    revocation: Option<Revocation>,
+}
+
+/// How far a revocation is.
+#[derive(Debug, Serialize)]
+struct Revocation {
+    requested_at: Timestamp,
+    reason: Option<String>,
+    ticket: Option<String>,
+    proven: usize,
+    attested: usize,
+    open: usize,
+    hosts: Vec<serde_json::Value>,
+}
+
+impl Revocation {
+    fn of(items: &[&RevocationItem]) -> Option<Self> {
+        let first = items.first()?;
+        let count = |state: &str| items.iter().filter(|i| revoke::state(i) == state).count();
+        Some(Self {
+            requested_at: first.since,
+            reason: first.reason.clone(),
+            ticket: first.ticket.clone(),
+            proven: count("proven"),
+            attested: count("attested"),
+            open: count("open"),
+            hosts: items.iter().map(|i| revoke::item_json(i)).collect(),
+        })
+    }
+
+    /// Counts, and the clock of what is open.
+    fn line(&self, now: Timestamp) -> String {
+        let mut parts = vec![format!("{} hosts proven", self.proven)];
+        if self.attested > 0 {
+            parts.push(format!("{} attested", self.attested));
+        }
+        if self.open > 0 {
+            let away = span(now.as_second() - self.requested_at.as_second());
+            parts.push(format!(
+                "{} open since {} ({away})",
+                self.open, self.requested_at
+            ));
+        }
+        let open: Vec<&str> = self
+            .hosts
+            .iter()
+            .filter(|h| h["state"] == "open")
+            .filter_map(|h| h["host"].as_str())
+            .collect();
+        let names = if open.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", open.join(", "))
+        };
+        format!("  {}{names}\n", parts.join(", "))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -156,6 +213,11 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
         .into_iter()
         .map(|r| ((r.serial.clone(), r.host.clone()), r))
         .collect();
+    let all_items = setup.ledger.revocation_items().await?;
+    let mut items: HashMap<&crate::token::id::Serial, Vec<&RevocationItem>> = HashMap::new();
+    for item in &all_items {
+        items.entry(&item.serial).or_default().push(item);
+    }
     let mut places: std::collections::BTreeMap<_, Vec<HostName>> =
         std::collections::BTreeMap::new();
     for assignment in setup
@@ -210,6 +272,7 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
                 },
                 care: token.map_or_else(Care::default, |t| cares.take(&t.serial)),
                 on,
+                revocation: token.and_then(|t| Revocation::of(items.get(&t.serial)?)),
             }
         })
         .collect())
@@ -287,11 +350,11 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
             format!("{}/{}", row.hosts.reachable, row.hosts.all),
             row.hosts.unknown.to_string(),
         ]);
-        below.push(if with_hosts {
-            host_lines(&row.on, now)
-        } else {
-            Vec::new()
-        });
+        let mut more: Vec<String> = row.revocation.iter().map(|r| r.line(now)).collect();
+        if with_hosts {
+            more.extend(host_lines(&row.on, now));
+        }
+        below.push(more);
     }
     if with_codes {
         let codes = rows.iter().map(|r| {
@@ -345,7 +408,7 @@ fn host_lines(cells: &[HostCell], now: Timestamp) -> Vec<String> {
 }
 
 /// `2d23h`, `5h`, `12m`, `40s`: the largest unit that fits, and after days and hours the next one.
-pub(super) fn span(seconds: i64) -> String {
+pub(crate) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let two = |size: i64, unit, small: i64, small_unit| {
         let (large, rest) = (seconds / size, seconds % size / small);

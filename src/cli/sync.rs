@@ -7,7 +7,11 @@ use std::io::Write;
 use clap::Args;
 
 use super::globals::{Globals, Output};
+use super::leavers::Leavers;
 use super::play::write;
+use super::revoke::choose::{Chosen, MaxRevoke};
+use super::revoke::people::People;
+use super::revoke::request;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
 use super::{bypass, show};
@@ -15,16 +19,37 @@ use crate::error::Error;
 use crate::exit;
 use crate::inventory::model::OnOverdue;
 use crate::ledger::Ledger;
+use crate::ledger::RevocationRequest;
 use crate::names::printable;
 use crate::plan::finding::Severity;
 use crate::plan::wish::Parts;
 use crate::playbook::desk::Permissions;
-use crate::playbook::outcome::Outcome;
+use crate::playbook::outcome::{HostReport, Outcome};
 use crate::playbook::sheets::{Protection, destroy};
 
 /// Arguments of `sync`.
 #[derive(Debug, Clone, Args)]
 pub struct SyncArgs {
+    /// Revoke admins who have left the inventory
+    #[arg(long, env = "FLEETOTP_PRUNE", requires = "reason")]
+    prune: bool,
+
+    /// How many admins --prune may revoke at once: a number, or in per cent and then at least three
+    #[arg(
+        long,
+        env = "FLEETOTP_MAX_REVOKE",
+        default_value = "10%",
+        value_name = "N"
+    )]
+    max_revoke: MaxRevoke,
+
+    /// Why --prune revokes; goes into the log
+    #[arg(long, env = "FLEETOTP_REASON", value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// The ticket of --prune; goes into the log
+    #[arg(long, env = "FLEETOTP_TICKET", value_name = "ID")]
+    ticket: Option<String>,
     /// Leave hosts alone that were never prepared, and issue nothing to admins who have no token yet
     #[arg(long, env = "FLEETOTP_NO_NEW")]
     no_new: bool,
@@ -55,6 +80,11 @@ pub async fn run(
             secrets: true,
         },
         evidence: true,
+        leavers: if globals.limit.is_some() {
+            Leavers::All
+        } else {
+            Leavers::AllEverywhere
+        },
         prepared_only: args.no_new,
     };
     let permissions = Permissions {
@@ -70,11 +100,23 @@ pub async fn run(
         Protection::None,
     )
     .await?;
+    let mut pruned = Vec::new();
+    if args.prune {
+        pruned = match prune(args, globals, world, &setup).await {
+            Ok(pruned) => pruned,
+            Err(error) => {
+                run.finish(error.kind().code()).await?;
+                return Err(error);
+            }
+        };
+        run.desk().reload().await?;
+    }
     let mut open = setup.ledger.open_bypasses().await?;
     open.retain(|b| wanted.hosts.contains(&b.host));
     let ended = bypass::settle(&run, open, false, None).await?;
     let standing = standing_gaps(&setup.ledger).await?;
     let mut outcome = run.converge_and_confirm(&wanted).await?;
+    outcome.notes.splice(0..0, pruned);
     outcome.notes.extend(ended.notes);
     if !globals.check {
         // Only now: a confirming login in time must have been seen first.
@@ -99,7 +141,9 @@ pub async fn run(
         outcome.notes.append(&mut run.desk().notes);
     }
     let mut code = outcome.code();
-    if args.strict && code == exit::DONE && outcome.hosts.values().any(|h| !h.gaps.is_empty()) {
+    let stays_open =
+        |h: &HostReport| !h.gaps.is_empty() || h.revoked.iter().any(|r| r.state == "open");
+    if args.strict && code == exit::DONE && outcome.hosts.values().any(stays_open) {
         code = exit::FINDINGS;
     }
     show::tell(&outcome);
@@ -114,6 +158,44 @@ pub async fn run(
     }
     run.finish(code).await?;
     Ok(code)
+}
+
+/// Requests that the tokens of those be revoked who left the inventory; says whom.
+async fn prune(
+    args: &SyncArgs,
+    globals: &Globals,
+    world: &World,
+    setup: &Setup,
+) -> Result<Vec<String>, Error> {
+    let people = People::read(setup, globals.user.as_deref()).await?;
+    let mut chosen = Chosen::default();
+    chosen.add_undeclared(&people);
+    let protected = &setup.project.settings.protected;
+    chosen.guard(&people, protected, args.max_revoke)?;
+    let mut notes: Vec<String> = chosen
+        .kept
+        .iter()
+        .map(|(name, why)| format!("{name} left the inventory and is not revoked: {why}"))
+        .collect();
+    let defaults = setup.defaults(globals, &world.cwd);
+    let (reason, ticket) = (args.reason.as_deref(), args.ticket.as_deref());
+    let requests = request::of(setup, &people, &chosen, &defaults, reason, ticket);
+    if globals.check {
+        let would =
+            |r: &RevocationRequest| format!("{} left the inventory: would be revoked", r.admin);
+        notes.extend(requests.iter().map(would));
+        return Ok(notes);
+    }
+    for revocation in setup.ledger.request_revocations(&requests).await? {
+        if let Some(name) = &revocation.token.admin {
+            let realm = &revocation.token.realm;
+            notes.push(format!(
+                "{name} left the inventory: revoked in realm {realm}"
+            ));
+        }
+        notes.extend(revocation.voided.iter().filter_map(destroy));
+    }
+    Ok(notes)
 }
 
 /// A gap that an earlier run has found: host, login, reason.

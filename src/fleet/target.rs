@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fleet::{FleetError, arguments};
 use crate::host::program::Elevation;
-use crate::inventory::model::Host;
+use crate::inventory::model::{Connection, Host};
 use crate::names::{HostName, Login};
 use crate::project::HostKey;
 use crate::token::secret::Secret;
@@ -56,7 +56,10 @@ impl Target {
     /// # Errors
     /// When the inventory asks for a way of becoming root that is not sudo to root.
     pub fn new(host: &Host, defaults: &Defaults) -> Result<Self, FleetError> {
-        let c = &host.connection;
+        Self::of(&host.name, &host.connection, defaults)
+    }
+
+    fn of(name: &HostName, c: &Connection, defaults: &Defaults) -> Result<Self, FleetError> {
         if let Some(user) = c.become_user.as_deref().filter(|u| *u != "root") {
             return Err(FleetError::Settings(format!(
                 "ansible_become_user is {user}; fleetotp needs root"
@@ -72,7 +75,7 @@ impl Target {
         let address = if c.local {
             c.confirm_host.clone()
         } else {
-            Some(c.address.clone().unwrap_or_else(|| host.name.to_string()))
+            Some(c.address.clone().unwrap_or_else(|| name.to_string()))
         };
         if address
             .as_deref()
@@ -84,7 +87,7 @@ impl Target {
         }
         arguments::check(&c.ssh_args, defaults.host_key).map_err(FleetError::Settings)?;
         Ok(Self {
-            name: host.name.clone(),
+            name: name.clone(),
             local: c.local,
             address,
             port: c.port,
@@ -99,6 +102,65 @@ impl Target {
             extra: c.ssh_args.clone(),
             host_key: defaults.host_key,
         })
+    }
+
+    /// Returns how the host is connected to, without secrets, so that it can be reached when no inventory names it any
+    /// more. Arguments for ssh that look like a password are left out.
+    pub fn record(&self) -> serde_json::Value {
+        let may_hold_secret = |word: &String| {
+            let word = word.to_ascii_lowercase();
+            ["pass", "secret", "token"].iter().any(|w| word.contains(w))
+        };
+        let extra: &[String] = if self.extra.iter().any(may_hold_secret) {
+            &[]
+        } else {
+            &self.extra
+        };
+        serde_json::json!({
+            "address": self.address,
+            "port": self.port,
+            "user": self.user,
+            "local": self.local,
+            "sudo": self.elevation != Elevation::None,
+            "key_file": self.key_file,
+            "ssh_args": extra,
+        })
+    }
+
+    /// Makes a target of what [`Self::record`] gave.
+    ///
+    /// # Errors
+    /// When it does not say enough, or says what may not be used.
+    pub fn from_record(
+        name: &HostName,
+        record: &serde_json::Value,
+        defaults: &Defaults,
+    ) -> Result<Self, FleetError> {
+        let text = |key: &str| record.get(key).and_then(serde_json::Value::as_str);
+        let flag = |key: &str| record.get(key).and_then(serde_json::Value::as_bool);
+        let words = record
+            .get("ssh_args")
+            .and_then(serde_json::Value::as_array)
+            .map(|list| {
+                list.iter()
+                    .filter_map(|w| w.as_str().map(str::to_owned))
+                    .collect()
+            });
+        let connection = Connection {
+            local: flag("local").unwrap_or(false),
+            address: text("address").map(str::to_owned),
+            confirm_host: text("address").map(str::to_owned),
+            port: record
+                .get("port")
+                .and_then(serde_json::Value::as_u64)
+                .and_then(|p| u16::try_from(p).ok()),
+            user: text("user").map(str::to_owned),
+            private_key_file: text("key_file").map(PathBuf::from),
+            ssh_args: words.unwrap_or_default(),
+            use_sudo: flag("sudo"),
+            ..Connection::default()
+        };
+        Self::of(name, &connection, defaults)
     }
 
     /// Returns whether a fresh connection can be made to confirm a change.

@@ -59,6 +59,12 @@ pub struct Facts {
     pub groups: BTreeMap<String, Group>,
     /// State files of the logins asked about.
     pub states: BTreeMap<(Slot, Login), StateFact>,
+    /// Files that the module was writing to take the place of a state file.
+    pub temporaries: Vec<String>,
+    /// What is left of those who go.
+    pub leavers: BTreeMap<Login, LeaverFact>,
+    /// Fingerprints of the host's keys, as the host says them; only where somebody goes.
+    pub host_keys: Vec<String>,
     /// State files of other logins.
     pub other_states: Vec<(Slot, String)>,
     /// Directories of the state files that are there, with their mode.
@@ -87,6 +93,18 @@ impl Facts {
     /// Returns the text of a configuration file, if it is there and is text.
     pub fn text(&self, path: &str) -> Option<&str> {
         self.files.get(path).and_then(|f| f.text.as_deref())
+    }
+
+    /// Returns program, configuration and options, as operations name an sshd; none of them holds a blank.
+    pub fn daemon(&self) -> String {
+        self.listeners.first().map_or_else(
+            || "/usr/sbin/sshd /etc/ssh/sshd_config".to_owned(),
+            |l| {
+                format!("{} {} {}", l.program, l.config, l.options)
+                    .trim_end()
+                    .to_owned()
+            },
+        )
     }
 
     /// Returns the members of a group, empty where there is none.
@@ -210,6 +228,17 @@ pub struct Shadow {
     pub inactive: Option<i64>,
     /// Account expiry.
     pub expire: Option<i64>,
+}
+
+/// What is left on a host of somebody of whom nothing is to be left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaverFact {
+    /// Processes of the uid.
+    pub processes: u32,
+    /// sshd's own processes of the login: logins that are not complete.
+    pub open_logins: u32,
+    /// Ways that no login needs: kind (`linger`, `cron`, `at`) and file.
+    pub ways: Vec<(String, String)>,
 }
 
 /// Public keys an account can log in with.

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest as _, Sha256};
+
 use super::facts::{
     Account, DeadlineMechanism, Facts, FileFact, Group, Keys, Listener, SecretDeadline, Shadow,
     Slot, SshVersion, StateFact,
@@ -218,6 +220,22 @@ impl Reader {
                     state.scratch_codes = scratch;
                 }
             }
+            ("temporary", [path]) => self.facts.temporaries.push((*path).to_owned()),
+            ("hostkey", [_, key]) => self.facts.host_keys.extend(host_key_fingerprint(key)),
+            ("leaver", [login, processes, open_logins]) => {
+                if let (Ok(login), Ok(processes), Ok(open_logins)) =
+                    (Login::new(login), processes.parse(), open_logins.parse())
+                {
+                    let fact = self.facts.leavers.entry(login).or_default();
+                    (fact.processes, fact.open_logins) = (processes, open_logins);
+                }
+            }
+            ("way", [login, kind, file]) => {
+                if let Ok(login) = Login::new(login) {
+                    let fact = self.facts.leavers.entry(login).or_default();
+                    fact.ways.push(((*kind).to_owned(), (*file).to_owned()));
+                }
+            }
             ("other", [slot, login]) => {
                 if let Some(slot) = slot_of(slot) {
                     self.facts.other_states.push((slot, (*login).to_owned()));
@@ -324,6 +342,16 @@ impl Reader {
         }
         self.facts
     }
+}
+
+/// As ssh shows it: SHA-256 of the key, base 64 without padding.
+fn host_key_fingerprint(key: &str) -> Option<String> {
+    let bytes = data_encoding::BASE64.decode(key.as_bytes()).ok()?;
+    let sum = Sha256::digest(bytes);
+    Some(format!(
+        "SHA256:{}",
+        data_encoding::BASE64_NOPAD.encode(&sum)
+    ))
 }
 
 fn some(field: &str) -> Option<String> {

@@ -51,6 +51,9 @@ impl Request {
         for login in &wanted.logins {
             request.line(&["login", login.as_str()]);
         }
+        for login in &wanted.leavers {
+            request.line(&["leaver", login.as_str()]);
+        }
         for user in &wanted.users {
             request.line(&["user", user.as_str()]);
         }
@@ -150,6 +153,8 @@ impl Request {
 pub struct Inspect {
     /// Accounts to report on with their state files.
     pub logins: Vec<Login>,
+    /// Those of them of whom nothing is to be left: what sshd does for them, their keys and processes.
+    pub leavers: Vec<Login>,
     /// Further users for whom to judge what sshd does.
     pub users: Vec<Login>,
     /// Logins whose log lines are wanted.

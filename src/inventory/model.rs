@@ -127,6 +127,18 @@ pub struct Policy {
     pub scratch_codes: u8,
     /// Wrong codes within ten minutes after which `confirm` takes no more for fifteen, 1 to 100.
     pub confirm_tries: u16,
+    /// What a revocation does to the account besides.
+    pub on_revoke: Vec<OnRevoke>,
+}
+
+/// What a revocation does to an account besides removing its secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRevoke {
+    /// The account is expired.
+    ExpireAccount,
+    /// The files of its public keys are moved out of sshd's reach.
+    MoveKeys,
 }
 
 /// When hosts begin to demand a token's code.

@@ -19,6 +19,7 @@ mod lock;
 mod observe;
 mod open;
 mod people;
+mod readings;
 mod record;
 mod recovery;
 mod remove;
@@ -49,14 +50,13 @@ pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
 pub use lock::{Holder, Lock};
 pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
 pub use open::{Ledger, locate};
+pub use readings::{ItemReading, ItemResult};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
 };
 pub use recovery::{RecoveryCount, RecoveryRecord, is_redeemable};
 pub use remove::RemovedHost;
-pub use revoke::{
-    ItemReading, ItemResult, Revocation, RevocationHost, RevocationItem, RevocationRequest,
-};
+pub use revoke::{Revocation, RevocationHost, RevocationItem, RevocationRequest};
 pub use rotation::RotationEnd;
 pub use run::Actor;
 pub use signals::{Signal, Signals};

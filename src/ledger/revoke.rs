@@ -3,9 +3,7 @@
 //! The intent is committed without the run lock: whoever revokes must not wait for a run that works on hosts, and that
 //! run asks for it before it changes a host.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::any::AnyRow;
 
 use crate::clock::Timestamp;
@@ -17,7 +15,7 @@ use crate::ledger::tx::Tx;
 use crate::ledger::{LedgerError, SheetRecord, TokenRecord, canonical_json};
 use crate::names::{AdminName, HostName, Login, PolicyName, RealmName, printable};
 use crate::token::id::Serial;
-use crate::token::state::{GenerationState, SheetState, TokenHostState, TokenState};
+use crate::token::state::{GenerationState, SheetState, TokenState};
 
 /// Texts of reasons and hosts are cut to this many characters.
 const MAX_TEXT: usize = 200;
@@ -86,6 +84,10 @@ pub struct RevocationItem {
     pub why: Option<String>,
     /// How the host was reached last, without secrets.
     pub connection: Option<Value>,
+    /// The token's policy.
+    pub policy: PolicyName,
+    /// The host is retired.
+    pub retired: bool,
 }
 
 impl RevocationItem {
@@ -93,28 +95,6 @@ impl RevocationItem {
     pub const fn is_open(&self) -> bool {
         self.proof.is_none()
     }
-}
-
-/// What a run read of an item.
-#[derive(Debug, Clone)]
-pub struct ItemReading {
-    /// The token.
-    pub serial: Serial,
-    /// The host.
-    pub host: HostName,
-    /// What was seen, and when.
-    pub result: ItemResult,
-    /// Something was removed there in this run.
-    pub repaired: bool,
-}
-
-/// How an item was read.
-#[derive(Debug, Clone)]
-pub enum ItemResult {
-    /// Nothing is left and the login is closed: what was seen.
-    Proven(Value),
-    /// Something is left, and what.
-    Open(String),
 }
 
 impl Ledger {
@@ -136,15 +116,14 @@ impl Ledger {
         Ok(done)
     }
 
-    /// Returns all items of tokens that are being revoked or are revoked, by token and host; those on retired hosts only
-    /// where they are open.
+    /// Returns all items of tokens that are being revoked or are revoked, by token and host.
     ///
     /// # Errors
     /// When the database fails or holds something unreadable.
     pub async fn revocation_items(&self) -> Result<Vec<RevocationItem>, LedgerError> {
         sqlx::query(
-            "SELECT i.*, t.realm, t.revoke_requested_at, t.revoke_reason, t.revoke_ticket, p.name AS admin_name,
-             h.connection FROM token_host i JOIN token t ON t.serial = i.serial JOIN person p ON p.id = t.admin
+            "SELECT i.*, t.realm, t.policy, t.revoke_requested_at, t.revoke_reason, t.revoke_ticket, p.name AS admin_name,
+             h.connection, h.retired_at FROM token_host i JOIN token t ON t.serial = i.serial JOIN person p ON p.id = t.admin
              JOIN host h ON h.name = i.host
              WHERE i.desired = 'revoked' AND t.state IN ('revoking', 'revoked') ORDER BY i.serial, i.host",
         )
@@ -167,93 +146,6 @@ impl Ledger {
         .fetch_one(&self.inner.pool)
         .await?;
         Ok((row.int("n")?, row.int("newest")?))
-    }
-
-    /// Stores what a run read of items: a proof closes one, and what is left there opens it again. A token is `revoked`
-    /// once every item is closed. A token that was enrolled anew in between is left alone.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn store_readings(&self, readings: &[ItemReading]) -> Result<(), LedgerError> {
-        if readings.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.begin().await?;
-        let mut by_token: BTreeMap<&Serial, Vec<&ItemReading>> = BTreeMap::new();
-        for reading in readings {
-            by_token.entry(&reading.serial).or_default().push(reading);
-        }
-        for (serial, readings) in by_token {
-            let token = tx.token(serial).await?;
-            if !matches!(token.state, TokenState::Revoking | TokenState::Revoked) {
-                continue;
-            }
-            for reading in readings {
-                tx.store_reading(reading).await?;
-            }
-            tx.settle_revocation(&token).await?;
-        }
-        tx.commit().await
-    }
-
-    /// Ends a host: it is not expected back. Its open items are closed as attested, which is no proof.
-    ///
-    /// Returns how many items that closed; `None` where the ledger does not know the host.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn retire_host(
-        &self,
-        host: &HostName,
-        reason: &str,
-        ticket: Option<&str>,
-    ) -> Result<Option<usize>, LedgerError> {
-        let mut tx = self.begin_without_lock().await?;
-        let now = tx.now_ms();
-        let done =
-            sqlx::query("UPDATE host SET retired_at = COALESCE(retired_at, $1) WHERE name = $2")
-                .bind(now)
-                .bind(host.as_str().to_owned())
-                .execute(tx.db())
-                .await?;
-        if done.rows_affected() == 0 {
-            return Ok(None);
-        }
-        let open = sqlx::query(
-            "SELECT serial FROM token_host WHERE host = $1 AND desired = 'revoked' AND proof IS NULL",
-        )
-        .bind(host.as_str().to_owned())
-        .fetch_all(tx.db())
-        .await?;
-        let proof = json!({
-            "how": "attested", "at": tx.now.to_string(), "reason": printable(reason, MAX_TEXT), "ticket": ticket,
-        });
-        let serials = open
-            .iter()
-            .map(|row| row.parsed::<Serial>("serial"))
-            .collect::<Result<Vec<_>, _>>()?;
-        sqlx::query(
-            "UPDATE token_host SET proof = $1, reason = NULL WHERE host = $2 AND desired = 'revoked' AND proof IS NULL",
-        )
-        .bind(canonical_json(&proof))
-        .bind(host.as_str().to_owned())
-        .execute(tx.db())
-        .await?;
-        let attested: Vec<Value> = serials.iter().map(|s| Value::from(s.as_str())).collect();
-        tx.event(
-            Draft::new("host.retired")
-                .with("host", host.as_str())
-                .with("reason", printable(reason, MAX_TEXT))
-                .with("ticket", ticket)
-                .with("attested", attested),
-        )
-        .await?;
-        for serial in &serials {
-            let token = tx.token(serial).await?;
-            tx.settle_revocation(&token).await?;
-        }
-        tx.commit().await?;
-        Ok(Some(serials.len()))
     }
 }
 
@@ -403,113 +295,6 @@ impl Tx {
         }
         Ok(1)
     }
-
-    async fn store_reading(&mut self, reading: &ItemReading) -> Result<(), LedgerError> {
-        let row = sqlx::query(
-            "SELECT proof, reason FROM token_host WHERE serial = $1 AND host = $2 AND desired = 'revoked'",
-        )
-        .bind(reading.serial.as_str().to_owned())
-        .bind(reading.host.as_str().to_owned())
-        .fetch_optional(self.db())
-        .await?;
-        let Some(row) = row else { return Ok(()) };
-        let (closed, why) = (
-            row.maybe_text("proof")?.is_some(),
-            row.maybe_text("reason")?,
-        );
-        let now = self.now_ms();
-        match &reading.result {
-            ItemResult::Proven(proof) => {
-                sqlx::query(
-                    "UPDATE token_host SET proof = $1, state = $2, reason = NULL, current_generation = NULL,
-                     next_generation = NULL, changed_at = CASE WHEN proof IS NULL THEN $3 ELSE changed_at END,
-                     observed_at = $3 WHERE serial = $4 AND host = $5",
-                )
-                .bind(canonical_json(proof))
-                .bind(TokenHostState::Revoked.as_str())
-                .bind(now)
-                .bind(reading.serial.as_str().to_owned())
-                .bind(reading.host.as_str().to_owned())
-                .execute(self.db())
-                .await?;
-                if !closed || reading.repaired {
-                    let kind = if closed {
-                        "revocation.repaired"
-                    } else {
-                        "revocation.proven"
-                    };
-                    self.event(
-                        Draft::new(kind)
-                            .with("serial", reading.serial.as_str())
-                            .with("host", reading.host.as_str())
-                            .with("proof", proof.clone()),
-                    )
-                    .await?;
-                }
-            }
-            ItemResult::Open(text) => {
-                let text = printable(text, MAX_TEXT);
-                sqlx::query(
-                    "UPDATE token_host SET proof = NULL, state = 'gap', reason = $1, changed_at = $2, observed_at = $2
-                     WHERE serial = $3 AND host = $4",
-                )
-                .bind(text.clone())
-                .bind(now)
-                .bind(reading.serial.as_str().to_owned())
-                .bind(reading.host.as_str().to_owned())
-                .execute(self.db())
-                .await?;
-                if closed || why.as_deref() != Some(text.as_str()) {
-                    self.event(
-                        Draft::new("revocation.open")
-                            .with("serial", reading.serial.as_str())
-                            .with("host", reading.host.as_str())
-                            .with("why", text)
-                            .with("again", closed),
-                    )
-                    .await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a token `revoked` once no item is open, and `revoking` again where one was found open.
-    async fn settle_revocation(&mut self, token: &TokenRecord) -> Result<(), LedgerError> {
-        let row = sqlx::query(
-            "SELECT COUNT(*) AS open FROM token_host WHERE serial = $1 AND desired = 'revoked' AND proof IS NULL",
-        )
-        .bind(token.serial.as_str().to_owned())
-        .fetch_one(self.db())
-        .await?;
-        let state = if row.int("open")? == 0 {
-            TokenState::Revoked
-        } else {
-            TokenState::Revoking
-        };
-        if state == token.state || !token.state.may_become(state) {
-            return Ok(());
-        }
-        let now = self.now_ms();
-        sqlx::query("UPDATE token SET state = $1, changed_at = $2 WHERE serial = $3")
-            .bind(state.as_str())
-            .bind(now)
-            .bind(token.serial.as_str().to_owned())
-            .execute(self.db())
-            .await?;
-        let kind = if state == TokenState::Revoked {
-            "token.revoked"
-        } else {
-            "token.revoke_reopened"
-        };
-        self.event(
-            Draft::new(kind)
-                .with("serial", token.serial.as_str())
-                .with("admin", token.person.as_str())
-                .with("realm", token.realm.as_str()),
-        )
-        .await
-    }
 }
 
 fn item_of(row: &AnyRow) -> Result<RevocationItem, LedgerError> {
@@ -525,5 +310,7 @@ fn item_of(row: &AnyRow) -> Result<RevocationItem, LedgerError> {
         proof: row.maybe_json("proof")?,
         why: row.maybe_text("reason")?,
         connection: row.maybe_json("connection")?,
+        policy: row.parsed("policy")?,
+        retired: row.maybe_int("retired_at")?.is_some(),
     })
 }

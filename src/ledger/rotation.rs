@@ -101,7 +101,7 @@ impl Ledger {
         else {
             return Err(refuse("there is no rotation to take back"));
         };
-        if next.state != GenerationState::Pending || token.current.is_none() {
+        if token.current.is_none() || next.state != GenerationState::Pending {
             return Err(refuse(
                 "its rotation cannot be taken back: the new code was used",
             ));
@@ -170,11 +170,10 @@ impl Ledger {
                 )
                 .await?;
             let mut state = TokenState::Active;
-            if let Some(old) = token
-                .current
-                .as_ref()
-                .filter(|_| expire.contains(&token.realm))
-            {
+            let Some(old) = &token.current else {
+                continue;
+            };
+            if expire.contains(&token.realm) {
                 state = TokenState::Expired;
                 tx.end_generation(
                     &serial,

@@ -82,6 +82,30 @@ pub enum Change {
         /// What it is, for people.
         what: String,
     },
+    /// Remove a file and whatever was being written to take its place.
+    Purge {
+        /// Where.
+        path: String,
+    },
+    /// Let an account be over.
+    ExpireAccount {
+        /// The account.
+        login: String,
+    },
+    /// Move the files that an account's public keys are read from out of its reach.
+    MoveKeys {
+        /// The account.
+        login: String,
+        /// The sshd that says which files these are: program, configuration, options.
+        daemon: String,
+    },
+    /// End an account's processes and incomplete logins.
+    Terminate {
+        /// The account.
+        login: String,
+        /// Its uid.
+        uid: u32,
+    },
 }
 
 /// A file to write.
@@ -124,6 +148,8 @@ pub enum Part {
     Secrets,
     /// The demand for a code.
     Enforcement,
+    /// The end of a token.
+    Revocation,
 }
 
 /// What a plan does to a host, in the order it is done.
@@ -218,7 +244,11 @@ impl Change {
             | Self::Directory { .. }
             | Self::Group { .. }
             | Self::Members { .. }
-            | Self::Move { .. } => Scope::Live,
+            | Self::Move { .. }
+            | Self::Purge { .. }
+            | Self::ExpireAccount { .. }
+            | Self::MoveKeys { .. }
+            | Self::Terminate { .. } => Scope::Live,
         }
     }
 
@@ -258,6 +288,12 @@ impl Change {
                 let replaces = replaces.as_deref().unwrap_or("absent");
                 request.line(&["move", from, before, to, replaces]);
             }
+            Self::Purge { path } => request.line(&["purge", path]),
+            Self::ExpireAccount { login } => request.line(&["expire", login]),
+            Self::MoveKeys { login, daemon } => request.line(&["aside", login, daemon]),
+            Self::Terminate { login, uid } => {
+                request.line(&["terminate", login, &uid.to_string()]);
+            }
         }
     }
 
@@ -291,6 +327,14 @@ impl Change {
             },
             Self::Delete { path, what, .. } => format!("delete {path}: {what}"),
             Self::Move { from, to, what, .. } => format!("move {from} to {to}: {what}"),
+            Self::Purge { path } => format!("delete {path}"),
+            Self::ExpireAccount { login } => format!("expire the account of {login}"),
+            Self::MoveKeys { login, .. } => {
+                format!("move the public keys of {login} to {LIB}/revoked/{login}")
+            }
+            Self::Terminate { login, .. } => {
+                format!("end all processes and open logins of {login}")
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod host_part;
 pub mod pam;
 mod preconditions;
 pub mod remove;
+pub mod revoke;
 pub mod rotation;
 mod secrets;
 mod slot;

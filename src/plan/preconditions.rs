@@ -139,7 +139,7 @@ pub(super) fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
 }
 
 /// Returns the id of another project whose mark is on the host.
-fn foreign_project(facts: &Facts, project: &str) -> Option<String> {
+pub(super) fn foreign_project(facts: &Facts, project: &str) -> Option<String> {
     let witness = facts
         .witness
         .as_deref()

@@ -6,6 +6,7 @@
 use crate::host::facts::{Facts, Slot};
 use crate::host::request::Scope;
 use crate::inventory::model::OnOverdue;
+use crate::plan::bypass::bypass_of;
 use crate::plan::change::{Change, HostPlan, Part, state_path};
 use crate::plan::finding::{Finding, Gap};
 use crate::plan::slot::{Holding, end_at, fill, holds, not_ours, there};
@@ -60,6 +61,16 @@ pub(super) fn next_slot(
     let Some(next) = wanted else {
         return nothing_of_ours(facts, member, token, plan);
     };
+    if state.is_some_and(|s| bypass_of(s, &wish.project).is_some()) {
+        return Err(Gap {
+            login: member.login.to_string(),
+            id: "next-in-use",
+            text: format!(
+                "{} has a one-time code here: the new code is brought once that has ended",
+                member.login
+            ),
+        });
+    }
     if let Some(gap) = state.and_then(|s| not_ours(s, Slot::Next, member, token)) {
         return Err(gap);
     }

@@ -117,6 +117,7 @@ pub(crate) mod tests {
             algorithm: Algorithm::Sha1,
             digits: 6,
             period: Span::from_secs(30),
+            on_revoke: Vec::new(),
             recovery_codes: 0,
             scratch_codes: 0,
             confirm_tries: 5,

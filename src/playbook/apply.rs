@@ -29,18 +29,6 @@ pub struct Canary<'a> {
     pub logins: Vec<Login>,
 }
 
-/// Returns program, configuration and options, as operations name an sshd; none of them holds a blank.
-fn daemon(facts: &Facts) -> String {
-    facts.listeners.first().map_or_else(
-        || "/usr/sbin/sshd /etc/ssh/sshd_config".to_owned(),
-        |l| {
-            format!("{} {} {}", l.program, l.config, l.options)
-                .trim_end()
-                .to_owned()
-        },
-    )
-}
-
 /// Builds the request for a plan. Everything outside the transaction comes first: packages, groups and secrets must be
 /// there before PAM asks for them.
 pub fn request(
@@ -53,7 +41,7 @@ pub fn request(
     canary: Option<&Canary<'_>>,
 ) -> Request {
     let mut request = Request::apply();
-    let daemon = daemon(facts);
+    let daemon = facts.daemon();
     let (inside, outside): (Vec<_>, Vec<_>) = plan
         .changes
         .iter()
@@ -186,7 +174,7 @@ pub fn enforcement_request(
     head: &Head,
 ) -> Request {
     let mut request = Request::apply();
-    let daemon = daemon(facts);
+    let daemon = facts.daemon();
     for change in enforcement
         .changes
         .iter()
@@ -209,5 +197,22 @@ pub fn enforcement_request(
     request.line(&["disarm"]);
     request.line(&["witness", project, &head.size.to_string(), &head.hash]);
     request.line(&["hash", &daemon]);
+    request
+}
+
+/// Builds the request for changes that end a token on a host, in their order.
+pub fn revocation_request(
+    facts: &Facts,
+    changes: &[Change],
+    project: &str,
+    head: &Head,
+) -> Request {
+    let mut request = Request::apply();
+    for change in changes {
+        change.send(&mut request);
+    }
+    request.line(&["disarm"]);
+    request.line(&["witness", project, &head.size.to_string(), &head.hash]);
+    request.line(&["hash", &facts.daemon()]);
     request
 }

@@ -12,8 +12,8 @@ use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::inventory::model::{Admin, Realm};
 use crate::ledger::{
-    Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, NewGeneration, TokenRecord,
-    Vouched,
+    Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, LedgerError, NewGeneration,
+    TokenRecord, Vouched,
 };
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::wish::{NextWish, TokenWish};
@@ -91,6 +91,7 @@ pub struct Desk {
     replaced: BTreeSet<(AdminName, RealmName)>,
     refused: BTreeMap<(AdminName, RealmName), String>,
     begun: BTreeSet<(AdminName, RealmName)>,
+    revocations: (i64, i64),
     /// Sheets written in this run.
     pub sheets: Vec<IssuedSheet>,
     /// Things worth saying.
@@ -146,12 +147,41 @@ impl Desk {
             replaced: BTreeSet::new(),
             refused: BTreeMap::new(),
             begun: BTreeSet::new(),
+            revocations: (0, 0),
             sheets: Vec::new(),
             notes,
             confirmed: BTreeSet::new(),
         };
         desk.reload().await?;
         Ok(desk)
+    }
+
+    /// Reads all tokens again where another process has asked for a revocation meanwhile.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn notice_revocations(&mut self) -> Result<(), Error> {
+        let mark = self.ledger.revocation_mark().await?;
+        if mark != self.revocations {
+            self.revocations = mark;
+            self.reload().await?;
+        }
+        Ok(())
+    }
+
+    /// Returns which of these tokens are to be revoked, as of now.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn revoked_of(&mut self, mut serials: Vec<String>) -> Result<Vec<String>, Error> {
+        self.notice_revocations().await?;
+        serials.retain(|serial| {
+            self.tokens.values().any(|t| {
+                t.serial.as_str() == serial
+                    && matches!(t.state, TokenState::Revoking | TokenState::Revoked)
+            })
+        });
+        Ok(serials)
     }
 
     /// Reads all tokens again.
@@ -521,7 +551,14 @@ impl Desk {
             },
             vouched: Vouched::default(),
         };
-        let confirmed = self.ledger.confirm(&confirmation).await?;
+        let confirmed = match self.ledger.confirm(&confirmation).await {
+            Ok(confirmed) => confirmed,
+            // Revoked by another process since this one read the ledger.
+            Err(LedgerError::UnknownGeneration(..) | LedgerError::Generation { .. }) => {
+                return self.reload().await;
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.notes.push(format!(
             "{admin} confirmed the sheet of realm {realm} by a login on {host}"
         ));

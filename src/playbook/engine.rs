@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::fleet::control::ControlDir;
-use crate::ledger::{Head, HostObservation, TokenHostObservation};
+use crate::ledger::{Head, HostObservation, ItemReading, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
@@ -170,6 +170,7 @@ pub async fn run(
                             report,
                             host,
                             tokens: Vec::new(),
+                            readings: Vec::new(),
                         })))
                         .await,
                 );
@@ -191,6 +192,7 @@ pub async fn run(
         machines: BTreeMap::new(),
         hosts: Vec::new(),
         tokens: Vec::new(),
+        readings: Vec::new(),
         fault: None,
     };
     while let Some(ask) = asks.recv().await {
@@ -237,6 +239,7 @@ struct Dispatcher<'a> {
     machines: BTreeMap<String, HostName>,
     hosts: Vec<HostObservation>,
     tokens: Vec<TokenHostObservation>,
+    readings: Vec<ItemReading>,
     fault: Option<Error>,
 }
 
@@ -255,6 +258,12 @@ impl Dispatcher<'_> {
                     drop(reply.send(key));
                 }
             }
+            Ask::Revoked(serials, reply) => {
+                let found = self.desk.revoked_of(serials).await;
+                if let Some(found) = self.keep(found) {
+                    drop(reply.send(found));
+                }
+            }
             Ask::Confirmed(seen, reply) => {
                 let done = self.desk.confirmed_by_login(&seen).await;
                 if self.keep(done).is_some() {
@@ -268,10 +277,12 @@ impl Dispatcher<'_> {
                     mut report,
                     mut host,
                     tokens,
+                    readings,
                 } = *finished;
                 self.twins(&mut report, &mut host);
                 self.hosts.push(host);
                 self.tokens.extend(tokens);
+                self.readings.extend(readings);
                 if self.hosts.len() >= BATCH {
                     self.store().await;
                 }
@@ -282,6 +293,8 @@ impl Dispatcher<'_> {
     }
 
     async fn places(&mut self, seats: &[Seat]) -> Option<Vec<crate::playbook::desk::Place>> {
+        let fresh = self.desk.notice_revocations().await;
+        self.keep(fresh)?;
         let mut places = Vec::with_capacity(seats.len());
         for seat in seats {
             let place = self.desk.place(seat).await;
@@ -360,12 +373,17 @@ impl Dispatcher<'_> {
         if self.hosts.is_empty() || self.shared.check {
             self.hosts.clear();
             self.tokens.clear();
+            self.readings.clear();
             return;
         }
         let stored = self.desk.ledger().observe(&self.hosts, &self.tokens).await;
         self.hosts.clear();
         self.tokens.clear();
-        self.keep(stored.map_err(Error::from));
+        if self.keep(stored.map_err(Error::from)).is_some() {
+            let stored = self.desk.ledger().store_readings(&self.readings).await;
+            self.keep(stored.map_err(Error::from));
+        }
+        self.readings.clear();
     }
 
     /// Keeps the first error and asks workers to stop; returns what succeeded.

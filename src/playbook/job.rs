@@ -6,14 +6,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::clock::Timestamp;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
 use crate::inventory::model::Realm;
-use crate::ledger::{HostObservation, HostRecord, TokenHostObservation};
+use crate::ledger::{HostObservation, HostRecord, ItemReading, TokenHostObservation};
 use crate::names::{AdminName, HostName, RealmName};
+use crate::plan::revoke::Leaver;
 use crate::playbook::desk::{Place, Seat, SeenLogin};
 use crate::playbook::outcome::HostReport;
-use crate::token::id::Generation;
+use crate::token::id::{Generation, Serial};
 use crate::token::secret::Secret;
 
 /// What one worker does.
@@ -29,6 +31,25 @@ pub struct Job {
     pub realm: Arc<Realm>,
     /// What earlier runs know about the host.
     pub memory: Memory,
+    /// Those of whom nothing is to be left there.
+    pub leavers: Vec<LeaverSeat>,
+    /// Nothing else is wanted there.
+    pub only_leavers: bool,
+}
+
+/// Somebody of whom nothing is to be left on a host.
+#[derive(Debug, Clone)]
+pub struct LeaverSeat {
+    /// The token.
+    pub serial: Serial,
+    /// The admin; `None` once the person was erased.
+    pub admin: Option<AdminName>,
+    /// The account, and what its policy asks for besides.
+    pub leaver: Leaver,
+    /// It is still to be proven.
+    pub open: bool,
+    /// Since when it is open, or was.
+    pub since: Timestamp,
 }
 
 /// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.
@@ -89,6 +110,8 @@ pub enum Ask {
         Generation,
         oneshot::Sender<Option<Secret>>,
     ),
+    /// Which of these tokens are to be revoked, as of now: asked immediately before a host is changed.
+    Revoked(Vec<String>, oneshot::Sender<Vec<String>>),
     /// A host has seen a complete login with the generation that it has.
     Confirmed(SeenLogin, oneshot::Sender<()>),
     /// May this host of an equivalence class go on, and must it prove the change?
@@ -130,4 +153,6 @@ pub struct Finished {
     pub host: HostObservation,
     /// For the ledger.
     pub tokens: Vec<TokenHostObservation>,
+    /// For the ledger.
+    pub readings: Vec<ItemReading>,
 }

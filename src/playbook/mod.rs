@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod prove;
 pub mod purge;
 pub mod remove;
+mod revoke;
 pub mod schema;
 pub mod sheets;
 mod stop;

@@ -51,6 +51,31 @@ pub struct HostReport {
     pub gaps: Vec<Gap>,
     /// Logins of whom this host now demands a code, having not before.
     pub enforced: Vec<String>,
+    /// Tokens of which nothing is to be left here, as read back.
+    pub revoked: Vec<RevokedHere>,
+}
+
+/// A token of which nothing is to be left on a host, as read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RevokedHere {
+    /// The admin, or the token where the person was erased.
+    pub admin: String,
+    /// The token.
+    pub serial: String,
+    /// The account.
+    pub login: String,
+    /// `proven` or `open`.
+    pub state: &'static str,
+    /// When the revocation was requested.
+    pub since: String,
+    /// When the host was read.
+    pub at: String,
+    /// What the proof rests on.
+    pub proof: Option<serde_json::Value>,
+    /// Why it is open.
+    pub why: Option<String>,
+    /// This run proved it, or found something and removed it.
+    pub new: bool,
 }
 
 impl HostReport {
@@ -63,6 +88,7 @@ impl HostReport {
             findings: Vec::new(),
             gaps: Vec::new(),
             enforced: Vec::new(),
+            revoked: Vec::new(),
         }
     }
 
@@ -149,6 +175,9 @@ impl Outcome {
                     mine.enforced.extend(report.enforced);
                     mine.gaps = report.gaps;
                     mine.findings = report.findings;
+                    mine.revoked
+                        .retain(|m| report.revoked.iter().all(|r| r.serial != m.serial));
+                    mine.revoked.extend(report.revoked);
                 }
                 None => {
                     self.hosts.insert(host, report);

@@ -40,15 +40,17 @@ pub enum Action {
     PamTotp,
     /// Tokens, sheets, state files and, once confirmed, the demand for a code.
     Enroll,
+    /// Finishes what revocations have left open.
+    Revoke,
     /// Prints the state of all tokens.
     Report,
 }
 
 /// Actions that the contract names and this version does not have yet.
-const NOT_BUILT: [&str; 5] = ["verify", "rotate", "revoke", "sync", "collect"];
+const NOT_BUILT: [&str; 4] = ["verify", "rotate", "sync", "collect"];
 /// Play keys that the contract names and this version does not have yet.
 const KEYS_NOT_BUILT: [&str; 4] = ["serial", "max_fail_percentage", "any_errors_fatal", "vars"];
-const ACTIONS: [&str; 4] = ["preflight", "pam_totp", "enroll", "report"];
+const ACTIONS: [&str; 5] = ["preflight", "pam_totp", "enroll", "revoke", "report"];
 
 impl Action {
     /// Returns the word in playbooks.
@@ -57,14 +59,21 @@ impl Action {
             Self::Preflight => "preflight",
             Self::PamTotp => "pam_totp",
             Self::Enroll => "enroll",
+            Self::Revoke => "revoke",
             Self::Report => "report",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Preflight, Self::PamTotp, Self::Enroll, Self::Report]
-            .into_iter()
-            .find(|a| a.as_str() == word)
+        [
+            Self::Preflight,
+            Self::PamTotp,
+            Self::Enroll,
+            Self::Revoke,
+            Self::Report,
+        ]
+        .into_iter()
+        .find(|a| a.as_str() == word)
     }
 }
 

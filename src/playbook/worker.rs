@@ -11,7 +11,7 @@ use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::parse;
 use crate::host::request::{Inspect, Judged, Request};
-use crate::ledger::{HostObservation, HostOutcome};
+use crate::ledger::{HostObservation, HostOutcome, ItemReading};
 use crate::names::{AdminName, Login, RealmName};
 use crate::plan::change::{Change, GROUP_ENFORCED, HostPlan, Part};
 use crate::plan::decide::host_plan;
@@ -50,6 +50,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         gaps_of_desk: Vec::new(),
         turn,
         read_at: Timestamp::default(),
+        readings: Vec::new(),
     };
     let mut observed = None;
     let result = match Session::open(worker.job.target.clone(), &worker.shared.control).await {
@@ -80,9 +81,12 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         }
     };
     let mut host = HostObservation::new(name, at, outcome);
+    worker.leave_open();
     let mut tokens = Vec::new();
     if let Some(seen) = &observed {
         host.machine_id.clone_from(&seen.facts.machine_id);
+        host.host_key = seen.facts.host_keys.first().cloned();
+        host.connection = Some(worker.job.target.record());
         host.class = Some(class_of(&seen.facts));
         host.config_hash.clone_from(&seen.config_hash);
         host.facts = serde_json::to_value(Memory::from_facts(&seen.facts)).ok();
@@ -100,6 +104,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
             report: worker.report,
             host,
             tokens,
+            readings: worker.readings,
         })))
         .await,
     );
@@ -116,11 +121,12 @@ pub(super) struct Worker {
     pub(super) job: Job,
     pub(super) shared: Arc<Shared>,
     desk: mpsc::Sender<Ask>,
-    report: HostReport,
+    pub(super) report: HostReport,
     pub(super) members: Vec<Member>,
-    gaps_of_desk: Vec<Gap>,
+    pub(super) gaps_of_desk: Vec<Gap>,
     pub(super) turn: Turn,
-    read_at: Timestamp,
+    pub(super) read_at: Timestamp,
+    pub(super) readings: Vec<ItemReading>,
 }
 
 impl Worker {
@@ -132,6 +138,16 @@ impl Worker {
             // Left by a run of this project that is no more: this run holds the lock.
             prove::take_back(session, &id).await?;
             facts = self.inspect(session, false, None).await?;
+        }
+        // First: whatever else is wrong on this host must not hold it up.
+        if !self.job.leavers.is_empty() {
+            facts = self.revoke(session, facts).await?;
+            if self.job.only_leavers {
+                return Ok(Seen {
+                    config_hash: facts.config_hash.clone().filter(|_| facts.judged_before),
+                    facts,
+                });
+            }
         }
         self.take_in_confirmations(&facts).await?;
         self.members = self.members_wished().await?;
@@ -179,6 +195,9 @@ impl Worker {
             if self.shared.stopping() {
                 return Err(Stop::Interrupted);
             }
+            if self.revoked_meanwhile().await? {
+                continue;
+            }
             match self.apply(session, &facts, &plan).await {
                 Ok(done) => {
                     self.report.changes.extend(
@@ -211,13 +230,21 @@ impl Worker {
         })
     }
 
-    async fn inspect(
+    pub(super) async fn inspect(
         &mut self,
         session: &Session,
         keys: bool,
         judged_hash: Option<String>,
     ) -> Result<Facts, Stop> {
-        let logins: Vec<Login> = self.job.seats.iter().map(|s| s.login.clone()).collect();
+        let seats: Vec<Login> = self.job.seats.iter().map(|s| s.login.clone()).collect();
+        let leavers: Vec<Login> = self
+            .job
+            .leavers
+            .iter()
+            .map(|l| l.leaver.login.clone())
+            .collect();
+        let mut logins = seats.clone();
+        logins.extend(leavers.iter().filter(|l| !seats.contains(l)).cloned());
         let mut users: Vec<Login> = self
             .shared
             .protected
@@ -234,7 +261,7 @@ impl Worker {
             users.push(login);
         }
         let evidence = if self.shared.evidence {
-            logins.clone()
+            seats
         } else {
             Vec::new()
         };
@@ -246,6 +273,7 @@ impl Worker {
         };
         let wanted = Inspect {
             logins,
+            leavers,
             users,
             evidence,
             keys,
@@ -299,6 +327,16 @@ impl Worker {
             let token = match place {
                 Place::Token(token) => Some(*token),
                 Place::Nothing => None,
+                // What is left of those who go is told by itself.
+                Place::Gap("revoked", _)
+                    if self
+                        .job
+                        .leavers
+                        .iter()
+                        .any(|l| l.leaver.login == seat.login) =>
+                {
+                    None
+                }
                 Place::Gap(id, text) => {
                     self.gaps_of_desk.push(Gap {
                         login: seat.login.to_string(),
@@ -319,24 +357,28 @@ impl Worker {
         Ok(members)
     }
 
-    fn wish(&self, facts: &Facts) -> Wish {
+    /// Accounts that must keep their way in.
+    pub(super) fn protected(&self, facts: &Facts) -> BTreeSet<Login> {
         let connecting = facts
             .connecting_login
             .as_deref()
             .and_then(|l| Login::new(l).ok());
+        self.shared
+            .protected
+            .iter()
+            .cloned()
+            .chain(connecting)
+            .chain(self.job.target.connecting_login())
+            .collect()
+    }
+
+    fn wish(&self, facts: &Facts) -> Wish {
         let mut parts = self.shared.parts;
         // Every host that a change was made on has its witness.
         parts.host &= !self.shared.prepared_only || facts.witness.is_some();
         Wish {
             project: self.shared.project.clone(),
-            protected: self
-                .shared
-                .protected
-                .iter()
-                .cloned()
-                .chain(connecting)
-                .chain(self.job.target.connecting_login())
-                .collect(),
+            protected: self.protected(facts),
             members: self.members.clone(),
             parts,
             can_confirm: self.job.target.can_confirm(),
@@ -506,7 +548,7 @@ impl Worker {
     }
 }
 
-fn shown(part: Part, change: &Change) -> ShownChange {
+pub(super) fn shown(part: Part, change: &Change) -> ShownChange {
     ShownChange {
         part: Some(part),
         summary: change.summary(),

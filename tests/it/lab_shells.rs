@@ -58,7 +58,9 @@ fn lab_every_shell_rolls_out_confirms_and_enforces() {
         &json!({
             "all": all(&lab, &hosts),
             "admins": {"alice": {"name": "Alice"}},
-            "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}},
+            "policies": {"default": {
+                "issuer": "Example Corp", "rate_limit": "30/30s", "on_revoke": ["expire_account", "move_keys"],
+            }},
         }),
     );
     // Each host on its own: no host's proof stands for another shell.
@@ -81,6 +83,43 @@ fn lab_every_shell_rolls_out_confirms_and_enforces() {
         unused = totp;
     }
     project.rollout(&[]).expect_code(0).expect_unchanged();
+
+    // And every shell ends it all.
+    for (name, _) in SHELLS {
+        let start =
+            "setsid setpriv --reuid=alice --clear-groups sleep 4711 </dev/null >/dev/null 2>&1 &";
+        lab.host(name).sh(start);
+    }
+    let ran = project.fleetotp(&["revoke", "alice", "--reason", "left", "-o", "json"]);
+    let document = ran.expect_code(0).json();
+    let items = document["revocations"][0]["hosts"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert_eq!(items.len(), 3);
+    for item in items {
+        let proof = &item["proof"];
+        assert_eq!(
+            (&item["state"], &proof["key_files"]),
+            (&json!("proven"), &json!(0)),
+            "{item:#}"
+        );
+        assert_eq!(
+            (&proof["account_expired"], &proof["code_demanded"]),
+            (&json!(true), &json!(true))
+        );
+        let host = lab.host(item["host"].as_str().unwrap());
+        assert_eq!(
+            host.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o '[s]leep 4711' || true"),
+            ""
+        );
+        assert!(host.exists("/var/lib/fleetotp/revoked/alice/0"));
+    }
+    assert_eq!(
+        project.fleetotp(&["sync"]).expect_code(0).stdout,
+        "",
+        "and finds nothing more"
+    );
 }
 
 #[test]

@@ -42,6 +42,14 @@ mod lab_reaper;
 mod lab_recovery;
 mod lab_remove;
 #[cfg(test)]
+mod lab_revoke;
+#[cfg(test)]
+mod lab_revoke_fleet;
+#[cfg(test)]
+mod lab_revoke_kill;
+#[cfg(test)]
+mod lab_revoke_odd;
+#[cfg(test)]
 mod lab_rotate;
 #[cfg(test)]
 mod lab_rotate_end;
@@ -59,6 +67,8 @@ mod ledger;
 mod plan_cases;
 #[cfg(test)]
 mod recovery;
+#[cfg(test)]
+mod revoke_cli;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]

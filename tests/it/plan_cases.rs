@@ -20,6 +20,9 @@ use fleetotp::plan::change::{Change, HostPlan};
 use fleetotp::plan::decide::host_plan;
 use fleetotp::plan::enforce::enforcement;
 use fleetotp::plan::finding::Severity;
+use fleetotp::plan::revoke::{
+    Farewell, Leaver, Verdict, ends_due, memberships_due, remains, verdict,
+};
 use fleetotp::plan::wish::{Member, NextWish, Parts, TokenWish, Wish};
 use fleetotp::token::secret::Secret;
 use serde::Deserialize;
@@ -73,6 +76,8 @@ struct WishData {
     enforce: String,
     on_overdue: String,
     window: u8,
+    /// Who goes, with what the policy asks for besides (`expire_account`, `move_keys`).
+    leavers: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for WishData {
@@ -87,6 +92,7 @@ impl Default for WishData {
             enforce: "on_confirm".to_owned(),
             on_overdue: "keep".to_owned(),
             window: 1,
+            leavers: BTreeMap::new(),
         }
     }
 }
@@ -170,6 +176,56 @@ struct Expected {
     lines: BTreeMap<String, Vec<String>>,
     /// `user keyword value` that sshd must say afterwards; only those named here are compared.
     wanted: BTreeSet<String>,
+    /// What is done next for those who go.
+    farewell: Vec<String>,
+    /// Whether what was read proves it: `proven`, or what is left.
+    verdicts: BTreeMap<String, String>,
+    /// What else is left of them.
+    remains: BTreeSet<String>,
+}
+
+/// What is done for those who go, and what the host shows.
+fn farewell(
+    case: &Case,
+    facts: &Facts,
+    wish: &Wish,
+) -> (Vec<String>, BTreeMap<String, String>, BTreeSet<String>) {
+    let leavers: Vec<Leaver> = case
+        .wish
+        .leavers
+        .iter()
+        .map(|(login, more)| Leaver {
+            login: Login::new(login).expect("a login"),
+            expire_account: more.iter().any(|m| m == "expire_account"),
+            move_keys: more.iter().any(|m| m == "move_keys"),
+        })
+        .collect();
+    let farewell = Farewell {
+        project: &wish.project,
+        protected: &wish.protected,
+        leavers: &leavers,
+        now: wish.now,
+    };
+    let mut changes = memberships_due(facts, &farewell);
+    if changes.is_empty() {
+        changes = leavers
+            .iter()
+            .flat_map(|l| ends_due(facts, &farewell, l))
+            .collect();
+    }
+    let verdicts = leavers.iter().map(|l| {
+        let text = match verdict(facts, &farewell, l) {
+            Verdict::Proven(_) => "proven".to_owned(),
+            Verdict::Open(why) => why,
+        };
+        (l.login.to_string(), text)
+    });
+    let left = leavers.iter().flat_map(|l| remains(facts, l));
+    (
+        changes.iter().map(named).collect(),
+        verdicts.collect(),
+        left.map(|f| f.id.to_owned()).collect(),
+    )
 }
 
 fn edited(case: &Case, answer: String) -> String {
@@ -256,6 +312,7 @@ fn wish(case: &Case) -> Wish {
         algorithm: Algorithm::Sha1,
         digits: 6,
         period: Span::from_secs(30),
+        on_revoke: Vec::new(),
         recovery_codes: 0,
         scratch_codes: 0,
         confirm_tries: 5,
@@ -336,6 +393,10 @@ fn named(change: &Change) -> String {
         Change::File(file) => format!("write {}", file.path),
         Change::Delete { path, .. } => format!("delete {path}"),
         Change::Move { from, to, .. } => format!("move {from} {to}"),
+        Change::Purge { path } => format!("purge {path}"),
+        Change::ExpireAccount { login } => format!("expire {login}"),
+        Change::MoveKeys { login, .. } => format!("keys {login}"),
+        Change::Terminate { login, uid } => format!("terminate {login} {uid}"),
     }
 }
 
@@ -380,7 +441,11 @@ fn outcome(case: &Case, facts: &Facts) -> Expected {
         );
     }
     let expected = &case.expect;
+    let (farewell, verdicts, remains) = farewell(case, facts, &wish);
     Expected {
+        farewell,
+        verdicts,
+        remains,
         changes: plan.changes.iter().map(|(_, c)| named(c)).collect(),
         refused: ids(Severity::Refusal),
         notes: ids(Severity::Note),

@@ -39,10 +39,11 @@ sum_of() {
 # ---------------------------------------------------------------- inspect
 
 inspect() {
-  logins= users= keys= evidence= known= known_version= seen=
+  logins= users= keys= evidence= known= known_version= seen= leavers=
   while IFS='	' read -r k a b; do
     case $k in
     login) logins="$logins $a" ;;
+    leaver) leavers="$leavers $a" ;;
     user) users="$users $a" ;;
     keys) keys=1 ;;
     known) known=$a known_version=$b ;;
@@ -63,6 +64,7 @@ inspect() {
   inspect_state
   inspect_transactions
   [ -z "$evidence" ] || inspect_evidence
+  [ -z "$leavers" ] || inspect_leavers
 }
 
 inspect_system() {
@@ -145,10 +147,19 @@ LIST
     version=${version%%[, ]*}
   fi
   say version "$version"
-  # What was judged before and has not changed need not be judged again.
-  [ "$all" = "$known" ] && [ -z "$keys$odd" ] && { say judged known; return 0; }
+  # What was judged before and has not changed need not be judged again, but for those of whom nothing is to be left.
+  [ "$all" = "$known" ] && [ -z "$keys$odd" ] && {
+    say judged known
+    [ -z "$leavers" ] || judge_users "$leavers" "$leavers"
+    return 0
+  }
+  judge_users "$users $logins" "$logins"
+}
+
+# Tells what sshd does for each user of list $1, and which keys those of list $2 have.
+judge_users() {
   homes= modes=$nl
-  [ -z "$logins" ] || homes=$(getent passwd $logins)
+  [ -z "$2" ] || homes=$(getent passwd $2)
   # What sshd looks at before it believes a key file (StrictModes), for the usual place at once.
   while IFS=: read -r _ _ _ _ _ h _; do
     [ -z "$h" ] || modes=$modes$h$nl$h/.ssh$nl$h/.ssh/authorized_keys$nl
@@ -157,7 +168,7 @@ $homes
 LIST
   [ -z "$homes" ] || modes=$nl$(each_of "$modes" stat -L -c '%n	%u %g %a %s' 2>/dev/null)$nl
   key_kind=
-  for u in $users $logins; do
+  for u in $1; do
     effective "$u"
     if [ -n "$alike" ]; then
       say alike "$u" "$alike"
@@ -165,7 +176,7 @@ LIST
       say effective "$u"
       printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|error) / { print "|" $0 }'
     fi
-    case " $logins " in *" $u "*) count_keys "$u" ;; esac
+    case " $2 " in *" $u "*) count_keys "$u" ;; esac
   done
 }
 
@@ -437,6 +448,64 @@ inspect_transactions() {
   fi
 }
 
+# What is left of those who go: processes, logins that are not complete, ways that no login needs.
+inspect_leavers() {
+  for f in /etc/ssh/ssh_host_*_key.pub; do
+    [ -f "$f" ] && read -r kind key _ <"$f" && say hostkey "$kind" "$key"
+  done
+  for l in $leavers; do
+    uid=$(id -u "$l" 2>/dev/null) || uid=
+    pids=
+    [ -z "$uid" ] || pids_of "$uid"
+    half_open_of "$l"
+    set -- $pids
+    running=$#
+    set -- $half
+    say leaver "$l" "$running" "$#"
+    [ -e "/var/lib/systemd/linger/$l" ] && say way "$l" linger "/var/lib/systemd/linger/$l"
+    for f in "/var/spool/cron/crontabs/$l" "/var/spool/cron/tabs/$l" "/var/spool/cron/$l"; do
+      [ -f "$f" ] && say way "$l" cron "$f"
+    done
+    [ -z "$uid" ] || for f in /var/spool/cron/atjobs/* /var/spool/at/*; do
+      [ -f "$f" ] && [ "$(stat -c %u "$f")" = "$uid" ] && say way "$l" at "$f"
+    done
+  done 2>/dev/null
+}
+
+# Processes of uid $1 in this root, by whatever of their uids, into pids. What is dead and only not yet waited for is none.
+pids_of() {
+  pids=
+  for f in $(grep -lsE "^Uid:(.*[[:blank:]])?$1([[:blank:]]|\$)" /proc/[0-9]*/status); do
+    p=${f%/status}
+    [ "$p/root/" -ef / ] || continue
+    grep -qs '^State:[[:blank:]]*[ZX]' "$f" || pids="$pids ${p#/proc/}"
+  done
+}
+
+# sshd's own processes for logins of $1 that are not complete, and the monitors of complete ones, into half. They are
+# root's, since a user can give a process of their own that title; so is the parent of the one that speaks with the
+# network, which lives in another root and as another user.
+half_open_of() {
+  half= below=
+  for p in /proc/[0-9]*; do
+    read -r comm <"$p/comm" || continue
+    case $comm in sshd | sshd-*) ;; *) continue ;; esac
+    title=
+    read -r title <"$p/cmdline" || [ -n "$title" ] || continue
+    case $title in
+    "sshd: $1 ["* | "sshd-session: $1 ["* | "sshd-auth: $1 ["*) ;;
+    *) continue ;;
+    esac
+    case $(readlink "$p/exe") in */sshd | */sshd-* | */sshd' '* | */sshd-*' '*) ;; *) continue ;; esac
+    if is_roots "$p"; then half="$half ${p#/proc/}"; else below="$below ${p#/proc/}"; fi
+  done 2>/dev/null
+  for p in $below; do
+    parent=
+    while read -r k parent _; do case $k in PPid:) break ;; esac; done <"/proc/$p/status"
+    case " $half " in *" $parent "*) half="$half $p" ;; esac
+  done 2>/dev/null
+}
+
 # Lines that can prove a login with code and key in one connection.
 inspect_evidence() {
   pattern="(Partial|Accepted) (keyboard-interactive/pam|publickey) for ($(printf '%s' "${evidence# }" | tr ' ' '|')) from "
@@ -511,6 +580,10 @@ apply() {
     put) put "$a" "$b" "$c" "$d" ;;
     move) move_file "$a" "$b" "$c" "$d" ;;
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
+    purge) purge "$a" ;;
+    expire) expire_account "$a" ;;
+    aside) move_keys_aside "$a" "$b" ;;
+    terminate) terminate "$a" "$b" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
     canary) canary "$a" "$b" "$c" ;;
@@ -597,6 +670,74 @@ change_members() {
   members_of "$1"
   [ "$members" = "$after" ] || fail members "the members of $1 did not change"
   say members "$1"
+}
+
+# Removes file $1 and whatever was being written to take its place.
+purge() {
+  flush
+  for f in "$1" "$1"~??????; do
+    [ -e "$f" ] || [ -L "$f" ] || continue
+    rm -f "$f" || fail write "cannot remove $f"
+  done
+  # Or a power cut would bring it back.
+  [ ! -d "${1%/*}" ] || settle "${1%/*}"
+}
+
+# Lets the account of login $1 be over since 1970-01-02: day 0 means never to some (shadow(5)).
+expire_account() {
+  usermod -e 1970-01-02 "$1" >/dev/null 2>&1 || chage -E 1 "$1" >/dev/null 2>&1 || fail expire "neither usermod nor chage could expire the account of $1"
+  say expired "$1"
+}
+
+# Moves the files that sshd reads the keys of login $1 from out of its reach; $2 is the daemon to ask. A file that others
+# read their keys from as well stays.
+move_keys_aside() {
+  entry=$(getent passwd "$1") || fail keys "$1 has no account"
+  uid=${entry#*:*:} uid=${uid%%:*}
+  home=${entry%:*} home=${home##*:}
+  use_daemon "$2"
+  effective "$1"
+  real=$(cd -P "$home" 2>/dev/null && pwd -P) || real=
+  aside=$LIB/revoked/$1
+  mkdir -p "$aside" || fail write "cannot make $aside"
+  set -f
+  for f in $(printf '%s\n' "$t" | sed -n 's/^authorizedkeysfile //p'); do
+    case $f in none) continue ;; /*%u* | /*%U* | /*%h* | %h*) ;; /*) continue ;; esac
+    f=$(printf '%s' "$f" | sed "s|%h|$home|g; s|%u|$1|g; s|%U|$uid|g; s|%%|%|g")
+    case $f in /*) ;; *) f=$home/$f ;; esac
+    [ -e "$f" ] || [ -L "$f" ] || continue
+    # Nobody is to lead this out of their home by a link.
+    place=$(cd -P "${f%/*}" 2>/dev/null && pwd -P) || continue
+    case $f in
+    "$home"/*) case $place/ in "$real"/*) ;; *) fail keys "$f leads out of the home of $1" ;; esac ;;
+    esac
+    n=0
+    while [ -e "$aside/$n" ] || [ -L "$aside/$n" ]; do n=$((n + 1)); done
+    mv "$place/${f##*/}" "$aside/$n" || fail keys "cannot move $f"
+    printf '%s\t%s\n' "$n" "$f" >>"$aside/places"
+    say moved "$f"
+  done
+  set +f
+}
+
+# Ends all processes of login $1, whose uid is $2, and its logins that are not complete.
+terminate() {
+  case $2 in '' | *[!0-9]* | 0) fail uid "uid $2 is not to be ended" ;; esac
+  [ "$(id -u "$1" 2>/dev/null)" = "$2" ] || fail uid "$1 has not uid $2 any more"
+  while IFS=: read -r l _ u _; do
+    [ "$u" != "$2" ] || [ "$l" = "$1" ] || fail uid "uid $2 is also that of $l"
+  done </etc/passwd
+  # Whoever forks meanwhile is met in the next round; what is left then is read by the next inspection.
+  tries=15
+  while [ $tries -gt 0 ]; do
+    half_open_of "$1"
+    pids_of "$2"
+    [ -n "$half$pids" ] || break
+    kill -9 $half $pids 2>/dev/null
+    tries=$((tries - 1))
+    sleep 0.1 || sleep 1
+  done
+  say ended "$1"
 }
 
 # Deletes group $1, whose members must be $2; - is nobody.

@@ -5,7 +5,9 @@ use serde::de::{Deserializer, Error as _};
 
 use super::{Texts, Time, value_at};
 use crate::clock::Span;
-use crate::inventory::model::{Algorithm, Enforce, OnOverdue, Policy, RateLimit, Service};
+use crate::inventory::model::{
+    Algorithm, Enforce, OnOverdue, OnRevoke, Policy, RateLimit, Service,
+};
 use crate::names::{PolicyName, printable};
 use crate::text::yaml::{Entry, from_node};
 use crate::text::{FileError, SourceFile, suggest};
@@ -32,6 +34,7 @@ struct Raw {
     confirm_tries: Option<u16>,
     on_overdue: Option<RawOnOverdue>,
     on_state_unwritable: Option<RawOnUnwritable>,
+    on_revoke: Option<Vec<OnRevoke>>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +113,7 @@ pub(super) fn built_in(name: PolicyName) -> Policy {
         algorithm: Algorithm::Sha1,
         digits: 6,
         period: Span::from_secs(30),
+        on_revoke: Vec::new(),
         recovery_codes: 0,
         scratch_codes: 0,
         confirm_tries: 5,
@@ -170,6 +174,7 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
     };
     policy.digits = raw.digits.unwrap_or(policy.digits);
     policy.period = raw.period.unwrap_or(policy.period);
+    policy.on_revoke = raw.on_revoke.unwrap_or_default();
     if policy.window > 8 {
         return Err(wrong(
             "window",

@@ -6,9 +6,13 @@ use crate::token::state::{GenerationState, SheetState, Slot, TokenState};
 
 /// A token in a rotation, from generation 1 to 2.
 async fn rotating(f: &mut Fixture) -> TokenRecord {
-    let token = f.issue("alice", "prod", IssueKind::First).await;
+    let mut first = f.draft("alice", "prod", IssueKind::First).await;
+    first.recovery = vec!["a".to_owned(), "b".to_owned()];
+    let token = f.ledger.issue(&[first]).await.unwrap().remove(0).token;
     f.confirm(&token).await.unwrap();
-    f.issue("alice", "prod", IssueKind::Rotation).await
+    let mut second = f.draft("alice", "prod", IssueKind::Rotation).await;
+    second.recovery = vec!["c".to_owned()];
+    f.ledger.issue(&[second]).await.unwrap().remove(0).token
 }
 
 /// What was read of the token on a host now.
@@ -110,6 +114,11 @@ async fn a_rotation_is_taken_back_unless_its_code_was_used() {
         None
     );
     assert_eq!(last_event(&f).await.kind, "rotation.taken_back");
+    // The recovery codes on the sheet that the admin has are good, and no others.
+    let codes = f.ledger.recovery_codes(&token.serial).await.unwrap();
+    let open: Vec<_> = codes.iter().filter(|c| c.is_open()).collect();
+    assert_eq!(open.len(), 2, "{codes:?}");
+    assert!(open.iter().all(|c| c.generation == 1), "{codes:?}");
     assert!(
         f.ledger
             .take_back_rotation(&token.serial, "again")
