@@ -212,6 +212,12 @@ fn every_finding_and_gap_is_explained() {
             in_code.extend(regex.captures_iter(text).map(|c| c[1].to_owned()));
         }
     }
+    // add(found, "id", …)
+    in_code.extend(
+        regex(r#"\badd\(\s*found,\s*"([a-z-]+)""#)
+            .captures_iter(&read("src/cli/doctor/checks.rs"))
+            .map(|c| c[1].to_owned()),
+    );
     let in_docs: BTreeSet<String> = regex(r"(?m)^\| `([a-z-]+)` \|")
         .captures_iter(&read("docs/findings.md"))
         .map(|c| c[1].to_owned())
