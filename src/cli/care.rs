@@ -41,7 +41,7 @@ impl Care {
         }
         if !self.exposed_to.is_empty() {
             lines.push(format!(
-                "the key of {admin} in realm {realm} could be read by {} who no longer may: it is to be replaced",
+                "the key of {admin} in realm {realm} could be read by {} who no longer may: replace it with `fleetotp rotate --exposed`",
                 if self.exposed_to.len() == 1 { "a recipient" } else { "recipients" }
             ));
         }

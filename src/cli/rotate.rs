@@ -42,8 +42,12 @@ pub struct RotateArgs {
     #[arg(long, env = "FLEETOTP_DUE")]
     due: bool,
 
+    /// Only tokens whose key a former recipient of the vault could read
+    #[arg(long, env = "FLEETOTP_EXPOSED")]
+    exposed: bool,
+
     /// Take back rotations that nobody has confirmed yet
-    #[arg(long, env = "FLEETOTP_ABORT", conflicts_with_all = ["older_than", "due"])]
+    #[arg(long, env = "FLEETOTP_ABORT", conflicts_with_all = ["older_than", "due", "exposed"])]
     abort: bool,
 
     /// Issue and write sheets, or take back, without contacting hosts; `sync` does that later
@@ -72,9 +76,14 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let pattern = named(&args.names, globals)?;
-    if pattern.is_none() && args.realm.is_none() && args.older_than.is_none() && !args.due {
+    if pattern.is_none()
+        && args.realm.is_none()
+        && args.older_than.is_none()
+        && !args.due
+        && !args.exposed
+    {
         return Err(Error::usage("say whose tokens are meant").hinted(
-            "name admins, or use --admins, --realm, --older-than or --due; `--admins all` is everyone",
+            "name admins, or use --admins, --realm, --older-than, --due or --exposed; `--admins all` is everyone",
         ));
     }
     let choice = choose(args, &setup, pattern.as_deref(), world.clock.now()).await?;

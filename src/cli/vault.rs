@@ -28,7 +28,7 @@ pub enum VaultCommand {
     Recipients(RecipientsCommand),
     /// Seal every live secret anew, to the recipients that stand in fleetotp.yml now; needs the identity
     Rekey(RekeyArgs),
-    /// Show the tokens whose key a former recipient could read: replace them
+    /// Show the tokens whose key a former recipient could read; `rotate --exposed` replaces them
     Exposed(ExposedArgs),
 }
 
@@ -242,7 +242,7 @@ async fn remove(
         eprintln!(
             "note: it could open the keys of {} tokens (`fleetotp vault exposed`). Now:\n  \
              1. `fleetotp vault rekey`: seals them anew, so that it opens nothing of the ledger as it is from now on;\n  \
-             2. replace each of these keys: whoever read an earlier ledger keeps them until then.",
+             2. `fleetotp rotate --exposed`: replaces these keys; whoever read an earlier ledger has them until then.",
             tokens.len()
         );
     }

@@ -75,7 +75,7 @@ pub struct NewGeneration {
     pub sealed: Vec<u8>,
     /// The recipients that it is sealed to.
     pub sealed_to: Vec<String>,
-    /// Hashes of the recovery codes on the sheet; earlier ones end with this issue.
+    /// Hashes of the recovery codes on the sheet; they end with this generation.
     pub recovery: Vec<String>,
     /// Fingerprint of the base32 key.
     pub fingerprint: String,
@@ -202,7 +202,7 @@ async fn issue_one(tx: &mut Tx, new: &NewGeneration) -> Result<Issued, LedgerErr
         );
     }
     insert(tx, new, slot).await?;
-    tx.replace_recovery(serial, number, &new.recovery).await?;
+    tx.store_recovery(serial, number, &new.recovery).await?;
     let vouched = new.vouched.store(tx).await?;
     let replaces: Vec<Value> = dead.iter().map(|g| Value::from(*g)).collect();
     let voids: Vec<Value> = voided.iter().map(|s| Value::from(s.id.as_str())).collect();
@@ -326,6 +326,7 @@ impl Tx {
         .bind(i64::from(generation))
         .execute(self.db())
         .await?;
+        self.end_recovery(serial, generation).await?;
         let sheet = self.sheet_of_generation(serial, generation).await?;
         match sheet {
             Some(sheet) if sheet.state.is_open() => {

@@ -1,4 +1,5 @@
-//! Recovery codes: hashes of codes that are worth one new sheet each.
+//! Recovery codes: hashes of codes that are worth one new sheet each. They live as long as the generation of their sheet:
+//! a rotation that is taken back leaves the old ones, and what replaces a generation replaces its codes.
 //!
 //! Hashes stay when a code was used or replaced: no code can be made from them, and whoever comes with such a code is
 //! told from somebody who guesses.
@@ -29,7 +30,7 @@ pub struct RecoveryRecord {
     pub hash: String,
     /// When it was redeemed.
     pub used_at: Option<Timestamp>,
-    /// When a new issue replaced it.
+    /// When its sheet's generation ended.
     pub void_at: Option<Timestamp>,
 }
 
@@ -45,7 +46,7 @@ impl RecoveryRecord {
 pub struct RecoveryCount {
     /// Can still be redeemed.
     pub left: u32,
-    /// Stood on the newest sheet that has any.
+    /// Stand on sheets whose generation is live: in a rotation on two.
     pub issued: u32,
 }
 
@@ -75,16 +76,14 @@ impl Ledger {
             .collect()
     }
 
-    /// Returns how many codes tokens have; those without any are left out.
+    /// Returns how many codes tokens have on live sheets; those without any are left out.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn recovery_counts(&self) -> Result<BTreeMap<Serial, RecoveryCount>, LedgerError> {
         let rows = sqlx::query(
-            "SELECT serial, COUNT(*) AS issued,
-             SUM(CASE WHEN used_at IS NULL AND void_at IS NULL THEN 1 ELSE 0 END) AS usable
-             FROM recovery_code c WHERE generation =
-             (SELECT MAX(generation) FROM recovery_code d WHERE d.serial = c.serial) GROUP BY serial",
+            "SELECT serial, COUNT(*) AS issued, SUM(CASE WHEN used_at IS NULL THEN 1 ELSE 0 END) AS usable
+             FROM recovery_code WHERE void_at IS NULL GROUP BY serial",
         )
         .fetch_all(&self.inner.pool)
         .await?;
@@ -178,25 +177,17 @@ pub const fn is_redeemable(state: TokenState) -> bool {
 }
 
 impl Tx {
-    /// Gives a token the codes of an earlier sheet back, whose successor came to nothing: those that nobody had used when
-    /// the successor was issued. The successor's are forgotten with its sheet.
-    pub(super) async fn restore_recovery(
+    /// Ends the codes of a generation's sheet, when the generation ends.
+    pub(super) async fn end_recovery(
         &mut self,
         serial: &Serial,
         generation: Generation,
     ) -> Result<(), LedgerError> {
+        let now = self.now_ms();
         sqlx::query(
-            "DELETE FROM recovery_code WHERE serial = $1 AND generation > $2 AND used_at IS NULL",
+            "UPDATE recovery_code SET void_at = $1 WHERE serial = $2 AND generation = $3 AND void_at IS NULL",
         )
-        .bind(serial.as_str().to_owned())
-        .bind(i64::from(generation))
-        .execute(self.db())
-        .await?;
-        sqlx::query(
-            "UPDATE recovery_code SET void_at = NULL WHERE serial = $1 AND generation = $2 AND used_at IS NULL
-             AND hash IS NOT NULL AND void_at >= (SELECT MIN(issued_at) FROM generation
-             WHERE serial = $1 AND number > $2)",
-        )
+        .bind(now)
         .bind(serial.as_str().to_owned())
         .bind(i64::from(generation))
         .execute(self.db())
@@ -204,21 +195,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Replaces the token's codes by those of a new sheet; none is also an answer.
-    pub(super) async fn replace_recovery(
+    /// Stores the codes of a new sheet.
+    pub(super) async fn store_recovery(
         &mut self,
         serial: &Serial,
         generation: Generation,
         hashes: &[String],
     ) -> Result<(), LedgerError> {
+        if hashes.is_empty() {
+            return Ok(());
+        }
         let now = self.now_ms();
-        sqlx::query(
-            "UPDATE recovery_code SET void_at = $1 WHERE serial = $2 AND used_at IS NULL AND void_at IS NULL",
-        )
-        .bind(now)
-        .bind(serial.as_str().to_owned())
-        .execute(self.db())
-        .await?;
         let last = sqlx::query(
             "SELECT COALESCE(MAX(number), 0) AS last FROM recovery_code WHERE serial = $1",
         )

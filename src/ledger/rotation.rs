@@ -101,20 +101,15 @@ impl Ledger {
         else {
             return Err(refuse("there is no rotation to take back"));
         };
-        let Some(old) = token
-            .current
-            .as_ref()
-            .filter(|_| next.state == GenerationState::Pending)
-        else {
+        if token.current.is_none() || next.state != GenerationState::Pending {
             return Err(refuse(
                 "its rotation cannot be taken back: the new code was used",
             ));
-        };
+        }
         let ended = next.number;
         let sheet = tx
             .end_generation(serial, ended, GenerationState::Withdrawn, SheetState::Void)
             .await?;
-        tx.restore_recovery(serial, old.number).await?;
         tx.settle_token(&token, TokenState::Active).await?;
         tx.event(
             about("rotation.taken_back", &token, ended)
@@ -178,9 +173,7 @@ impl Ledger {
             let Some(old) = &token.current else {
                 continue;
             };
-            if !expire.contains(&token.realm) {
-                tx.restore_recovery(&serial, old.number).await?;
-            } else {
+            if expire.contains(&token.realm) {
                 state = TokenState::Expired;
                 tx.end_generation(
                     &serial,

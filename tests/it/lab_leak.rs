@@ -11,8 +11,10 @@ use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUP
 use serde_json::json;
 
 use crate::lab::Suite;
+use crate::lab_recovery::scratch_codes;
+use crate::recovery;
 use crate::support::faults::Site;
-use crate::support::project::{Project, ROLLOUT, Ran, all};
+use crate::support::project::{Project, ROLLOUT, Ran, Sheet, all};
 
 const SUDO_PASSWORD: &str = "correct-Horse.battery-staple";
 
@@ -51,6 +53,22 @@ impl Needles {
             self.add(what, form);
         }
         self.add(what, raw);
+    }
+
+    /// The codes on a sheet's second page.
+    fn add_codes(&mut self, sheet: &Sheet) {
+        let codes = recovery::codes(sheet);
+        assert_eq!(codes.len(), 3, "{codes:?}");
+        for code in codes {
+            let bare = code.replace('-', "");
+            self.add("recovery code", code.to_lowercase());
+            self.add("recovery code", code);
+            self.add("recovery code", bare.to_lowercase());
+            self.add("recovery code", bare);
+        }
+        let scratch = scratch_codes(sheet);
+        assert_eq!(scratch.len(), 2, "{scratch:?}");
+        self.codes.extend(scratch);
     }
 
     /// The needles that stand in a text.
@@ -202,7 +220,7 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
             })),
         ]),
         "admins": {"alice": {}, "bob": {}},
-        "policies": {"default": {"issuer": "Example Corp"}},
+        "policies": {"default": {"issuer": "Example Corp", "recovery_codes": 3, "scratch_codes": 2}},
     }));
     let mut needles = Needles::default();
     needles.add("sudo password", SUDO_PASSWORD);
@@ -239,13 +257,19 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
     let first = log
         .run(None, &["play", ROLLOUT, "-o", "json"])
         .expect_code(0);
+    let bobs_sheet = first.sheet("bob", "default");
+    needles.add_codes(&first.sheet("alice", "default"));
+    needles.add_codes(&bobs_sheet);
+    let redeemed = recovery::codes(&bobs_sheet).remove(1);
     let first_alice = first.sheet("alice", "default").scan();
-    let bob = first.sheet("bob", "default").scan();
+    let bob = bobs_sheet.scan();
     needles.add_key("alice's first key", &first_alice.secret);
     needles.add_key("bob's key", &bob.secret);
     let second = log
         .run(None, &["enroll", "alice", "--reissue", "-o", "json"])
         .expect_code(0);
+    needles.add_codes(&second.sheet("alice", "default"));
+    let alice_scratch = scratch_codes(&second.sheet("alice", "default"));
     let alice = second.sheet("alice", "default").scan();
     needles.add_key("alice's second key", &alice.secret);
     let (mut alice, mut bob) = (alice.totp(), bob.totp());
@@ -259,6 +283,21 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
         // What other tests type as well says nothing.
         if code != "000000" {
             needles.codes.push(code);
+        }
+    }
+    // A recovery code: a wrong one, then one that is worth a sheet, then the same again.
+    for (code, wanted) in [
+        ("ZZZZ-7K2M-9QXA-04TB", 1),
+        (redeemed.as_str(), 0),
+        (redeemed.as_str(), 1),
+    ] {
+        let ran = log
+            .run(Some(code), &["confirm", "bob", "--recovery", "-o", "json"])
+            .expect_code(wanted);
+        if wanted == 0 {
+            let sheet = ran.sheet("bob", "default");
+            needles.add_codes(&sheet);
+            needles.add_key("bob's second key", &sheet.scan().secret);
         }
     }
     // A sheet with a passphrase that somebody types.
@@ -348,6 +387,9 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
                 .found_in(&states)
                 .contains(&"alice's second key".to_owned())
         );
+        for code in &alice_scratch {
+            assert!(at(&states, code.as_bytes()).next().is_some());
+        }
     }
 }
 

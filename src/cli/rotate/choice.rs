@@ -83,6 +83,7 @@ pub(super) async fn choose(
         .into_iter()
         .filter_map(|t| Some(((t.admin.clone()?, t.realm.clone()), t)))
         .collect();
+    let exposed = setup.ledger.exposed_tokens().await?;
     let overdue = setup.ledger.unconfirmed_rotations().await?;
     let places: BTreeSet<Id> = setup
         .inventory
@@ -100,7 +101,8 @@ pub(super) async fn choose(
             let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
             row.age_seconds.is_some_and(|a| a >= seconds)
         });
-        if !old_enough || (args.due && !row.due) {
+        let is_exposed = token.is_some_and(|t| exposed.contains(&t.serial));
+        if !old_enough || (args.due && !row.due) || (args.exposed && !is_exposed) {
             continue;
         }
         rows.push(Row {
@@ -109,8 +111,8 @@ pub(super) async fn choose(
         });
     }
     let choice = Choice(rows);
-    // Whether something is due may be asked every night.
-    if choice.taken().next().is_none() && !args.due {
+    // Whether something is due or exposed may be asked every night.
+    if choice.taken().next().is_none() && !args.due && !args.exposed {
         let mut why: Vec<String> = choice
             .left()
             .map(|(id, why)| format!("{} in realm {}: {why}", id.0, id.1))

@@ -114,13 +114,11 @@ async fn a_rotation_is_taken_back_unless_its_code_was_used() {
         None
     );
     assert_eq!(last_event(&f).await.kind, "rotation.taken_back");
-    // The recovery codes on the sheet that the admin has are good again.
+    // The recovery codes on the sheet that the admin has are still good, and no others.
     let codes = f.ledger.recovery_codes(&token.serial).await.unwrap();
-    assert_eq!(codes.len(), 2, "{codes:?}");
-    assert!(
-        codes.iter().all(|c| c.generation == 1 && c.is_open()),
-        "{codes:?}"
-    );
+    let open: Vec<_> = codes.iter().filter(|c| c.is_open()).collect();
+    assert_eq!(open.len(), 2, "{codes:?}");
+    assert!(open.iter().all(|c| c.generation == 1), "{codes:?}");
     assert!(
         f.ledger
             .take_back_rotation(&token.serial, "again")
