@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 use super::globals::Globals;
 use super::inventory::InventoryCommand;
 use super::setup::World;
-use super::{bypass, confirm, enroll, generate, inventory, play, remove, sheets, status, sync};
+use super::{
+    bypass, confirm, enroll, generate, inventory, ledger, play, remove, sheets, status, sync,
+};
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -52,6 +54,9 @@ enum Command {
     /// One-time codes for an emergency
     #[command(subcommand)]
     Bypass(bypass::BypassCommand),
+    /// What concerns the ledger itself
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Take fleetotp off hosts: the original login configuration back, and nothing left
     Remove(remove::RemoveArgs),
     /// List, draw, show or check the inventory
@@ -167,6 +172,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
+            Command::Ledger(command) => ledger::run(command, globals, &world, &mut stdout).await,
             Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
         }

@@ -10,6 +10,7 @@ pub mod globals;
 pub mod hold;
 pub mod init;
 pub mod inventory;
+pub mod ledger;
 pub mod play;
 pub mod progress;
 pub mod remove;

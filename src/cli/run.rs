@@ -163,6 +163,7 @@ impl<'a> Run<'a> {
         protected.extend(Login::new("root").ok());
         Ok(Arc::new(Shared {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
+            ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
             head: self.setup.ledger.head().await?,

@@ -20,6 +20,7 @@ mod observe;
 mod open;
 mod people;
 mod record;
+mod recover;
 mod recovery;
 mod remove;
 mod revoke;
@@ -52,6 +53,7 @@ pub use open::{Ledger, locate};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
 };
+pub use recover::{TakenGeneration, TakenHow, TakenToken};
 pub use recovery::{RecoveryCount, RecoveryRecord, is_redeemable};
 pub use remove::RemovedHost;
 pub use revoke::{

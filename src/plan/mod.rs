@@ -14,6 +14,7 @@ pub mod finding;
 mod host_part;
 pub mod pam;
 mod preconditions;
+pub mod recover;
 pub mod remove;
 mod secrets;
 pub mod sshd;

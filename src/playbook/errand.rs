@@ -16,6 +16,7 @@ use crate::host::parse;
 use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
 use crate::names::{HostName, Login};
+use crate::playbook::behind;
 use crate::playbook::engine::Shared;
 use crate::playbook::outcome::Status;
 
@@ -214,4 +215,13 @@ pub fn protected(session: &Session, facts: &Facts, shared: &Shared) -> BTreeSet<
         .chain(connecting.and_then(|l| Login::new(l).ok()))
         .chain(session.target().connecting_login())
         .collect()
+}
+
+/// Refuses a host that has seen events which the ledger does not have.
+pub async fn not_behind(facts: &Facts, shared: &Shared) -> Result<(), Stop> {
+    match behind::refusal(facts, shared).await {
+        Ok(None) => Ok(()),
+        Ok(Some(finding)) => Err(Stop::failed(format!("{} ({})", finding.text, finding.id))),
+        Err(error) => Err(Stop::failed(error.to_string())),
+    }
 }

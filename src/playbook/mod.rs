@@ -3,6 +3,7 @@
 //! One dispatcher owns the run's state (tokens, proofs, reports); a worker per host only sends it messages.
 
 pub mod apply;
+pub mod behind;
 pub mod bypass;
 pub mod desk;
 pub mod engine;
@@ -12,6 +13,7 @@ mod observe;
 pub mod outcome;
 pub mod prove;
 pub mod purge;
+pub mod recover;
 pub mod remove;
 pub mod schema;
 pub mod sheets;

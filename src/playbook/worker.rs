@@ -22,6 +22,7 @@ use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
 use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::enforcement_request;
+use crate::playbook::behind;
 use crate::playbook::desk::{Place, SeenLogin};
 use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::job::{Ask, Finished, Job, Memory};
@@ -128,6 +129,12 @@ impl Worker {
         let mut facts = self
             .inspect(session, false, self.job.memory.judged_hash.clone())
             .await?;
+        let behind = behind::refusal(&facts, &self.shared).await;
+        if let Some(finding) = behind.map_err(|e| Stop::Failed(e.to_string()))? {
+            let why = format!("{} ({})", finding.text, finding.id);
+            self.report.findings.push(finding);
+            return Err(Stop::Failed(why));
+        }
         if let Some(id) = self.own_abandoned_change(&facts) {
             // Left by a run of this project that is no more: this run holds the lock.
             prove::take_back(session, &id).await?;

@@ -37,6 +37,8 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
+mod lab_recover;
+#[cfg(test)]
 mod lab_remove;
 #[cfg(test)]
 mod lab_self;
