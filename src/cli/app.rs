@@ -9,7 +9,7 @@ use super::globals::Globals;
 use super::inventory::InventoryCommand;
 use super::setup::World;
 use super::{
-    bypass, confirm, enroll, generate, inventory, ledger, play, remove, sheets, status, sync,
+    adopt, bypass, confirm, enroll, generate, inventory, ledger, play, remove, sheets, status, sync,
 };
 use crate::error::{Error, Kind};
 use crate::exit;
@@ -57,6 +57,8 @@ enum Command {
     /// What concerns the ledger itself
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Take hosts of another project over, with the codes that people have
+    Adopt(adopt::AdoptArgs),
     /// Take fleetotp off hosts: the original login configuration back, and nothing left
     Remove(remove::RemoveArgs),
     /// List, draw, show or check the inventory
@@ -173,6 +175,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
             Command::Ledger(command) => ledger::run(command, globals, &world, &mut stdout).await,
+            Command::Adopt(args) => adopt::run(args, globals, &world, &mut stdout).await,
             Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
         }

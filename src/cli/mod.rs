@@ -1,5 +1,6 @@
 //! The command line: arguments as typed, one file per command, output and exit codes.
 
+pub mod adopt;
 pub mod app;
 pub mod bypass;
 pub mod confirm;

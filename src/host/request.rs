@@ -69,6 +69,15 @@ impl Request {
         request
     }
 
+    /// A request to send files as they are. The answer may hold secrets.
+    pub fn show(paths: &[String]) -> Self {
+        let mut request = Self::new("show");
+        for path in paths {
+            request.line(&["file", path]);
+        }
+        request
+    }
+
     /// A request to carry out operations; add them with [`Request::line`] and [`Request::file`].
     pub fn apply() -> Self {
         Self::new("apply")

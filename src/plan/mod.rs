@@ -3,6 +3,7 @@
 //! All knowledge of PAM and sshd is here. Tests are data: no SSH is needed to test a decision.
 
 mod account;
+pub mod adopt;
 pub mod bypass;
 pub mod canary;
 pub mod change;

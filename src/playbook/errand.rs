@@ -21,7 +21,7 @@ use crate::playbook::engine::Shared;
 use crate::playbook::outcome::Status;
 
 /// How long reading a host may take.
-const INSPECT: Duration = Duration::from_secs(60);
+pub const INSPECT: Duration = Duration::from_secs(60);
 /// How long changing a host may take.
 const APPLY: Duration = Duration::from_secs(120);
 

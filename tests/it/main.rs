@@ -15,6 +15,8 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_adopt;
+#[cfg(test)]
 mod lab_bypass;
 #[cfg(test)]
 mod lab_confirm;
