@@ -5,12 +5,23 @@ use std::io::{self, Write as _};
 
 use clap::{Parser, Subcommand};
 
+use super::bypass;
+use super::confirm;
+use super::enroll;
+use super::generate;
 use super::globals::Globals;
+use super::inventory;
 use super::inventory::InventoryCommand;
+use super::play;
+use super::remove;
 use super::setup::World;
 use super::{
     adopt, bypass, confirm, enroll, generate, inventory, ledger, play, remove, sheets, status, sync,
 };
+use super::sheets;
+use super::status;
+use super::sync;
+use super::vault;
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -51,6 +62,9 @@ enum Command {
     /// List, hand over and clear away sheets
     #[command(subcommand)]
     Sheets(sheets::SheetsCommand),
+    /// Say who can open the secrets, and seal them anew
+    #[command(subcommand)]
+    Vault(vault::VaultCommand),
     /// One-time codes for an emergency
     #[command(subcommand)]
     Bypass(bypass::BypassCommand),
@@ -172,6 +186,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Confirm(args) => confirm::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
             Command::Ledger(command) => ledger::run(command, globals, &world, &mut stdout).await,

@@ -4,18 +4,19 @@ use std::io::{IsTerminal as _, Write};
 
 use clap::Args;
 
-use super::enroll::{VouchingArgs, read_line};
+use super::enroll::{ProtectionArgs, VouchingArgs, read_line};
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::{Run, Wanted, names};
 use super::setup::{Setup, World};
-use super::show;
+use super::{recover, show, suspect};
 use crate::error::Error;
 use crate::exit;
+use crate::inventory::model::Admin;
 use crate::ledger::{
-    Confirmation, ConfirmedHow, GenerationRecord, LedgerError, TokenRecord, TryOutcome,
+    Confirmation, ConfirmedHow, GenerationRecord, LedgerError, TokenRecord, TryLimit, TryOutcome,
 };
-use crate::names::AdminName;
+use crate::names::{AdminName, RealmName};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::Permissions;
 use crate::playbook::sheets::{Protection, destroy};
@@ -28,15 +29,22 @@ use crate::vault::SealLabel;
 pub struct ConfirmArgs {
     /// The admin
     #[arg(value_name = "ADMIN")]
-    admin: String,
+    pub(super) admin: String,
 
     /// The realm, where the admin has several unconfirmed sheets
     #[arg(long, env = "FLEETOTP_REALM", value_name = "REALM")]
-    realm: Option<String>,
+    pub(super) realm: Option<String>,
 
     /// Do not contact hosts now; `sync` enforces later
-    #[arg(long, env = "FLEETOTP_NO_PUSH")]
+    #[arg(long, env = "FLEETOTP_NO_PUSH", conflicts_with = "recovery")]
     no_push: bool,
+
+    /// Take a recovery code instead: it is used up, every older key ends, and a new sheet is written
+    #[arg(long, env = "FLEETOTP_RECOVERY")]
+    recovery: bool,
+
+    #[command(flatten)]
+    protection: ProtectionArgs,
 
     #[command(flatten)]
     vouching: VouchingArgs,
@@ -58,16 +66,25 @@ pub async fn run(
         ));
     }
     let setup = Setup::open(globals, world).await?;
-    let mut run = Run::begin(
-        &setup,
-        globals,
-        world,
-        "confirm",
-        Permissions::default(),
-        Protection::None,
-    )
-    .await?;
-    let result = confirm(args, globals, world, &setup, &mut run, out).await;
+    let (permissions, protection) = if args.recovery {
+        if args.protection.is_stdin() {
+            return Err(Error::usage(
+                "the recovery code is read from standard input, so the passphrase cannot be",
+            ));
+        }
+        (
+            recover::permissions(args.vouching.vouched()),
+            args.protection.read()?,
+        )
+    } else {
+        (Permissions::default(), Protection::None)
+    };
+    let mut run = Run::begin(&setup, globals, world, "confirm", permissions, protection).await?;
+    let result = if args.recovery {
+        recover::run(args, globals, &setup, &mut run, out).await
+    } else {
+        confirm(args, globals, world, &setup, &mut run, out).await
+    };
     let code = match &result {
         Ok(code) => *code,
         Err(error) => error.kind().code(),
@@ -84,7 +101,12 @@ async fn confirm(
     run: &mut Run<'_>,
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
-    let (token, generation) = pending(args, setup, run)?;
+    let (token, generation) = match pending(args, setup, run)? {
+        Waiting::One(token, generation) => (*token, *generation),
+        Waiting::None(tokens, error) => {
+            return Err(suspect::nothing_pending(&tokens, error, setup, world, run).await?);
+        }
+    };
     let admin = token
         .admin
         .clone()
@@ -108,11 +130,7 @@ async fn confirm(
     // Counted before it is looked at; not before it was typed, or a cancelled prompt would count.
     let attempt = setup
         .ledger
-        .begin_try(
-            &token.serial,
-            generation.number,
-            crate::ledger::TryLimit::DEFAULT,
-        )
+        .begin_try(&token.serial, generation.number, tries(setup, &token.realm))
         .await?;
     let now = world.clock.now();
     let verdict = check(
@@ -125,8 +143,14 @@ async fn confirm(
     .map_err(|e| Error::failed(e.to_string()))?;
     let step = match verdict {
         Verdict::Accepted { step } => step,
-        other => return Err(refuse(other, setup, &attempt, &generation).await?),
+        other => {
+            let error = refuse(other, setup, &attempt, &generation).await?;
+            return Err(
+                suspect::old_generation(&token, &generation, &typed, error, setup, now).await?,
+            );
+        }
     };
+    suspect::expired(&token, &generation, setup, now).await?;
     let confirmation = Confirmation {
         serial: token.serial.clone(),
         generation: generation.number,
@@ -150,50 +174,70 @@ async fn confirm(
     push(globals, setup, run, &admin, &token, out).await
 }
 
-/// Finds the one generation that waits for a code.
-fn pending(
-    args: &ConfirmArgs,
+/// What `confirm` can be about.
+enum Waiting {
+    /// The one generation that waits for a code.
+    One(Box<TokenRecord>, Box<GenerationRecord>),
+    /// None does; the tokens that were meant, and what is to be said.
+    None(Vec<TokenRecord>, Error),
+}
+
+/// Returns how many wrong codes the realm's policy allows.
+pub(super) fn tries(setup: &Setup, realm: &RealmName) -> TryLimit {
+    setup
+        .inventory
+        .enrolment()
+        .realms
+        .get(realm)
+        .map_or(TryLimit::DEFAULT, |r| TryLimit(r.policy.confirm_tries))
+}
+
+/// Finds the tokens of the admin that is meant, in the realm that is meant.
+pub(super) fn tokens_of(
+    admin: &str,
+    realm: Option<&str>,
     setup: &Setup,
     run: &mut Run<'_>,
-) -> Result<(TokenRecord, GenerationRecord), Error> {
+) -> Result<(AdminName, Vec<TokenRecord>), Error> {
     let known: Vec<AdminName> = run
         .desk()
         .tokens()
         .filter_map(|t| t.admin.clone())
         .chain(setup.inventory.enrolment().admins.keys().cloned())
         .collect();
-    let Some(name) = known.iter().find(|n| n.as_str() == args.admin) else {
-        let shown = crate::names::printable(&args.admin, 60);
-        return Err(
-            Error::failed(format!("there is no admin `{shown}`")).hinted_if(suggest::hint(
-                &args.admin,
-                known.iter().map(AdminName::as_str),
-            )),
-        );
+    let Some(name) = known.iter().find(|n| n.as_str() == admin) else {
+        let shown = crate::names::printable(admin, 60);
+        return Err(Error::failed(format!("there is no admin `{shown}`"))
+            .hinted_if(suggest::hint(admin, known.iter().map(AdminName::as_str))));
     };
     let mine: Vec<TokenRecord> = run
         .desk()
         .tokens()
-        .filter(|t| {
-            t.admin.as_ref() == Some(name)
-                && args.realm.as_ref().is_none_or(|r| t.realm.as_str() == r)
-        })
+        .filter(|t| t.admin.as_ref() == Some(name) && realm.is_none_or(|r| t.realm.as_str() == r))
         .cloned()
         .collect();
+    Ok((name.clone(), mine))
+}
+
+/// Finds the one generation that waits for a code.
+fn pending(args: &ConfirmArgs, setup: &Setup, run: &mut Run<'_>) -> Result<Waiting, Error> {
+    let (name, mine) = tokens_of(&args.admin, args.realm.as_deref(), setup, run)?;
     let waiting: Vec<_> = mine
         .iter()
         .filter_map(|t| Some((t.clone(), t.pending()?.clone())))
         .collect();
     match waiting.as_slice() {
-        [one] => Ok(one.clone()),
+        [(token, generation)] => Ok(Waiting::One(
+            Box::new(token.clone()),
+            Box::new(generation.clone()),
+        )),
         [] => {
             let state = mine.first().map_or_else(
                 || "none was issued".to_owned(),
                 |t| format!("the token of realm {} is {}", t.realm, t.state),
             );
-            Err(Error::failed(format!(
-                "{name} has no unconfirmed sheet: {state}"
-            )))
+            let error = Error::failed(format!("{name} has no unconfirmed sheet: {state}"));
+            Ok(Waiting::None(mine, error))
         }
         several => {
             let realms: Vec<&str> = several.iter().map(|(t, _)| t.realm.as_str()).collect();
@@ -206,7 +250,7 @@ fn pending(
 }
 
 /// Records a wrong code and says what is the matter with it.
-async fn refuse(
+pub(super) async fn refuse(
     verdict: Verdict,
     setup: &Setup,
     attempt: &crate::ledger::TryId,
@@ -246,9 +290,26 @@ async fn push(
         eprintln!("note: {admin} is no longer in the inventory, so no host was contacted");
         return Ok(exit::DONE);
     };
+    let wanted = wanted(globals, setup, record, token)?;
+    let outcome = run.converge(&wanted).await?;
+    show::tell(&outcome);
+    match globals.output {
+        Output::Text => write(out, &show::lines(&outcome, globals))?,
+        Output::Json => write(out, &show::document(&[], &outcome))?,
+    }
+    Ok(outcome.code())
+}
+
+/// The hosts of an admin's realm, for secrets only.
+pub(super) fn wanted(
+    globals: &Globals,
+    setup: &Setup,
+    admin: &Admin,
+    token: &TokenRecord,
+) -> Result<Wanted, Error> {
     let mut hosts: Vec<_> = setup
         .inventory
-        .hosts_of(record)
+        .hosts_of(admin)
         .filter(|h| {
             setup
                 .inventory
@@ -260,20 +321,13 @@ async fn push(
         let chosen = setup.inventory.select("all", Some(limit))?;
         hosts.retain(|h| chosen.iter().any(|c| c.name == h.name));
     }
-    let wanted = Wanted {
+    Ok(Wanted {
         hosts: names(&hosts),
-        admins: Some([admin.clone()].into()),
+        admins: Some([admin.name.clone()].into()),
         parts: Parts {
             host: false,
             secrets: true,
         },
         ..Wanted::default()
-    };
-    let outcome = run.converge(&wanted).await?;
-    show::tell(&outcome);
-    match globals.output {
-        Output::Text => write(out, &show::lines(&outcome, globals))?,
-        Output::Json => write(out, &show::document(&[], &outcome))?,
-    }
-    Ok(outcome.code())
+    })
 }

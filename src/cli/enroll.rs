@@ -51,6 +51,11 @@ pub struct ProtectionArgs {
 }
 
 impl ProtectionArgs {
+    /// Returns whether the passphrase comes from standard input.
+    pub fn is_stdin(&self) -> bool {
+        self.passphrase.as_deref() == Some("stdin")
+    }
+
     /// Reads the passphrase where it comes from standard input.
     ///
     /// # Errors
@@ -165,6 +170,7 @@ pub async fn run(
     let permissions = Permissions {
         issue: true,
         check: false,
+        no_push: args.no_push,
         replace,
         vouched: args.vouching.vouched(),
     };
@@ -178,7 +184,14 @@ pub async fn run(
     )
     .await?;
     let outcome = if args.no_push {
-        run.issue(&wanted).await?
+        let mut outcome = run.issue(&wanted).await?;
+        if !globals.check {
+            outcome.notes.push(
+                "hosts were not contacted; `fleetotp play` or `sync` pushes what was issued"
+                    .to_owned(),
+            );
+        }
+        outcome
     } else {
         run.converge(&wanted).await?
     };

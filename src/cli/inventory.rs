@@ -193,17 +193,18 @@ fn list_text(inventory: &Inventory, hosts: &[&Host]) -> String {
 }
 
 /// Aligns columns; the last is not padded.
-pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0usize; N];
+pub(crate) fn table<R: AsRef<[String]>>(rows: &[R]) -> String {
+    let columns = rows.iter().map(|r| r.as_ref().len()).max();
+    let mut widths = vec![0usize; columns.unwrap_or_default()];
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row.as_ref().iter().zip(&widths) {
             let padding = width.saturating_sub(cell.chars().count()) + 2;
             line.push_str(cell);
             line.extend(std::iter::repeat_n(' ', padding));

@@ -206,12 +206,6 @@ impl<'a> Run<'a> {
             }
         }
         notes.append(&mut self.desk.notes);
-        if !self.globals.check {
-            notes.push(
-                "hosts were not contacted; `fleetotp play` or `sync` pushes what was issued"
-                    .to_owned(),
-            );
-        }
         Ok(Outcome {
             sheets: std::mem::take(&mut self.desk.sheets),
             notes,

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::bypass;
+use super::care::{Care, Cares};
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::admins_of;
@@ -37,6 +38,8 @@ struct Row {
     confirmed_at: Option<Timestamp>,
     sheet: Option<SheetCell>,
     hosts: Counts,
+    #[serde(flatten)]
+    care: Care,
     on: Vec<HostCell>,
 }
 
@@ -99,6 +102,11 @@ pub async fn run(
         }
     };
     write(out, &text)?;
+    for row in &rows {
+        for line in row.care.warnings(&row.admin, &row.realm, row.issued_at) {
+            eprintln!("warning: {line}");
+        }
+    }
     Ok(exit::DONE)
 }
 
@@ -153,6 +161,7 @@ async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
             .or_default()
             .push(assignment.host);
     }
+    let mut cares = Cares::read(&setup.ledger).await?;
     // Who left the inventory is not left out of the status.
     for key in tokens
         .keys()
@@ -190,6 +199,7 @@ async fn rows(setup: &Setup, globals: &Globals) -> Result<Vec<Row>, Error> {
                     reachable: on.iter().filter(|c| c.reachable == Some(true)).count(),
                     unknown: on.iter().filter(|c| c.reachable != Some(true)).count(),
                 },
+                care: token.map_or_else(Care::default, |t| cares.take(&t.serial)),
                 on,
             }
         })
@@ -231,8 +241,10 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
             "REACHABLE",
             "UNKNOWN",
         ]
-        .map(str::to_owned),
+        .map(str::to_owned)
+        .to_vec(),
     ];
+    let with_codes = rows.iter().any(|r| r.care.recovery_codes.is_some());
     let mut below: Vec<Vec<String>> = vec![Vec::new()];
     for row in rows {
         let sheet = row.sheet.as_ref().map_or_else(
@@ -247,7 +259,7 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
                 _ => format!("{} {}", s.id, s.state),
             },
         );
-        lines.push([
+        lines.push(vec![
             row.admin.clone(),
             row.realm.clone(),
             row.state.clone(),
@@ -265,6 +277,17 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
         } else {
             Vec::new()
         });
+    }
+    if with_codes {
+        let codes = rows.iter().map(|r| {
+            r.care
+                .recovery_codes
+                .map_or_else(|| "-".to_owned(), |c| format!("{}/{}", c.left, c.issued))
+        });
+        let cells = std::iter::once("RECOVERY".to_owned()).chain(codes);
+        for (line, cell) in lines.iter_mut().zip(cells) {
+            line.push(cell);
+        }
     }
     let text = super::inventory::table(&lines);
     let mut out = String::new();

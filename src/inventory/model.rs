@@ -119,6 +119,12 @@ pub struct Policy {
     pub digits: u8,
     /// Length of a step.
     pub period: Span,
+    /// Recovery codes on a sheet, 0 to 20: each is worth one new sheet.
+    pub recovery_codes: u8,
+    /// The module's own codes on a sheet and on hosts, 0 to 10: each is worth one login on each host.
+    pub scratch_codes: u8,
+    /// Wrong codes within ten minutes after which `confirm` takes no more for fifteen, 1 to 100.
+    pub confirm_tries: u16,
 }
 
 /// When hosts begin to demand a token's code.

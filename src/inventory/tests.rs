@@ -489,16 +489,16 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
             "at least one service",
         ),
         (
-            "policies: {p: {issuer: X, recovery_codes: 5}}",
-            "`recovery_codes` other than its default is not built yet",
+            "policies: {p: {issuer: X, recovery_codes: 21}}",
+            "room for 0 to 20 recovery codes",
         ),
         (
-            "policies: {p: {issuer: X, scratch_codes: 1}}",
-            "not built yet",
+            "policies: {p: {issuer: X, scratch_codes: 11}}",
+            "0 to 10 scratch codes",
         ),
         (
-            "policies: {p: {issuer: X, confirm_tries: 3}}",
-            "not built yet",
+            "policies: {p: {issuer: X, confirm_tries: 0}}",
+            "1 to 100 wrong codes",
         ),
         (
             "policies: {p: {issuer: X, on_overdue: expire}}",
@@ -540,7 +540,7 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
     // Disjoint hosts may share a login, and defaults may be written out.
     yaml(&format!(
         "{HOSTS}admins: {{a: {{login: ops, hosts: web}}, b: {{login: ops, hosts: db}}}}\n\
-         policies: {{p: {{issuer: X, scratch_codes: 0, confirm_tries: 5, on_overdue: keep, services: sshd}}}}\n"
+         policies: {{p: {{issuer: X, recovery_codes: 20, scratch_codes: 10, confirm_tries: 3, on_overdue: keep, services: sshd}}}}\n"
     ))
     .unwrap();
 }

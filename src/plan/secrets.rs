@@ -175,7 +175,7 @@ fn state_file(
             mode: 0o600,
             before: there.map(|s| s.file.sha256.clone()),
             scope: Scope::Live,
-            lines: state::new_file(key, &member.policy, &stamp),
+            lines: state::new_file(key, &member.policy, &stamp, &token.scratch),
             shown: Shown::Sentence(format!(
                 "token {} generation {}, key {}",
                 token.serial, token.generation, token.fingerprint

@@ -66,8 +66,9 @@ impl Stamp {
     }
 }
 
-/// Returns the whole text of a new state file.
-pub fn new_file(key: &Secret, policy: &Policy, stamp: &Stamp) -> Vec<Line> {
+/// Returns the whole text of a new state file. Scratch codes are written here and nowhere else: an edit keeps those that
+/// are left and never brings one back.
+pub fn new_file(key: &Secret, policy: &Policy, stamp: &Stamp, scratch: &[Secret]) -> Vec<Line> {
     let mut lines = vec![Line::Secret(key.clone())];
     lines.extend(
         settings(policy)
@@ -77,6 +78,7 @@ pub fn new_file(key: &Secret, policy: &Policy, stamp: &Stamp) -> Vec<Line> {
     lines.push(Line::Text("\" DISALLOW_REUSE".to_owned()));
     lines.push(Line::Text("\" TOTP_AUTH".to_owned()));
     lines.push(Line::Text(stamp.to_string()));
+    lines.extend(scratch.iter().cloned().map(Line::Secret));
     lines
 }
 
@@ -239,7 +241,12 @@ mod tests {
 
     #[test]
     fn a_new_file_has_every_option_with_its_blank_after_the_quote() {
-        let lines = new_file(&Secret::from("KEY"), &policy(), &stamp());
+        let lines = new_file(
+            &Secret::from("KEY"),
+            &policy(),
+            &stamp(),
+            &[Secret::from("12345678")],
+        );
         let text: Vec<String> = lines
             .iter()
             .map(|l| match l {
@@ -258,6 +265,9 @@ mod tests {
                 "\" TOTP_AUTH"
             ]
         );
+        // The stamp, and scratch codes last, as the module writes them; secrets are never shown.
+        assert!(text[5].starts_with("\" FLEETOTP v=1 "));
+        assert_eq!(lines[6..], [Line::Secret(Secret::from("12345678"))]);
     }
 
     #[test]

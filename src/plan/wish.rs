@@ -60,6 +60,8 @@ pub struct TokenWish {
     pub generation: i64,
     /// First twelve hexadecimal digits of the key's SHA-256.
     pub fingerprint: String,
+    /// Scratch codes; only in the run that issued the generation.
+    pub scratch: Vec<Secret>,
     /// The key; absent where it cannot be read and need not be written.
     pub key: Option<Secret>,
     /// A code of this generation was verified.
@@ -95,6 +97,9 @@ pub(crate) mod tests {
             algorithm: Algorithm::Sha1,
             digits: 6,
             period: Span::from_secs(30),
+            recovery_codes: 0,
+            scratch_codes: 0,
+            confirm_tries: 5,
         }
     }
 }

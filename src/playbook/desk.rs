@@ -15,6 +15,7 @@ use crate::ledger::{
 };
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::wish::TokenWish;
+use crate::playbook::codes::SheetCodes;
 use crate::playbook::outcome::IssuedSheet;
 use crate::playbook::sheets::{SheetMaker, destroy, sweep_ended};
 use crate::sheet::SheetContent;
@@ -32,6 +33,8 @@ pub struct Permissions {
     pub issue: bool,
     /// Only say what would be issued.
     pub check: bool,
+    /// No host will get what is issued.
+    pub no_push: bool,
     /// Replace unconfirmed generations (`--reissue`) or all (`--lost-device`) of the chosen admins, once each.
     pub replace: Option<IssueKind>,
     /// Who vouched for the admins of this run.
@@ -79,6 +82,8 @@ pub struct Desk {
     permissions: Permissions,
     tokens: BTreeMap<(AdminName, RealmName), TokenRecord>,
     keys: HashMap<(Serial, Generation), Secret>,
+    /// Scratch codes of what this run has issued.
+    scratch: HashMap<(Serial, Generation), Vec<Secret>>,
     replaced: BTreeSet<(AdminName, RealmName)>,
     refused: BTreeMap<(AdminName, RealmName), String>,
     /// Sheets written in this run.
@@ -132,6 +137,7 @@ impl Desk {
             permissions,
             tokens: BTreeMap::new(),
             keys: HashMap::new(),
+            scratch: HashMap::new(),
             replaced: BTreeSet::new(),
             refused: BTreeMap::new(),
             sheets: Vec::new(),
@@ -276,6 +282,7 @@ impl Desk {
             serial: "(new)".to_owned(),
             generation: 1,
             fingerprint: "(new)".to_owned(),
+            scratch: Vec::new(),
             key: Some(Secret::from("")),
             confirmed: false,
             expires: Some(seat.realm.policy.enrolment_ttl.after(self.this_second())),
@@ -307,6 +314,11 @@ impl Desk {
             serial: token.serial.to_string(),
             generation: i64::from(generation.number),
             fingerprint: generation.fingerprint.clone(),
+            scratch: self
+                .scratch
+                .get(&(token.serial.clone(), generation.number))
+                .cloned()
+                .unwrap_or_default(),
             key: self
                 .keys
                 .get(&(token.serial.clone(), generation.number))
@@ -346,6 +358,7 @@ impl Desk {
                 format!("policy {}: {e}", policy.name),
             )
         })?;
+        let codes = SheetCodes::make(policy, !self.permissions.no_push, self.entropy.as_ref())?;
         let content = SheetContent {
             sheet_id: names.sheet.to_string(),
             name: seat.admin.display_name.clone(),
@@ -363,6 +376,8 @@ impl Desk {
             issued: now,
             expires,
             rotation: false,
+            recovery: codes.recovery,
+            scratch: codes.scratch.clone(),
         };
         let drawn = match maker.draw(&seat.admin, &content, self.entropy.as_ref()) {
             Ok(drawn) => drawn,
@@ -388,7 +403,7 @@ impl Desk {
             params,
             sealed,
             sealed_to: self.vault.recipients(),
-            recovery: Vec::new(),
+            recovery: codes.hashes,
             fingerprint: key.fingerprint(),
             expires_at: Some(expires),
             encryption: drawn.encryption,
@@ -402,7 +417,9 @@ impl Desk {
         if let Some(token) = self.ledger.token(&id.0, &id.1).await? {
             self.tokens.insert(id.clone(), token);
         }
-        self.keys.insert((names.serial, names.generation), key);
+        let made = (names.serial, names.generation);
+        self.scratch.insert(made.clone(), codes.scratch);
+        self.keys.insert(made, key);
         self.replaced.insert(id.clone());
         self.sheets.push(IssuedSheet {
             id: names.sheet.to_string(),

@@ -6,6 +6,7 @@ pub mod adopt;
 pub mod apply;
 pub mod behind;
 pub mod bypass;
+pub mod codes;
 pub mod desk;
 pub mod engine;
 pub mod errand;

@@ -26,7 +26,7 @@ pub(super) struct Metadata<'a> {
 
 /// Makes the file. The same page gives the same bytes, whenever and wherever it is made.
 pub(super) fn write(
-    page: PdfPage,
+    mut pages: Vec<PdfPage>,
     characters: &BTreeMap<Slot, BTreeSet<char>>,
     fonts: &Fonts,
     logo: Option<&Logo>,
@@ -52,7 +52,9 @@ pub(super) fn write(
             .map
             .insert(XObjectId(LOGO_RESOURCE.to_owned()), image);
     }
-    source.with_pages(vec![page, specimen(characters)]);
+    let count = u32::try_from(pages.len()).map_err(SheetError::internal)?;
+    pages.push(specimen(characters));
+    source.with_pages(pages);
     let mut warnings = Vec::new();
     let mut document = source.to_lopdf_document(&PdfSaveOptions::default(), &mut warnings);
     for page in &mut source.pages {
@@ -61,7 +63,7 @@ pub(super) fn write(
     if let Some(warning) = warnings.first() {
         return Err(SheetError::internal(&warning.msg));
     }
-    document.delete_pages(&[2]);
+    document.delete_pages(&[count + 1]);
     document.prune_objects();
     document.renumber_objects();
     describe(&mut document, metadata).map_err(SheetError::internal)?;
@@ -87,7 +89,7 @@ pub(super) fn write(
     Ok(bytes)
 }
 
-/// A second page with every character of every font, which is removed before the file is written.
+/// A last page with every character of every font, which is removed before the file is written.
 ///
 /// A font's width table lists the glyphs that the pages use, and encryption leaves it readable. Thanks to this page it
 /// lists the whole subset, which does not depend on the key.

@@ -14,8 +14,8 @@ use super::rich::{Piece, wrap};
 use super::words::{Fact, Words};
 use super::{Brand, SheetContent};
 
-const LEFT: f32 = 18.0 * MM;
-const WIDTH: f32 = PAGE_WIDTH - 2.0 * LEFT;
+pub(super) const LEFT: f32 = 18.0 * MM;
+pub(super) const WIDTH: f32 = PAGE_WIDTH - 2.0 * LEFT;
 const TOP: f32 = 12.0 * MM;
 const BOTTOM: f32 = PAGE_HEIGHT - 17.0 * MM;
 
@@ -28,24 +28,49 @@ const SMALLEST_MODULE: f32 = 0.5 * MM;
 /// Beyond this the code would leave no room for the table beside it.
 const LARGEST_CODE: f32 = 80.0 * MM;
 
-const INK: Colour = Colour::new(0x11, 0x18, 0x27);
-const GREY: Colour = Colour::new(0x4b, 0x55, 0x63);
-const HAIRLINE: Colour = Colour::new(0xd1, 0xd5, 0xdb);
-const BLACK: Colour = Colour::new(0, 0, 0);
-const WHITE: Colour = Colour::new(255, 255, 255);
-const ALARM: Colour = Colour::new(0xb4, 0x23, 0x18);
+pub(super) const INK: Colour = Colour::new(0x11, 0x18, 0x27);
+pub(super) const GREY: Colour = Colour::new(0x4b, 0x55, 0x63);
+pub(super) const HAIRLINE: Colour = Colour::new(0xd1, 0xd5, 0xdb);
+pub(super) const BLACK: Colour = Colour::new(0, 0, 0);
+pub(super) const WHITE: Colour = Colour::new(255, 255, 255);
+pub(super) const ALARM: Colour = Colour::new(0xb4, 0x23, 0x18);
 
 /// Sizes of type are tried from large to small until the page holds everything.
 const SCALES: [f32; 8] = [1.0, 0.96, 0.92, 0.88, 0.84, 0.8, 0.75, 0.7];
 
-/// Draws the sheet in the largest type that fits on one page.
+/// Pages, and the characters that they need of each font.
+type Pages = (Vec<PdfPage>, BTreeMap<Slot, BTreeSet<char>>);
+
+/// Draws the sheet, each page in the largest type that fits on it.
 pub(super) fn compose(
     content: &SheetContent,
     brand: &Brand,
     words: &Words,
     fonts: &Fonts,
-) -> Result<(PdfPage, BTreeMap<Slot, BTreeSet<char>>), SheetError> {
+) -> Result<Pages, SheetError> {
     let code = Modules::encode(&content.uri, most_modules())?;
+    let (first, mut characters) = fit(brand, fonts, |sheet| {
+        sheet.draw(content, brand, words, &code);
+    })?;
+    let mut pages = vec![first];
+    if let Some(texts) = &words.codes {
+        let (second, more) = fit(brand, fonts, |sheet| {
+            sheet.draw_codes(content, brand, words, texts);
+        })?;
+        pages.push(second);
+        for (slot, used) in more {
+            characters.entry(slot).or_default().extend(used);
+        }
+    }
+    Ok((pages, characters))
+}
+
+/// Draws one page in the largest type that fits.
+fn fit<'a>(
+    brand: &Brand,
+    fonts: &'a Fonts,
+    draw: impl Fn(&mut Sheet<'a>),
+) -> Result<(PdfPage, BTreeMap<Slot, BTreeSet<char>>), SheetError> {
     for scale in SCALES {
         let mut sheet = Sheet {
             canvas: Canvas::new(fonts),
@@ -53,7 +78,7 @@ pub(super) fn compose(
             scale,
             y: TOP,
         };
-        sheet.draw(content, brand, words, &code);
+        draw(&mut sheet);
         if sheet.y <= BOTTOM {
             return Ok(sheet.canvas.finish());
         }
@@ -61,23 +86,23 @@ pub(super) fn compose(
     Err(SheetError::DoesNotFit)
 }
 
-struct Sheet<'a> {
-    canvas: Canvas<'a>,
-    accent: Colour,
-    scale: f32,
+pub(super) struct Sheet<'a> {
+    pub(super) canvas: Canvas<'a>,
+    pub(super) accent: Colour,
+    pub(super) scale: f32,
     /// How far down the page is filled.
-    y: f32,
+    pub(super) y: f32,
 }
 
 /// Lines of one paragraph with their measures.
-struct Paragraph {
+pub(super) struct Paragraph {
     lines: Vec<Vec<Piece>>,
-    size: f32,
+    pub(super) size: f32,
     leading: f32,
 }
 
 impl Paragraph {
-    fn height(&self) -> f32 {
+    pub(super) fn height(&self) -> f32 {
         self.lines.len() as f32 * self.leading
     }
 }
@@ -85,7 +110,7 @@ impl Paragraph {
 impl Sheet<'_> {
     fn draw(&mut self, content: &SheetContent, brand: &Brand, words: &Words, code: &Modules) {
         self.header(brand, words);
-        self.title(words);
+        self.title(&words.title, &words.subtitle);
         if let Some((heading, note)) = &words.rotation {
             self.notice(self.accent, heading, std::slice::from_ref(note));
         }
@@ -94,11 +119,11 @@ impl Sheet<'_> {
         self.steps(words);
         self.notice(ALARM, &words.warning_heading, &words.warning);
         self.closing(words);
-        self.footer(words);
+        self.footer(words, 0);
     }
 
     /// Breaks a text into lines; `size` is at full scale.
-    fn paragraph(&self, text: &str, base: Style, size: f32, width: f32) -> Paragraph {
+    pub(super) fn paragraph(&self, text: &str, base: Style, size: f32, width: f32) -> Paragraph {
         let size = size * self.scale;
         Paragraph {
             lines: wrap(self.canvas.fonts(), text, base, size, width),
@@ -108,7 +133,7 @@ impl Sheet<'_> {
     }
 
     /// Draws a paragraph whose top is at `y`; returns its bottom.
-    fn put(&mut self, x: f32, y: f32, colour: Colour, paragraph: &Paragraph) -> f32 {
+    pub(super) fn put(&mut self, x: f32, y: f32, colour: Colour, paragraph: &Paragraph) -> f32 {
         let mut baseline = y + paragraph.size * 0.98;
         for line in &paragraph.lines {
             self.canvas.line(x, baseline, paragraph.size, colour, line);
@@ -117,7 +142,7 @@ impl Sheet<'_> {
         y + paragraph.height()
     }
 
-    fn header(&mut self, brand: &Brand, words: &Words) {
+    pub(super) fn header(&mut self, brand: &Brand, words: &Words) {
         let top = self.y;
         let mut name_width = WIDTH;
         let mut bottom = top;
@@ -142,15 +167,15 @@ impl Sheet<'_> {
         self.y = bottom + 5.0 + 1.6;
     }
 
-    fn title(&mut self, words: &Words) {
-        let title = self.paragraph(&words.title, Style::Bold, 21.0, WIDTH);
-        let subtitle = self.paragraph(&words.subtitle, Style::Text, 10.5, WIDTH);
+    pub(super) fn title(&mut self, title: &str, subtitle: &str) {
+        let title = self.paragraph(title, Style::Bold, 21.0, WIDTH);
+        let subtitle = self.paragraph(subtitle, Style::Text, 10.5, WIDTH);
         self.y = self.put(LEFT, self.y + 10.0 * self.scale, INK, &title);
         self.y = self.put(LEFT, self.y, GREY, &subtitle);
     }
 
     /// Draws a box with a bar on its left, a heading, and one text or a list.
-    fn notice(&mut self, colour: Colour, heading: &str, texts: &[String]) {
+    pub(super) fn notice(&mut self, colour: Colour, heading: &str, texts: &[String]) {
         let (pad, bar) = (8.0 * self.scale, 3.5);
         let x = LEFT + bar + pad;
         let bullet = if texts.len() > 1 {
@@ -317,18 +342,13 @@ impl Sheet<'_> {
         self.y = bottom;
     }
 
-    fn footer(&mut self, words: &Words) {
+    pub(super) fn footer(&mut self, words: &Words, page: usize) {
+        let page = words.pages.get(page).map_or("", String::as_str);
         let y = PAGE_HEIGHT - 10.0 * MM;
         self.canvas.rectangle(LEFT, y - 10.0, WIDTH, 0.5, HAIRLINE);
-        let page_width = self.canvas.fonts().width(Style::Text, &words.page, 7.5);
-        self.canvas.text(
-            LEFT + WIDTH - page_width,
-            y,
-            Style::Text,
-            7.5,
-            GREY,
-            &words.page,
-        );
+        let page_width = self.canvas.fonts().width(Style::Text, page, 7.5);
+        self.canvas
+            .text(LEFT + WIDTH - page_width, y, Style::Text, 7.5, GREY, page);
         let size = (1..=8)
             .map(|n| 8.0 - 0.5 * n as f32)
             .find(|size| {

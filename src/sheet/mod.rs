@@ -1,9 +1,11 @@
-//! Enrolment sheets: one page that carries one pending generation of a token to its admin.
+//! Enrolment sheets: one page that carries one pending generation of a token to its admin, and a second one where there
+//! are codes for an emergency.
 //!
 //! [`render`] is pure: content, brand, texts and fonts in, the bytes of a PDF out. [`encrypt`] protects the bytes,
 //! [`store`] writes them once and crash-safe.
 
 mod canvas;
+mod codes_page;
 pub mod colour;
 mod document;
 pub mod encrypt;
@@ -68,6 +70,10 @@ pub struct SheetContent {
     pub expires: Timestamp,
     /// Whether the admin has an older key that stays valid for now.
     pub rotation: bool,
+    /// Recovery codes, for the second page.
+    pub recovery: Vec<Secret>,
+    /// Scratch codes, for the second page.
+    pub scratch: Vec<Secret>,
 }
 
 /// What an organisation's sheets have in common.
@@ -102,7 +108,7 @@ pub fn render(
 ) -> Result<Zeroizing<Vec<u8>>, SheetError> {
     check_secrets(content)?;
     let words = words::Words::fill(content, brand, texts, fonts)?;
-    let (page, mut characters) = layout::compose(content, brand, &words, fonts)?;
+    let (pages, mut characters) = layout::compose(content, brand, &words, fonts)?;
     // Beyond what this page uses, the fonts hold ASCII and every letter of the texts: so the subsets are the same for
     // most sheets and depend on names, never on the key.
     for (slot, used) in &mut characters {
@@ -112,7 +118,7 @@ pub fn render(
         }
     }
     document::write(
-        page,
+        pages,
         &characters,
         fonts,
         brand.logo.as_ref(),

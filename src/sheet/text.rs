@@ -30,6 +30,9 @@ pub(super) const PLACEHOLDERS: &[&str] = &[
     "period",
     "algorithm",
     "key_length",
+    "page",
+    "pages",
+    "codes",
 ];
 
 /// Placeholders of the key `date`.

@@ -9,6 +9,7 @@ use super::text::Texts;
 use super::{Brand, SheetContent};
 use crate::clock::Timestamp;
 use crate::inventory::model::Algorithm;
+use crate::token::secret::Secret;
 
 /// The texts of one sheet, ready to be set. Holds no secret.
 pub(super) struct Words {
@@ -31,8 +32,21 @@ pub(super) struct Words {
     pub(super) contact_heading: String,
     pub(super) contact: String,
     pub(super) footer: String,
-    pub(super) page: String,
+    /// One for each page.
+    pub(super) pages: Vec<String>,
+    /// Only where the sheet has codes.
+    pub(super) codes: Option<Codes>,
     pub(super) document_title: String,
+}
+
+/// The words of the second page.
+pub(super) struct Codes {
+    pub(super) title: String,
+    pub(super) subtitle: String,
+    /// Heading and notes, where there are recovery codes.
+    pub(super) recovery: Option<(String, Vec<String>)>,
+    /// Heading and notes, where there are scratch codes.
+    pub(super) scratch: Option<(String, Vec<String>)>,
 }
 
 /// A row of the table beside the code.
@@ -70,27 +84,38 @@ impl Words {
         };
         let (issued_rfc3339, expires_rfc3339) = (rfc3339(content.issued), rfc3339(content.expires));
         let text = |value: &str| Value::from(quote(value));
-        let values = Value::from_pairs([
-            ("name", text(&name)),
-            ("login", text(&login)),
-            ("realm", text(&realm)),
-            ("organisation", text(&organisation)),
-            ("issuer", text(&issuer)),
-            ("account", text(&account)),
-            ("contact", text(&contact)),
-            ("sheet", text(&sheet)),
-            ("serial", text(&serial)),
-            ("generation", Value::from(content.generation)),
-            ("rotation", Value::from(content.rotation)),
-            ("issued", Value::from(issued.clone())),
-            ("expires", Value::from(expires.clone())),
-            ("issued_rfc3339", Value::from(issued_rfc3339.clone())),
-            ("expires_rfc3339", Value::from(expires_rfc3339.clone())),
-            ("digits", Value::from(content.digits)),
-            ("period", Value::from(content.period)),
-            ("algorithm", Value::from(algorithm_name(content.algorithm))),
-            ("key_length", Value::from(content.key.expose().len())),
-        ]);
+        let codes = content.recovery.len() + content.scratch.len();
+        let pages = if codes > 0 { 2 } else { 1 };
+        let values = |page: usize| {
+            Value::from_pairs([
+                ("name", text(&name)),
+                ("login", text(&login)),
+                ("realm", text(&realm)),
+                ("organisation", text(&organisation)),
+                ("issuer", text(&issuer)),
+                ("account", text(&account)),
+                ("contact", text(&contact)),
+                ("sheet", text(&sheet)),
+                ("serial", text(&serial)),
+                ("generation", Value::from(content.generation)),
+                ("rotation", Value::from(content.rotation)),
+                ("issued", Value::from(issued.clone())),
+                ("expires", Value::from(expires.clone())),
+                ("issued_rfc3339", Value::from(issued_rfc3339.clone())),
+                ("expires_rfc3339", Value::from(expires_rfc3339.clone())),
+                ("digits", Value::from(content.digits)),
+                ("period", Value::from(content.period)),
+                ("algorithm", Value::from(algorithm_name(content.algorithm))),
+                ("key_length", Value::from(content.key.expose().len())),
+                ("page", Value::from(page)),
+                ("pages", Value::from(pages)),
+                ("codes", Value::from(codes)),
+            ])
+        };
+        let numbers = (1..=pages)
+            .map(|n| filler.one("page", &values(n)))
+            .collect::<Result<_, _>>()?;
+        let values = values(1);
         let one = |key| filler.one(key, &values);
         let fact = |label, value: String, detail: Option<String>| -> Result<Fact, SheetError> {
             Ok(Fact {
@@ -138,7 +163,27 @@ impl Words {
             contact_heading: one("contact_heading")?,
             contact: one("contact")?,
             footer: one("footer")?,
-            page: one("page")?,
+            pages: numbers,
+            codes: if codes > 0 {
+                Some(Codes {
+                    title: one("codes_title")?,
+                    subtitle: one("codes_subtitle")?,
+                    recovery: filler.notes(
+                        "recovery_heading",
+                        "recovery",
+                        &content.recovery,
+                        &values,
+                    )?,
+                    scratch: filler.notes(
+                        "scratch_heading",
+                        "scratch",
+                        &content.scratch,
+                        &values,
+                    )?,
+                })
+            } else {
+                None
+            },
         })
     }
 }
@@ -169,6 +214,23 @@ impl Filler<'_> {
     fn many(&self, key: &'static str, values: &Value) -> Result<Vec<String>, SheetError> {
         let texts = self.texts.many(key, values)?;
         texts.iter().map(|t| self.checked(key, t)).collect()
+    }
+
+    /// A heading and its notes, where there are codes of that kind.
+    fn notes(
+        &self,
+        heading: &'static str,
+        notes: &'static str,
+        codes: &[Secret],
+        values: &Value,
+    ) -> Result<Option<(String, Vec<String>)>, SheetError> {
+        if codes.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((
+            self.one(heading, values)?,
+            self.many(notes, values)?,
+        )))
     }
 
     /// Values were checked before they were filled in, so what is missing here is the text's own.

@@ -53,10 +53,16 @@ mod ledger;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod sheet;
+#[cfg(test)]
+mod sheet_codes;
 #[cfg(test)]
 mod sheets_cmd;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod vault_cmd;

@@ -221,6 +221,9 @@ fn wish(case: &Case) -> Wish {
         algorithm: Algorithm::Sha1,
         digits: 6,
         period: Span::from_secs(30),
+        recovery_codes: 0,
+        scratch_codes: 0,
+        confirm_tries: 5,
     };
     let members = data.members.iter().map(|(name, token)| Member {
         admin: AdminName::new(name).unwrap(),
@@ -238,6 +241,7 @@ fn wish(case: &Case) -> Wish {
                 (false, "bob") => "81b637d8fcd2".to_owned(),
                 _ => "0123456789ab".to_owned(),
             },
+            scratch: Vec::new(),
             key: t
                 .key
                 .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),

@@ -21,7 +21,7 @@ const KEY: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXQ";
 const KEY_IN_GROUPS: &str = "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXQ";
 
 /// Most bytes of a sheet.
-const LIMIT: usize = 60_000;
+pub(crate) const LIMIT: usize = 60_000;
 
 fn uri(issuer: &str, account: &str, key: &str) -> Secret {
     let escape = |text: &str| -> String {
@@ -41,7 +41,7 @@ fn uri(issuer: &str, account: &str, key: &str) -> Secret {
     ))
 }
 
-fn content(name: &str) -> SheetContent {
+pub(crate) fn content(name: &str) -> SheetContent {
     SheetContent {
         sheet_id: "S-7K2M9QXA".to_owned(),
         name: name.to_owned(),
@@ -59,10 +59,12 @@ fn content(name: &str) -> SheetContent {
         issued: "2026-11-24T03:39:00Z".parse::<Timestamp>().unwrap(),
         expires: "2026-12-01T09:05:00Z".parse::<Timestamp>().unwrap(),
         rotation: false,
+        recovery: Vec::new(),
+        scratch: Vec::new(),
     }
 }
 
-fn brand() -> Brand {
+pub(crate) fn brand() -> Brand {
     Brand {
         organisation: "Example Corp".to_owned(),
         contact: Some("IT service desk, +44 20 7946 0123, servicedesk@example.com".to_owned()),
@@ -71,11 +73,11 @@ fn brand() -> Brand {
     }
 }
 
-fn texts(language: &str) -> Texts {
+pub(crate) fn texts(language: &str) -> Texts {
     Texts::load(None, Some(language), "en").unwrap()
 }
 
-fn sheet(content: &SheetContent, language: &str) -> Vec<u8> {
+pub(crate) fn sheet(content: &SheetContent, language: &str) -> Vec<u8> {
     render(
         content,
         &brand(),
@@ -87,7 +89,7 @@ fn sheet(content: &SheetContent, language: &str) -> Vec<u8> {
 }
 
 /// Runs a referee; a missing one fails the test.
-fn run(program: &str, arguments: &[&str], directory: &Path) -> Output {
+pub(crate) fn run(program: &str, arguments: &[&str], directory: &Path) -> Output {
     Command::new(program)
         .args(arguments)
         .current_dir(directory)
@@ -96,7 +98,7 @@ fn run(program: &str, arguments: &[&str], directory: &Path) -> Output {
 }
 
 /// What `pdftotext` reads, with every run of white space as one space.
-fn text_of(pdf: &[u8], arguments: &[&str]) -> Result<String, String> {
+pub(crate) fn text_of(pdf: &[u8], arguments: &[&str]) -> Result<String, String> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("sheet.pdf"), pdf).unwrap();
     let all: Vec<&str> = arguments
@@ -113,7 +115,7 @@ fn text_of(pdf: &[u8], arguments: &[&str]) -> Result<String, String> {
 }
 
 /// What a scanner reads from the printed page, at a resolution in dots per inch.
-fn scanned(pdf: &[u8], dpi: u32) -> String {
+pub(crate) fn scanned(pdf: &[u8], dpi: u32) -> String {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("sheet.pdf"), pdf).unwrap();
     let dpi = dpi.to_string();
@@ -145,7 +147,7 @@ fn assert_clean(pdf: &[u8]) {
 }
 
 /// Keeps a sheet for human eyes where the developer asked for it.
-fn keep(name: &str, pdf: &[u8]) {
+pub(crate) fn keep(name: &str, pdf: &[u8]) {
     if let Some(dir) = std::env::var_os("FLEETOTP_TEST_SHEETS") {
         std::fs::write(Path::new(&dir).join(format!("{name}.pdf")), pdf).unwrap();
     }
@@ -340,7 +342,7 @@ fn long_values_wrap_and_stay_on_the_page() {
 }
 
 /// Checks that the margins of the page are white.
-fn assert_ink_is_inside(pdf: &[u8]) {
+pub(crate) fn assert_ink_is_inside(pdf: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("sheet.pdf"), pdf).unwrap();
     let output = run(
@@ -530,7 +532,7 @@ fn an_encrypted_sheet_says_nothing_about_its_key() {
 }
 
 /// The dictionaries of fonts, which encryption leaves readable.
-fn font_tables(pdf: &[u8]) -> Vec<String> {
+pub(crate) fn font_tables(pdf: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(pdf);
     text.match_indices("/W[")
         .map(|(at, _)| text[at..].split_once("]]").unwrap().0.to_owned())

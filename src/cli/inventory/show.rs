@@ -91,9 +91,6 @@ fn policy(policy: &Policy) -> Value {
     if let Value::Object(map) = &mut document {
         map.shift_remove("name");
         for (key, value) in [
-            ("recovery_codes", json!(0)),
-            ("scratch_codes", json!(0)),
-            ("confirm_tries", json!(5)),
             ("on_overdue", json!("keep")),
             ("on_state_unwritable", json!("deny")),
         ] {

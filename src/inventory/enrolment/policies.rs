@@ -109,6 +109,9 @@ pub(super) fn built_in(name: PolicyName) -> Policy {
         algorithm: Algorithm::Sha1,
         digits: 6,
         period: Span::from_secs(30),
+        recovery_codes: 0,
+        scratch_codes: 0,
+        confirm_tries: 5,
     }
 }
 
@@ -123,15 +126,6 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
             .error(format!("`{key}` other than its default is not built yet"))
             .hinted(format!("remove `{key}`")))
     };
-    if raw.recovery_codes.is_some_and(|n| n != 0) {
-        return not_built("recovery_codes");
-    }
-    if raw.scratch_codes.is_some_and(|n| n != 0) {
-        return not_built("scratch_codes");
-    }
-    if raw.confirm_tries.is_some_and(|n| n != 5) {
-        return not_built("confirm_tries");
-    }
     if raw.on_overdue.is_some_and(|v| v != RawOnOverdue::Keep) {
         return not_built("on_overdue");
     }
@@ -186,6 +180,21 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
     if !(15..=300).contains(&policy.period.as_secs()) {
         return Err(wrong("period", "the period lies between 15s and 5m"));
     }
+    policy.recovery_codes = number(raw.recovery_codes.unwrap_or(0), 20).ok_or_else(|| {
+        wrong(
+            "recovery_codes",
+            "a sheet has room for 0 to 20 recovery codes",
+        )
+    })?;
+    policy.scratch_codes = number(raw.scratch_codes.unwrap_or(0), 10)
+        .ok_or_else(|| wrong("scratch_codes", "a state file has 0 to 10 scratch codes"))?;
+    policy.confirm_tries = raw.confirm_tries.unwrap_or(policy.confirm_tries);
+    if !(1..=100).contains(&policy.confirm_tries) {
+        return Err(wrong(
+            "confirm_tries",
+            "1 to 100 wrong codes can be allowed",
+        ));
+    }
     // What the hosts could not check would refuse every right code.
     lint::supported_by_module(CodeParams::new(
         policy.algorithm,
@@ -214,6 +223,11 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
         ));
     }
     Ok(policy)
+}
+
+/// A number that is not above `most`.
+fn number(n: u16, most: u8) -> Option<u8> {
+    u8::try_from(n).ok().filter(|n| *n <= most)
 }
 
 fn read_services(

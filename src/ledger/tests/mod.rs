@@ -8,6 +8,7 @@ mod lock;
 mod revoke;
 mod rotation;
 mod store;
+mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
