@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::globals::{Globals, Output};
 use super::ledger::taken;
 use super::play::write;
-use super::run::{Run, names};
+use super::run::{Run, Wanted, names};
 use super::setup::{Setup, World};
 use super::show;
 use crate::clock::Timestamp;
@@ -17,7 +18,9 @@ use crate::ledger::{TakenGeneration, TakenHow, TakenToken, TokenRecord};
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::adopt::Foreign;
 use crate::plan::state::Stamp;
-use crate::playbook::adopt::{Found, Look, TakeOver};
+use crate::plan::tool::Takeover;
+use crate::plan::wish::Parts;
+use crate::playbook::adopt::{Found, Look, TakeOver, ToolFound};
 use crate::playbook::desk::Permissions;
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::sheets::{Protection, destroy};
@@ -56,7 +59,7 @@ pub async fn run(
             .select(&args.hosts, globals.limit.as_deref())?,
     );
     let none = Permissions::default();
-    let run = Run::begin(&setup, globals, world, "adopt", none, Protection::None).await?;
+    let mut run = Run::begin(&setup, globals, world, "adopt", none, Protection::None).await?;
     let logins: BTreeMap<HostName, BTreeSet<Login>> = hosts
         .iter()
         .map(|host| {
@@ -72,16 +75,27 @@ pub async fn run(
         globals,
         reason: &args.reason,
         notes: Vec::new(),
+        keys: Vec::new(),
     };
     let mut stamps = BTreeMap::new();
+    let mut tools: BTreeMap<HostName, Arc<Takeover>> = BTreeMap::new();
     for (host, result) in run.errand(Look { logins, known }, &hosts).await? {
         let status = match result {
-            Ok(found) => match adopter.host(&host, &found).await? {
+            Ok(mut found) => match adopter.host(&host, &found).await? {
                 Ok(mine) => {
                     if !mine.is_empty() || found.marked.is_some() {
                         stamps.insert(host.clone(), mine);
                     }
-                    Status::Ok
+                    match found.tool.take() {
+                        None => Status::Ok,
+                        Some(tool) => match adopter.tool(&host, tool).await? {
+                            Ok(tool) => {
+                                tools.insert(host.clone(), Arc::new(tool));
+                                Status::Ok
+                            }
+                            Err(why) => Status::Failed(why),
+                        },
+                    }
                 }
                 Err(why) => Status::Failed(why),
             },
@@ -93,6 +107,7 @@ pub async fn run(
             .insert(host.clone(), HostReport::new(host, status));
     }
     outcome.notes = adopter.notes;
+    let keys = adopter.keys;
     let chosen: Vec<HostName> = stamps.keys().cloned().collect();
     for (host, result) in run.errand(TakeOver { stamps }, &chosen).await? {
         if let Some(report) = outcome.hosts.get_mut(&host) {
@@ -101,6 +116,23 @@ pub async fn run(
                 Err(status) => report.status = status,
             }
         }
+    }
+    if !tools.is_empty() && !outcome.interrupted {
+        run.desk().reload().await?;
+        for (serial, generation, key) in keys {
+            run.desk().know(serial, generation, key);
+        }
+        // As a rollout does: in a change that the host reverts by itself, proved by logins.
+        let wanted = Wanted {
+            hosts: tools.keys().cloned().collect(),
+            parts: Parts {
+                host: true,
+                secrets: true,
+            },
+            takes_over: tools,
+            ..Wanted::default()
+        };
+        outcome.merge(run.converge(&wanted).await?);
     }
     show::tell(&outcome);
     match globals.output {
@@ -117,6 +149,8 @@ struct Adopter<'a> {
     globals: &'a Globals,
     reason: &'a str,
     notes: Vec<String>,
+    /// Keys that were sealed in this run.
+    keys: Vec<(Serial, Generation, Secret)>,
 }
 
 impl Adopter<'_> {
@@ -161,6 +195,50 @@ impl Adopter<'_> {
             ));
         }
         Ok(Ok(stamps))
+    }
+
+    /// Takes in what another tool has set up; returns what is to be brought, or why the host is left as it is.
+    async fn tool(
+        &mut self,
+        host: &HostName,
+        found: ToolFound,
+    ) -> Result<Result<Takeover, String>, Error> {
+        let Some(realm) = self.setup.inventory.realm_of(host).map(|r| r.name.clone()) else {
+            return Ok(Err("no realm of the inventory covers it".to_owned()));
+        };
+        for (login, key) in &found.keys {
+            let admin = self
+                .setup
+                .inventory
+                .admins_on(host)
+                .find(|a| a.login == *login)
+                .map(|a| a.name.clone());
+            let Some(admin) = admin else { continue };
+            let foreign = Foreign {
+                login: login.clone(),
+                stamp: Stamp {
+                    project: String::new(),
+                    serial: String::new(),
+                    generation: 0,
+                    uid: 0,
+                    expires: 0,
+                },
+                fingerprint: key.fingerprint(),
+                confirmed: true,
+            };
+            let token = self.setup.ledger.token(&admin, &realm).await?;
+            let known = token.as_ref().and_then(|t| t.current.as_ref());
+            if known.is_some_and(|g| g.fingerprint != foreign.fingerprint) {
+                return Ok(Err(format!(
+                    "{admin} has another key in realm {realm} already: a realm has one for all its hosts (adopt-other-key)"
+                )));
+            }
+            if known.is_none() {
+                self.import((&admin, &realm), token.as_ref(), &foreign, key)
+                    .await?;
+            }
+        }
+        Ok(Ok(found.takeover))
     }
 
     /// Says which token and generation a foreign key becomes.
@@ -244,6 +322,7 @@ impl Adopter<'_> {
         for sheet in self.setup.ledger.take_in(&token).await? {
             self.notes.extend(destroy(&sheet));
         }
+        self.keys.push((serial.clone(), number, key.clone()));
         self.notes.push(format!(
             "{} in realm {}: the code in use is taken in as token {serial} generation {number}",
             id.0, id.1

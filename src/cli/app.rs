@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 
 use clap::{Parser, Subcommand};
 
+use super::adopt;
 use super::bypass;
 use super::confirm;
 use super::enroll;
@@ -12,12 +13,10 @@ use super::generate;
 use super::globals::Globals;
 use super::inventory;
 use super::inventory::InventoryCommand;
+use super::ledger;
 use super::play;
 use super::remove;
 use super::setup::World;
-use super::{
-    adopt, bypass, confirm, enroll, generate, inventory, ledger, play, remove, sheets, status, sync,
-};
 use super::sheets;
 use super::status;
 use super::sync;

@@ -1,6 +1,6 @@
 //! What every command that touches hosts does: lock, select, run, store, unlock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
 use crate::ledger::Lock;
 use crate::names::{AdminName, HostName, Login};
+use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Shared};
@@ -35,6 +36,8 @@ pub struct Wanted {
     pub evidence: bool,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
+    /// Another tool's enrolments to take over, by host.
+    pub takes_over: BTreeMap<HostName, Arc<Takeover>>,
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -289,6 +292,7 @@ impl<'a> Run<'a> {
                 seats,
                 realm: realm.clone(),
                 memory: memories.get(name).cloned().unwrap_or_default(),
+                takes_over: wanted.takes_over.get(name).cloned(),
             });
         }
         if !unmanaged.is_empty() {

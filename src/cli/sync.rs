@@ -55,6 +55,7 @@ pub async fn run(
         },
         evidence: true,
         prepared_only: args.no_new,
+        ..Wanted::default()
     };
     let permissions = Permissions {
         issue: !args.no_new,

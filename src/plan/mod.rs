@@ -20,4 +20,5 @@ pub mod remove;
 mod secrets;
 pub mod sshd;
 pub mod state;
+pub mod tool;
 pub mod wish;

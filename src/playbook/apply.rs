@@ -53,6 +53,9 @@ pub fn request(
     canary: Option<&Canary<'_>>,
 ) -> Request {
     let mut request = Request::apply();
+    for (path, hash) in &plan.expected {
+        request.line(&["expect", path, hash]);
+    }
     let daemon = daemon(facts);
     let (inside, outside): (Vec<_>, Vec<_>) = plan
         .changes

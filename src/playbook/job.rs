@@ -11,6 +11,7 @@ use crate::host::facts::Facts;
 use crate::inventory::model::Realm;
 use crate::ledger::{HostObservation, HostRecord, TokenHostObservation};
 use crate::names::{AdminName, HostName, RealmName};
+use crate::plan::tool::Takeover;
 use crate::playbook::desk::{Place, Seat, SeenLogin};
 use crate::playbook::outcome::HostReport;
 use crate::token::secret::Secret;
@@ -28,6 +29,8 @@ pub struct Job {
     pub realm: Arc<Realm>,
     /// What earlier runs know about the host.
     pub memory: Memory,
+    /// Another tool's enrolments that this run takes over.
+    pub takes_over: Option<Arc<Takeover>>,
 }
 
 /// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.

@@ -150,7 +150,10 @@ impl Worker {
         };
         let mut attempt = 1;
         loop {
-            let plan = self.plan(session, &mut facts).await?;
+            let mut plan = self.plan(session, &mut facts).await?;
+            if let Some(tool) = &self.job.takes_over {
+                tool.bring(&facts, &mut plan);
+            }
             self.report.findings.clone_from(&plan.findings);
             self.report.gaps = self
                 .gaps_of_desk
@@ -276,6 +279,9 @@ impl Worker {
                     .map(|(_, fingerprint)| fingerprint.clone())
                     .unwrap_or_default();
             }
+        }
+        if let Some(tool) = &self.job.takes_over {
+            tool.disregard(&mut facts);
         }
         Ok(facts)
     }

@@ -508,6 +508,7 @@ apply() {
     count=$((count + 1))
     case $op in
     run) run_command "$a" "$b" ;;
+    expect) check_before "$a" "$b" ;;
     need) [ -e "$a" ] || fail need "$a is missing" ;;
     dirs) make_dirs "$a" "$b" ;;
     group) make_group "$a" ;;
@@ -618,8 +619,30 @@ show() {
   while IFS='	' read -r k a; do
     case $k in
     file) show_file "$a" ;;
+    each) holders "$a" ;;
     end) break ;;
     esac
+  done
+}
+
+# Names everybody for whom there is a file: in pattern $1 %h is the home, %u the login.
+holders() {
+  getent passwd | while IFS=: read -r l _ _ _ _ h _; do
+    rest=$1 path=
+    while :; do
+      case $rest in
+      *%h*) path=$path${rest%%%h*}$h rest=${rest#*%h} ;;
+      *) break ;;
+      esac
+    done
+    rest=$path$rest path=
+    while :; do
+      case $rest in
+      *%u*) path=$path${rest%%%u*}$l rest=${rest#*%u} ;;
+      *) break ;;
+      esac
+    done
+    [ ! -e "$path$rest" ] || say holder "$l" "$path$rest"
   done
 }
 
