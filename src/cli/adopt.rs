@@ -228,15 +228,18 @@ impl Adopter<'_> {
             };
             let token = self.setup.ledger.token(&admin, &realm).await?;
             let known = token.as_ref().and_then(|t| t.current.as_ref());
-            if known.is_some_and(|g| g.fingerprint != foreign.fingerprint) {
+            if known.is_some_and(|g| g.fingerprint == foreign.fingerprint) {
+                continue;
+            }
+            if let (Some(token), Some(current)) = (&token, known)
+                && (current.state == GenerationState::Active || self.is_anywhere(token).await?)
+            {
                 return Ok(Err(format!(
                     "{admin} has another key in realm {realm} already: a realm has one for all its hosts (adopt-other-key)"
                 )));
             }
-            if known.is_none() {
-                self.import((&admin, &realm), token.as_ref(), &foreign, key)
-                    .await?;
-            }
+            self.import((&admin, &realm), token.as_ref(), &foreign, key)
+                .await?;
         }
         Ok(Ok(found.takeover))
     }
