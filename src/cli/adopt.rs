@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ledger::{TakenGeneration, TakenHow, TakenToken, TokenRecord};
 use crate::names::{AdminName, HostName, Login, RealmName};
-use crate::plan::adopt::Foreign;
+use crate::plan::adopt::{self, Foreign};
 use crate::plan::state::Stamp;
 use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
@@ -228,15 +228,18 @@ impl Adopter<'_> {
             };
             let token = self.setup.ledger.token(&admin, &realm).await?;
             let known = token.as_ref().and_then(|t| t.current.as_ref());
-            if known.is_some_and(|g| g.fingerprint == foreign.fingerprint) {
+            if let (Some(token), Some(same)) = (
+                &token,
+                known.filter(|g| g.fingerprint == foreign.fingerprint),
+            ) {
+                self.keys
+                    .push((token.serial.clone(), same.number, key.clone()));
                 continue;
             }
             if let (Some(token), Some(current)) = (&token, known)
                 && (current.state == GenerationState::Active || self.is_anywhere(token).await?)
             {
-                return Ok(Err(format!(
-                    "{admin} has another key in realm {realm} already: a realm has one for all its hosts (adopt-other-key)"
-                )));
+                return Ok(Err(adopt::other_key(&admin, &realm).sentence()));
             }
             self.import((&admin, &realm), token.as_ref(), &foreign, key)
                 .await?;
@@ -252,10 +255,11 @@ impl Adopter<'_> {
         key: &Secret,
     ) -> Result<Result<(String, Generation), String>, Error> {
         if key::decode(key).is_err() || key.fingerprint() != foreign.fingerprint {
-            return Ok(Err(format!(
-                "the state file of {} changed meanwhile, or holds no key (adopt-no-key)",
+            return Ok(Err(adopt::no_key(format!(
+                "the state file of {} changed meanwhile, or holds no key",
                 foreign.login
-            )));
+            ))
+            .sentence()));
         }
         let token = self.setup.ledger.token(id.0, id.1).await?;
         let Some(token) = token else {
@@ -271,10 +275,9 @@ impl Adopter<'_> {
                 ));
                 Ok(Ok((serial, 0)))
             }
-            Some(_) if self.is_anywhere(&token).await? => Ok(Err(format!(
-                "{} has a sheet of this project that is not confirmed: confirm it first, or nobody could log in with either (adopt-unconfirmed)",
-                id.0
-            ))),
+            Some(_) if self.is_anywhere(&token).await? => {
+                Ok(Err(adopt::unconfirmed(id.0).sentence()))
+            }
             _ => Ok(Ok(self.import(id, Some(&token), foreign, key).await?)),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::facts::{Facts, Slot, StateFact};
 use crate::host::request::{Line, Request, Scope};
-use crate::names::Login;
+use crate::names::{AdminName, Login, RealmName};
 use crate::plan::change::{Change, FileChange, LIB, Shown, state_path};
 use crate::plan::finding::Finding;
 use crate::plan::state::Stamp;
@@ -62,6 +62,35 @@ pub fn foreign(
         });
     }
     Ok(found)
+}
+
+/// A file that holds nothing that could be taken over. Says nothing of its text.
+pub fn no_key(what: String) -> Finding {
+    Finding::refusal(
+        "adopt-no-key",
+        what,
+        "remove it if nobody uses it, or enrol that admin anew; then run again",
+    )
+}
+
+/// An admin who could log in with neither code.
+pub fn unconfirmed(admin: &AdminName) -> Finding {
+    Finding::refusal(
+        "adopt-unconfirmed",
+        format!(
+            "{admin} has a sheet of this project that is not confirmed, and another code is in use here"
+        ),
+        "confirm that sheet first; then this project's code takes the other one's place",
+    )
+}
+
+/// A realm has one key for all its hosts.
+pub fn other_key(admin: &AdminName, realm: &RealmName) -> Finding {
+    Finding::refusal(
+        "adopt-other-key",
+        format!("{admin} has another key in realm {realm} already"),
+        "put the host into a realm of its own, or remove that enrolment and let the rollout bring the other key",
+    )
 }
 
 /// Returns the changes that give state files new stamps, and their deadlines with them.

@@ -12,6 +12,7 @@ use crate::names::{HostName, Login};
 use crate::plan::adopt::{self, Foreign};
 use crate::plan::change::state_path;
 use crate::plan::diff::difference;
+use crate::plan::finding::Finding;
 use crate::plan::pam;
 use crate::plan::state::Stamp;
 use crate::plan::tool::{self, Takeover};
@@ -55,7 +56,7 @@ impl Errand for Look {
         let facts = errand::read(session, shared, &logins, true).await?.facts;
         errand::not_behind(&facts, shared).await?;
         let found = adopt::foreign(&facts, &shared.project, &self.known, &logins)
-            .map_err(|f| Stop::failed(format!("{} ({})", f.text, f.id)))?;
+            .map_err(|f| Stop::refused(&f))?;
         let paths: Vec<String> = found
             .iter()
             .map(|foreign| state_path(Slot::Current, foreign.login.as_str()))
@@ -73,7 +74,13 @@ impl Errand for Look {
             return Err(Stop::failed("a state file could not be read; run again"));
         }
         let tool = match facts.text(pam::SERVICE_FILE).map(tool::find) {
-            Some(Err(why)) => return Err(Stop::failed(format!("{why} (adopt-layout)"))),
+            Some(Err(why)) => {
+                return Err(Stop::refused(&Finding::refusal(
+                    "adopt-layout",
+                    why,
+                    "take it over by hand: move it to a plain line of google-authenticator first",
+                )));
+            }
             Some(Ok(Some(line))) => {
                 Some(enrolments(&line, &facts, &logins, session, shared).await?)
             }
@@ -112,8 +119,12 @@ async fn enrolments(
         .iter()
         .find(|(login, _)| !logins.iter().any(|l| l.as_str() == login));
     if let Some((login, _)) = stranger {
-        return Err(Stop::failed(format!(
-            "{login} is enrolled there, and is no admin of this host: nothing would ask {login} for a code any more (adopt-others)"
+        return Err(Stop::refused(&Finding::refusal(
+            "adopt-others",
+            format!(
+                "{login} is enrolled there, and is no admin of this host: nothing would ask {login} for a code any more"
+            ),
+            "name everybody in the inventory, or remove the enrolment first",
         )));
     }
     let paths: Vec<String> = holders.iter().map(|(_, path)| path.clone()).collect();
@@ -126,13 +137,17 @@ async fn enrolments(
         ..ToolFound::default()
     };
     for (login, path) in &holders {
-        let failed = |why: &str| Stop::failed(format!("{path}: {why} (adopt-no-key)"));
+        let failed = |why: &str| Stop::refused(&adopt::no_key(format!("{path}: {why}")));
         let (Ok(login), Some(file)) = (Login::new(login), files.iter().find(|f| f.path == *path))
         else {
             return Err(failed("it is no plain file, or too long"));
         };
         if let Some(why) = tool::unready(facts, &login, shared.clock.now()) {
-            return Err(Stop::failed(format!("{why} (adopt-unready)")));
+            return Err(Stop::refused(&Finding::refusal(
+                "adopt-unready",
+                why,
+                "repair it first: key and code together would not let the admin in",
+            )));
         }
         let owner = facts.accounts.get(&login).map(|a| a.uid);
         if file.links != 1 || (file.uid != 0 && Some(file.uid) != owner) {

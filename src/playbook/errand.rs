@@ -16,6 +16,7 @@ use crate::host::parse;
 use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
 use crate::names::{HostName, Login};
+use crate::plan::finding::Finding;
 use crate::playbook::behind;
 use crate::playbook::engine::Shared;
 use crate::playbook::outcome::Status;
@@ -52,6 +53,11 @@ impl Stop {
     /// Reached, but something failed.
     pub fn failed(why: impl Into<String>) -> Self {
         Self::Ended(Status::Failed(why.into()))
+    }
+
+    /// Refused; the text says what to do.
+    pub fn refused(finding: &Finding) -> Self {
+        Self::failed(finding.sentence())
     }
 
     /// Returns how the host ended.
@@ -221,7 +227,7 @@ pub fn protected(session: &Session, facts: &Facts, shared: &Shared) -> BTreeSet<
 pub async fn not_behind(facts: &Facts, shared: &Shared) -> Result<(), Stop> {
     match behind::refusal(facts, shared).await {
         Ok(None) => Ok(()),
-        Ok(Some(finding)) => Err(Stop::failed(format!("{} ({})", finding.text, finding.id))),
+        Ok(Some(finding)) => Err(Stop::refused(&finding)),
         Err(error) => Err(Stop::failed(error.to_string())),
     }
 }
