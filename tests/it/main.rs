@@ -15,6 +15,8 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_adopt;
+#[cfg(test)]
 mod lab_bypass;
 #[cfg(test)]
 mod lab_confirm;
@@ -36,6 +38,8 @@ mod lab_kill;
 mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
+#[cfg(test)]
+mod lab_recover;
 #[cfg(test)]
 mod lab_recovery;
 #[cfg(test)]
