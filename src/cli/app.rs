@@ -9,6 +9,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use super::adopt;
 use super::bypass;
 use super::confirm;
+use super::doctor;
 use super::enroll;
 use super::generate;
 use super::globals::Globals;
@@ -72,6 +73,8 @@ enum Command {
     /// List, hand over and clear away sheets
     #[command(subcommand)]
     Sheets(sheets::SheetsCommand),
+    /// Look for what is wrong with the project on this side: identity, ledger, sheets, policies, ages
+    Doctor(doctor::DoctorArgs),
     /// Say who can open the secrets, and seal them anew
     #[command(subcommand)]
     Vault(vault::VaultCommand),
@@ -214,6 +217,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Revoke(args) => revoke::run(args, globals, &world, &mut stdout).await,
             Command::Hosts(command) => hosts::run(command, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Doctor(args) => doctor::run(args, globals, &world, &mut stdout).await,
             Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,

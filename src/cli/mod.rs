@@ -5,6 +5,7 @@ pub mod app;
 pub mod bypass;
 pub mod care;
 pub mod confirm;
+pub mod doctor;
 pub mod enroll;
 pub mod errand;
 pub mod generate;

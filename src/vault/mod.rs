@@ -260,6 +260,18 @@ impl Vault {
         Ok(Secret::from(key))
     }
 
+    /// Returns the public keys of the identity at hand.
+    ///
+    /// # Errors
+    /// [`VaultError::NeedsIdentity`] where there is none; otherwise what is wrong with it.
+    pub fn identity_recipients(&self) -> Result<Vec<String>, VaultError> {
+        Ok(self
+            .identities()?
+            .iter()
+            .map(|i| i.to_public().to_string())
+            .collect())
+    }
+
     fn identities(&self) -> Result<&[age::x25519::Identity], VaultError> {
         if let Some(identities) = self.opened.get() {
             return Ok(identities);

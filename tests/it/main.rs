@@ -7,6 +7,8 @@ mod ansible_oracle;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod doctor_cmd;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod init;

@@ -212,6 +212,35 @@ fn a_second_confirm_of_one_sheet_is_told_from_a_wrong_code() {
 }
 
 #[test]
+fn in_a_rotation_a_code_of_the_old_entry_is_told_from_a_wrong_one() {
+    let bare = with_codes(2);
+    let sheet = bare.enroll("alice", &[]);
+    let old_codes = codes(&sheet);
+    let mut old = sheet.scan().totp();
+    confirm(&bare, "alice", &old.fresh()).expect_code(0);
+    let rotated = bare
+        .run(&["rotate", "alice", "--no-push", "-o", "json"])
+        .expect_code(0);
+    let new_sheet = rotated.sheet("alice", "default");
+    let mut new = new_sheet.scan().totp();
+    confirm(&bare, "alice", &old.fresh())
+        .expect_code(1)
+        .expect_text(&["a code of the old entry"]);
+    confirm(&bare, "alice", &new.wrong()).expect_code(1);
+    assert_eq!(bare.events("signal."), ["signal.old_generation"]);
+    // Codes of both sheets hold, as both entries do.
+    assert_eq!(
+        bare.status("alice")["recovery_codes"],
+        json!({"left": 4, "issued": 4})
+    );
+    confirm(&bare, "alice", &new.fresh()).expect_code(0);
+    recover(&bare, &old_codes[0]).expect_code(4);
+    recover(&bare, &old_codes[1])
+        .expect_code(1)
+        .expect_text(&["is of a sheet that was replaced"]);
+}
+
+#[test]
 fn the_confirm_of_an_expired_sheet_is_a_sign() {
     let bare = with_codes(0);
     let mut totp = bare.enroll("alice", &[]).scan().totp();

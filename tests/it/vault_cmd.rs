@@ -133,6 +133,31 @@ fn a_colleague_comes_and_goes() {
 }
 
 #[test]
+fn what_was_exposed_is_rotated_and_nothing_else() {
+    let bare = project();
+    let hers = colleague(&bare);
+    bare.run(&["vault", "recipients", "add", &hers])
+        .expect_code(0);
+    let mut alice = bare.enroll("alice", &[]).scan().totp();
+    bare.fed(&alice.fresh(), &["confirm", "alice", "--no-push"])
+        .expect_code(0);
+    bare.run(&["vault", "recipients", "remove", &hers])
+        .expect_code(0)
+        .expect_text(&["rotate --exposed"]);
+    let mut bob = bare.enroll("bob", &[]).scan().totp();
+    bare.fed(&bob.fresh(), &["confirm", "bob", "--no-push"])
+        .expect_code(0);
+    let rotate = ["rotate", "--exposed", "--no-push", "-o", "json"];
+    let rotated = bare.run(&rotate).expect_code(0).sheets();
+    let names: Vec<_> = rotated.iter().map(|s| s.admin.as_str()).collect();
+    assert_eq!(names, ["alice"]);
+    // The old key is valid until the rotation ends, so it stays exposed until then; it is not rotated twice.
+    assert_eq!(exposed(&bare), ["alice"]);
+    bare.run(&rotate).expect_code(0);
+    assert_eq!(bare.status("alice")["rotation"]["new"], 2);
+}
+
+#[test]
 fn rekeying_needs_the_identity_and_changes_nothing_without() {
     let bare = project();
     bare.enroll("alice", &[]);
