@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::adopt;
 use super::bypass;
 use super::confirm;
 use super::doctor;
@@ -15,6 +16,7 @@ use super::globals::Globals;
 use super::hosts;
 use super::inventory;
 use super::inventory::InventoryCommand;
+use super::ledger;
 use super::play;
 use super::remove;
 use super::revoke;
@@ -79,6 +81,11 @@ enum Command {
     /// One-time codes for an emergency
     #[command(subcommand)]
     Bypass(bypass::BypassCommand),
+    /// What concerns the ledger itself
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    /// Take hosts of another project over, with the codes that people have
+    Adopt(adopt::AdoptArgs),
     /// Take fleetotp off hosts: the original login configuration back, and nothing left
     Remove(remove::RemoveArgs),
     /// List, draw, show or check the inventory
@@ -214,6 +221,8 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
+            Command::Ledger(command) => ledger::run(command, globals, &world, &mut stdout).await,
+            Command::Adopt(args) => adopt::run(args, globals, &world, &mut stdout).await,
             Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,
             Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
         }

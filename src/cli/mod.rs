@@ -1,5 +1,6 @@
 //! The command line: arguments as typed, one file per command, output and exit codes.
 
+pub mod adopt;
 pub mod app;
 pub mod bypass;
 pub mod care;
@@ -14,6 +15,7 @@ pub mod hosts;
 pub mod init;
 pub mod inventory;
 pub mod leavers;
+pub mod ledger;
 pub mod play;
 pub mod progress;
 pub mod recover;

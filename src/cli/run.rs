@@ -1,6 +1,6 @@
 //! What every command that touches hosts does: lock, select, run, store, unlock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
 use crate::ledger::Lock;
 use crate::names::{AdminName, HostName, Login};
+use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Shared};
@@ -38,6 +39,8 @@ pub struct Wanted {
     pub leavers: Leavers,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
+    /// Another tool's enrolments to take over, by host.
+    pub takes_over: BTreeMap<HostName, Arc<Takeover>>,
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -180,6 +183,7 @@ impl<'a> Run<'a> {
         protected.extend(Login::new("root").ok());
         Ok(Arc::new(Shared {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
+            ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
             head: self.setup.ledger.head().await?,
@@ -362,6 +366,7 @@ impl<'a> Run<'a> {
                 memory: memories.get(name).cloned().unwrap_or_default(),
                 leavers,
                 only_leavers,
+                takes_over: wanted.takes_over.get(name).cloned(),
             });
         }
         // What is left: hosts that no inventory names any more.
@@ -385,6 +390,7 @@ impl<'a> Run<'a> {
                 realm: self.no_realm()?,
                 leavers,
                 only_leavers: true,
+                takes_over: None,
             });
         }
         if !unmanaged.is_empty() {

@@ -86,6 +86,7 @@ pub async fn run(
             Leavers::AllEverywhere
         },
         prepared_only: args.no_new,
+        ..Wanted::default()
     };
     let permissions = Permissions {
         issue: !args.no_new,

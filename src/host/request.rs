@@ -72,6 +72,22 @@ impl Request {
         request
     }
 
+    /// A request to send files as they are. The answer may hold secrets.
+    pub fn show(paths: &[String]) -> Self {
+        let mut request = Self::new("show");
+        for path in paths {
+            request.line(&["file", path]);
+        }
+        request
+    }
+
+    /// A request to name everybody for whom there is a file; in the pattern %h is the home, %u the login.
+    pub fn holders(pattern: &str) -> Self {
+        let mut request = Self::new("show");
+        request.line(&["each", pattern]);
+        request
+    }
+
     /// A request to carry out operations; add them with [`Request::line`] and [`Request::file`].
     pub fn apply() -> Self {
         Self::new("apply")

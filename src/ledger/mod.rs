@@ -21,6 +21,7 @@ mod open;
 mod people;
 mod readings;
 mod record;
+mod recover;
 mod recovery;
 mod remove;
 mod revoke;
@@ -54,6 +55,7 @@ pub use readings::{ItemReading, ItemResult};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,
 };
+pub use recover::{TakenGeneration, TakenHow, TakenToken};
 pub use recovery::{RecoveryCount, RecoveryRecord, is_redeemable};
 pub use remove::RemovedHost;
 pub use revoke::{Revocation, RevocationHost, RevocationItem, RevocationRequest};

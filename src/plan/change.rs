@@ -167,6 +167,8 @@ pub struct HostPlan {
     pub wanted: Vec<(String, &'static str, &'static str)>,
     /// Keywords of `sshd -T` that may differ for unchanged users.
     pub may_differ: &'static str,
+    /// Files that must still be what was read, with their hashes.
+    pub expected: Vec<(String, String)>,
     /// The reaper and its mechanism must be there: a deadline will be open.
     pub needs_reaper: bool,
 }

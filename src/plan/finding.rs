@@ -41,6 +41,11 @@ impl Finding {
         }
     }
 
+    /// Returns text, id and remedy in one line.
+    pub fn sentence(&self) -> String {
+        format!("{} ({}); {}", self.text, self.id, self.remedy)
+    }
+
     /// Something for which nothing is changed on the host.
     pub fn refusal(id: &'static str, text: impl Into<String>, remedy: &'static str) -> Self {
         Self {

@@ -3,6 +3,7 @@
 //! All knowledge of PAM and sshd is here. Tests are data: no SSH is needed to test a decision.
 
 mod account;
+pub mod adopt;
 pub mod bypass;
 pub mod canary;
 pub mod change;
@@ -14,6 +15,7 @@ pub mod finding;
 mod host_part;
 pub mod pam;
 mod preconditions;
+pub mod recover;
 pub mod remove;
 pub mod revoke;
 pub mod rotation;
@@ -21,4 +23,5 @@ mod secrets;
 mod slot;
 pub mod sshd;
 pub mod state;
+pub mod tool;
 pub mod wish;

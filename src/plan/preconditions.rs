@@ -118,7 +118,7 @@ pub(super) fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         refuse(
             "foreign-project",
             format!("the host belongs to another fleetotp project, {foreign}"),
-            "use that project's ledger; taking a host over is not built yet",
+            "use that project's ledger, or take the host over: fleetotp adopt HOST --reason TEXT",
         );
     }
     if facts.effective.values().any(|e| e.error.is_some()) {

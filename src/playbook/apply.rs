@@ -41,6 +41,9 @@ pub fn request(
     canary: Option<&Canary<'_>>,
 ) -> Request {
     let mut request = Request::apply();
+    for (path, hash) in &plan.expected {
+        request.line(&["expect", path, hash]);
+    }
     let daemon = facts.daemon();
     let (inside, outside): (Vec<_>, Vec<_>) = plan
         .changes

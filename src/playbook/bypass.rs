@@ -46,6 +46,7 @@ impl Errand for Give {
             .ok_or_else(|| Stop::failed("nobody was named for it"))?;
         let logins = [member.login.clone()].into();
         let seen = errand::read(session, shared, &logins, true).await?;
+        errand::not_behind(&seen.facts, shared).await?;
         let random = |e: EntropyError| Stop::failed(e.to_string());
         let key = key::generate(shared.entropy.as_ref()).map_err(random)?;
         let code = scratch_code(shared.entropy.as_ref()).map_err(random)?;

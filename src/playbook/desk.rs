@@ -199,6 +199,11 @@ impl Desk {
         Ok(())
     }
 
+    /// Keeps a key for this run that was sealed a moment ago.
+    pub fn know(&mut self, serial: Serial, generation: Generation, key: Secret) {
+        self.keys.insert((serial, generation), key);
+    }
+
     /// Returns the ledger.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::fleet::control::ControlDir;
-use crate::ledger::{Head, HostObservation, ItemReading, TokenHostObservation};
+use crate::ledger::{Head, HostObservation, ItemReading, Ledger, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
@@ -27,6 +27,8 @@ const BATCH: usize = 50;
 pub struct Shared {
     /// Control sockets.
     pub control: ControlDir,
+    /// To look up what was written; the dispatcher alone writes.
+    pub ledger: Ledger,
     /// The project's id.
     pub project: String,
     /// The run's id.

@@ -16,11 +16,13 @@ use crate::host::parse;
 use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
 use crate::names::{HostName, Login};
+use crate::plan::finding::Finding;
+use crate::playbook::behind;
 use crate::playbook::engine::Shared;
 use crate::playbook::outcome::Status;
 
 /// How long reading a host may take.
-const INSPECT: Duration = Duration::from_secs(60);
+pub const INSPECT: Duration = Duration::from_secs(60);
 /// How long changing a host may take.
 const APPLY: Duration = Duration::from_secs(120);
 
@@ -51,6 +53,11 @@ impl Stop {
     /// Reached, but something failed.
     pub fn failed(why: impl Into<String>) -> Self {
         Self::Ended(Status::Failed(why.into()))
+    }
+
+    /// Refused; the text says what to do.
+    pub fn refused(finding: &Finding) -> Self {
+        Self::failed(finding.sentence())
     }
 
     /// Returns how the host ended.
@@ -214,4 +221,13 @@ pub fn protected(session: &Session, facts: &Facts, shared: &Shared) -> BTreeSet<
         .chain(connecting.and_then(|l| Login::new(l).ok()))
         .chain(session.target().connecting_login())
         .collect()
+}
+
+/// Refuses a host that has seen events which the ledger does not have.
+pub async fn not_behind(facts: &Facts, shared: &Shared) -> Result<(), Stop> {
+    match behind::refusal(facts, shared).await {
+        Ok(None) => Ok(()),
+        Ok(Some(finding)) => Err(Stop::refused(&finding)),
+        Err(error) => Err(Stop::failed(error.to_string())),
+    }
 }

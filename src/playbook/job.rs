@@ -13,6 +13,7 @@ use crate::inventory::model::Realm;
 use crate::ledger::{HostObservation, HostRecord, ItemReading, TokenHostObservation};
 use crate::names::{AdminName, HostName, RealmName};
 use crate::plan::revoke::Leaver;
+use crate::plan::tool::Takeover;
 use crate::playbook::desk::{Place, Seat, SeenLogin};
 use crate::playbook::outcome::HostReport;
 use crate::token::id::{Generation, Serial};
@@ -35,6 +36,8 @@ pub struct Job {
     pub leavers: Vec<LeaverSeat>,
     /// Nothing else is wanted there.
     pub only_leavers: bool,
+    /// Another tool's enrolments that this run takes over.
+    pub takes_over: Option<Arc<Takeover>>,
 }
 
 /// Somebody of whom nothing is to be left on a host.

@@ -2,7 +2,9 @@
 //!
 //! One dispatcher owns the run's state (tokens, proofs, reports); a worker per host only sends it messages.
 
+pub mod adopt;
 pub mod apply;
+pub mod behind;
 pub mod bypass;
 pub mod codes;
 mod confirmations;
@@ -14,6 +16,7 @@ mod observe;
 pub mod outcome;
 pub mod prove;
 pub mod purge;
+pub mod recover;
 pub mod remove;
 mod revoke;
 pub mod schema;

@@ -58,6 +58,7 @@ impl Errand for Remove {
     ) -> Result<Removed, Stop> {
         let logins = self.logins.get(host).cloned().unwrap_or_default();
         let mut seen = errand::read_all(session, shared, &logins, false).await?;
+        errand::not_behind(&seen.facts, shared).await?;
         if let Some(id) = errand::abandoned(&seen.facts, shared) {
             prove::take_back(session, &id).await?;
             seen = errand::read_all(session, shared, &logins, false).await?;

@@ -20,6 +20,7 @@ use crate::plan::enforce::{self, enforcement};
 use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::enforcement_request;
+use crate::playbook::behind;
 use crate::playbook::desk::Place;
 use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::job::{Ask, Finished, Job, Memory};
@@ -134,6 +135,12 @@ impl Worker {
         let mut facts = self
             .inspect(session, false, self.job.memory.judged_hash.clone())
             .await?;
+        let behind = behind::refusal(&facts, &self.shared).await;
+        if let Some(finding) = behind.map_err(|e| Stop::Failed(e.to_string()))? {
+            let why = format!("{} ({})", finding.text, finding.id);
+            self.report.findings.push(finding);
+            return Err(Stop::Failed(why));
+        }
         if let Some(id) = self.own_abandoned_change(&facts) {
             // Left by a run of this project that is no more: this run holds the lock.
             prove::take_back(session, &id).await?;
@@ -162,7 +169,10 @@ impl Worker {
         };
         let mut attempt = 1;
         loop {
-            let plan = self.plan(session, &mut facts).await?;
+            let mut plan = self.plan(session, &mut facts).await?;
+            if let Some(tool) = &self.job.takes_over {
+                tool.bring(&facts, &mut plan);
+            }
             self.report.findings.clone_from(&plan.findings);
             self.report.gaps = self
                 .gaps_of_desk
@@ -300,6 +310,9 @@ impl Worker {
                     .map(|(_, fingerprint)| fingerprint.clone())
                     .unwrap_or_default();
             }
+        }
+        if let Some(tool) = &self.job.takes_over {
+            tool.disregard(&mut facts);
         }
         Ok(facts)
     }

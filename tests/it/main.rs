@@ -17,6 +17,8 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_adopt;
+#[cfg(test)]
 mod lab_bypass;
 #[cfg(test)]
 mod lab_confirm;
@@ -39,7 +41,10 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
+mod lab_recover;
+#[cfg(test)]
 mod lab_recovery;
+#[cfg(test)]
 mod lab_remove;
 #[cfg(test)]
 mod lab_revoke;

@@ -570,6 +570,7 @@ apply() {
     count=$((count + 1))
     case $op in
     run) run_command "$a" "$b" ;;
+    expect) check_before "$a" "$b" ;;
     need) [ -e "$a" ] || fail need "$a is missing" ;;
     dirs) make_dirs "$a" "$b" ;;
     group) make_group "$a" ;;
@@ -738,6 +739,46 @@ terminate() {
     sleep 0.1 || sleep 1
   done
   say ended "$1"
+}
+
+# Sends files as they are; takes no lock and changes nothing.
+show() {
+  while IFS='	' read -r k a; do
+    case $k in
+    file) show_file "$a" ;;
+    each) holders "$a" ;;
+    end) break ;;
+    esac
+  done
+}
+
+# Names everybody for whom there is a file: in pattern $1 %h is the home, %u the login.
+holders() {
+  getent passwd | while IFS=: read -r l _ _ _ _ h _; do
+    rest=$1 path=
+    while :; do
+      case $rest in
+      *%h*) path=$path${rest%%%h*}$h rest=${rest#*%h} ;;
+      *) break ;;
+      esac
+    done
+    rest=$path$rest path=
+    while :; do
+      case $rest in
+      *%u*) path=$path${rest%%%u*}$l rest=${rest#*%u} ;;
+      *) break ;;
+      esac
+    done
+    [ ! -e "$path$rest" ] || say holder "$l" "$path$rest"
+  done
+}
+
+# Sends file $1 as it is: its hash, its owner, how many names it has, its lines.
+show_file() {
+  [ -f "$1" ] && [ ! -L "$1" ] && [ "$(stat -c %s "$1")" -le 65536 ] && sum_of "$1" || return 0
+  say shown "$1" "$sum" "$(stat -c '%u	%h' "$1")"
+  while IFS= read -r line || [ -n "$line" ]; do printf '|%s\n' "$line"; done <"$1"
+  line=
 }
 
 # Deletes group $1, whose members must be $2; - is nobody.
@@ -1065,6 +1106,7 @@ IFS='	' read -r request length
 case $request in
 inspect) inspect ;;
 apply) apply "$length" ;;
+show) show ;;
 ping) ;;
 *) fail protocol "unknown request" ;;
 esac

@@ -114,7 +114,7 @@ async fn a_rotation_is_taken_back_unless_its_code_was_used() {
         None
     );
     assert_eq!(last_event(&f).await.kind, "rotation.taken_back");
-    // The recovery codes on the sheet that the admin has are good, and no others.
+    // The recovery codes on the sheet that the admin has are still good, and no others.
     let codes = f.ledger.recovery_codes(&token.serial).await.unwrap();
     let open: Vec<_> = codes.iter().filter(|c| c.is_open()).collect();
     assert_eq!(open.len(), 2, "{codes:?}");
