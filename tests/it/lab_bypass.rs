@@ -239,3 +239,52 @@ fn lab_bypass_ends_by_itself_or_by_revoke_and_not_otherwise() {
     assert!(!host.exists(NEXT));
     grant(&project, "web1", "2d").expect_code(64);
 }
+
+#[test]
+fn lab_bypass_stands_beside_a_rotation_and_ends_with_a_revocation() {
+    let site = Site::start(&[("web1", Suite::Bookworm), ("web2", Suite::Trixie)]);
+    let (project, mut old) = enforced(&site, &[]);
+    let lab = &site.lab;
+    let code = code_for(&grant(&project, "web1", "10m").expect_code(0), "web1");
+    // The rotation waits on the host whose slot is taken, and nothing there takes the other for it.
+    let rotated = project.fleetotp(&["rotate", "alice", "-o", "json"]);
+    let mut new = rotated.sheet("alice", "default").scan().totp();
+    assert!(
+        rotated.stdout.contains("has a one-time code here"),
+        "{}",
+        rotated.stdout
+    );
+    assert!(site.host("web1").read_file(NEXT).contains(" serial=B-"));
+    assert!(site.host("web2").read_file(NEXT).contains(" serial=T-"));
+    grant(&project, "web2", "10m")
+        .expect_code(2)
+        .expect_text(&["(next-in-use)"]);
+    let fresh = old.fresh();
+    for name in &site.hosts {
+        assert!(try_code(lab, &site, name, &fresh), "the old code on {name}");
+    }
+    assert!(!try_code(lab, &site, "web1", &new.fresh()));
+    assert!(try_code(lab, &site, "web1", &code));
+    // Its end makes room.
+    project.fleetotp(&["sync"]).expect_code(0);
+    assert!(site.host("web1").read_file(NEXT).contains(" serial=T-"));
+    assert!(try_code(lab, &site, "web1", &new.fresh()));
+    project.fleetotp(&["sync"]).expect_code(0);
+    assert!(!site.host("web1").exists(NEXT) && !site.host("web2").exists(NEXT));
+
+    // Whoever is revoked has no way in by an open code either, and gets none.
+    let code = code_for(&grant(&project, "all", "10m").expect_code(0), "web2");
+    project
+        .fleetotp(&["revoke", "alice", "--reason", "left", "--ticket", "HR-1"])
+        .expect_code(0);
+    let key = Key::With(&site.alice);
+    lab.assert_refused("web2", "alice", key, Code::Some(&code), Prefs::Default);
+    grant(&project, "web2", "10m")
+        .expect_code(1)
+        .expect_text(&["whoever is revoked gets no code"]);
+    project.fleetotp(&["sync"]).expect_code(0);
+    assert_eq!(
+        project.fleetotp(&["bypass", "list"]).expect_code(0).stdout,
+        ""
+    );
+}

@@ -205,8 +205,10 @@ fn lab_remove_lets_nobody_in_who_was_kept_out() {
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
     let mut alice = ran.sheet("alice", "default").scan().totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
-    // What a revocation leaves: a member without a secret.
-    host.sh("rm /var/lib/google-authenticator/current/alice");
+    // A revocation leaves a member without a secret.
+    project
+        .fleetotp(&["revoke", "alice", "--reason", "left", "--ticket", "HR-1"])
+        .expect_code(0);
     let refused = || {
         let code = Code::Some("000000");
         site.lab.assert_refused(
