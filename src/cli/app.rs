@@ -180,7 +180,7 @@ fn is_broken_pipe(error: &Error) -> bool {
 }
 
 fn run(cli: &Cli) -> Result<u8, Error> {
-    let world = World::real()?;
+    let world = World::real()?.acting_as(cli.globals.actor.as_deref())?;
     let mut stdout = io::stdout();
     let globals = &cli.globals;
     match &cli.command {

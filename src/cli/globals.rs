@@ -48,6 +48,16 @@ pub struct Globals {
     )]
     pub identity: Option<PathBuf>,
 
+    /// Who runs this, for the event log; else the CI job or the user. Marked as claimed
+    #[arg(
+        long,
+        global = true,
+        env = "FLEETOTP_ACTOR",
+        value_name = "NAME",
+        help_heading = "Project"
+    )]
+    pub actor: Option<String>,
+
     /// Only these hosts: a pattern, or @FILE with one per line
     #[arg(
         short = 'l',

@@ -46,6 +46,26 @@ impl World {
     }
 }
 
+impl World {
+    /// The same, run by somebody who says who they are.
+    ///
+    /// # Errors
+    /// When the name is empty.
+    pub fn acting_as(mut self, name: Option<&str>) -> Result<Self, Error> {
+        if let Some(name) = name {
+            let name = crate::names::printable(name.trim(), 200);
+            if name.is_empty() {
+                return Err(Error::usage("--actor names nobody"));
+            }
+            self.actor = Actor {
+                name,
+                claimed: true,
+            };
+        }
+        Ok(self)
+    }
+}
+
 /// The CI job, the user behind sudo, or the user: a claim of the environment, marked as such.
 fn actor(variable: impl Fn(&str) -> Option<String>) -> Actor {
     let ci = ["CI_JOB_URL", "GITHUB_RUN_ID", "BUILD_TAG"]

@@ -149,6 +149,32 @@ fn purge_removes_what_nobody_needs_and_nothing_else() {
 }
 
 #[test]
+fn who_runs_it_can_be_said_and_is_a_claim() {
+    let bare = project();
+    let sheet = bare.enroll("alice", &["--actor", "Carol"]);
+    bare.run(&[
+        "sheets",
+        "delivered",
+        &sheet.id,
+        "--to",
+        "Alice",
+        "--how",
+        "post",
+    ])
+    .expect_code(0);
+    let runs =
+        "SELECT r.command, p.name FROM run r JOIN person p ON p.id = r.actor ORDER BY r.started_at";
+    assert_eq!(
+        bare.sql(runs).lines().collect::<Vec<_>>(),
+        ["enroll Carol", "sheets delivered tester"]
+    );
+    let issued = bare.sql("SELECT body FROM event WHERE kind = 'token.issued'");
+    assert!(issued.contains("\"claimed\":true") && !issued.contains("Carol"));
+    bare.run(&["sheets", "purge", "--actor", " "])
+        .expect_code(64);
+}
+
+#[test]
 fn the_bytes_are_overwritten_before_the_name_goes() {
     let bare = project();
     let sheet = bare.enroll("alice", &[]);
