@@ -71,6 +71,17 @@ pub(super) fn key_gap(facts: &Facts, login: &Login) -> Option<Gap> {
     }
 }
 
+/// Returns whether an account is over for certain. An end in the future does not count, nor does today, nor day 0, which
+/// some take for "never" (shadow(5)).
+pub(super) fn is_over(account: &Account, now: Timestamp) -> bool {
+    let today = now.as_second().div_euclid(86_400);
+    account
+        .shadow
+        .as_ref()
+        .and_then(|s| s.expire)
+        .is_some_and(|day| day > 0 && day < today)
+}
+
 /// Says why the account phase of a login would fail (shadow(5); pam_unix(8), account).
 pub(super) fn barred(account: &Account, now: Timestamp) -> Option<String> {
     let shadow = account.shadow.as_ref()?;

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::host::facts::{Facts, Slot};
 use crate::host::request::{Line, Request, Scope};
+use crate::plan::account::is_over;
 use crate::plan::change::{
     CANARY, Change, FileChange, GROUP_ENFORCED, GROUP_EXEMPT, GROUP_PENDING, HostPlan, LIB, Part,
     STATE_ROOT, Shown, state_path,
 };
 use crate::plan::decide::reaper;
 use crate::plan::finding::Finding;
-
 use crate::plan::preconditions::preconditions;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Wish;
@@ -137,7 +137,7 @@ fn returning(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         .filter(|member| {
             facts.accounts.iter().any(|(login, account)| {
                 login.as_str() == member
-                    && !is_expired(account, wish)
+                    && !is_over(account, wish.now)
                     && ![Slot::Current, Slot::Next]
                         .into_iter()
                         .any(|slot| facts.states.contains_key(&(slot, login.clone())))
@@ -156,12 +156,6 @@ fn returning(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     }
 }
 
-fn is_expired(account: &crate::host::facts::Account, wish: &Wish) -> bool {
-    let today = wish.now.as_second().div_euclid(86_400);
-    let expire = account.shadow.as_ref().and_then(|s| s.expire);
-    expire.is_some_and(|day| day <= today)
-}
-
 fn key_only(facts: &Facts, wish: &Wish) -> Vec<String> {
     let mut found: Vec<String> = facts
         .members(GROUP_ENFORCED)
@@ -170,7 +164,7 @@ fn key_only(facts: &Facts, wish: &Wish) -> Vec<String> {
             facts
                 .accounts
                 .iter()
-                .any(|(l, a)| l.as_str() == m && !is_expired(a, wish))
+                .any(|(l, a)| l.as_str() == m && !is_over(a, wish.now))
         })
         .collect();
     found.sort();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::clock::Timestamp;
 use crate::host::facts::{Account, Effective, Facts, LeaverFact, Slot};
 use crate::names::Login;
+use crate::plan::account::is_over;
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING, LIB, state_path};
 use crate::plan::finding::Finding;
 use crate::plan::preconditions::foreign_project;
@@ -107,7 +108,7 @@ fn ends(facts: &Facts, farewell: &Farewell<'_>, leaver: &Leaver) -> Vec<Change> 
         if barred && !local {
             return changes;
         }
-        if (barred || leaver.expire_account) && local && !is_expired(account, farewell.now) {
+        if (barred || leaver.expire_account) && local && !is_over(account, farewell.now) {
             changes.push(Change::ExpireAccount {
                 login: login.clone(),
             });
@@ -171,7 +172,7 @@ pub fn verdict(facts: &Facts, farewell: &Farewell<'_>, leaver: &Leaver) -> Verdi
         "account": account.is_some(),
         "state_files": 0,
         "code_demanded": account.is_some() && demands_code(facts, login),
-        "account_expired": account.is_some_and(|a| is_expired(a, farewell.now)),
+        "account_expired": account.is_some_and(|a| is_over(a, farewell.now)),
         "key_files": account.and_then(|a| a.keys.as_ref()).map(|k| k.in_files),
         "processes": fact.processes,
         "open_logins": fact.open_logins,
@@ -197,7 +198,7 @@ fn left_behind(
         }
     }
     let Some(account) = account else { return open };
-    let expired = is_expired(account, farewell.now);
+    let expired = is_over(account, farewell.now);
     let keys = account.keys.as_ref().map(|k| k.in_files);
     let account_closed = expired && keys == Some(0);
     if !demands_code(facts, login) && !account_closed {
@@ -327,16 +328,6 @@ fn demands_code(facts: &Facts, login: &Login) -> bool {
         && one_sshd
         && facts.members(GROUP_ENFORCED).contains(login.as_str())
         && facts.effective.get(login.as_str()).is_some_and(wanted)
-}
-
-/// An end in the future does not count, and neither does day 0, which some take for "never" (shadow(5)).
-fn is_expired(account: &Account, now: Timestamp) -> bool {
-    let today = now.as_second().div_euclid(86_400);
-    account
-        .shadow
-        .as_ref()
-        .and_then(|s| s.expire)
-        .is_some_and(|day| day > 0 && day < today)
 }
 
 fn has_files(facts: &Facts, slot: Slot, login: &Login) -> bool {

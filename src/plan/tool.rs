@@ -137,6 +137,11 @@ pub fn find(text: &str) -> Result<Option<Found>, String> {
     if !matches!(control, "required" | "requisite") {
         return Err(format!("`{control}` lets more decide than the code"));
     }
+    if !line.split_whitespace().any(|word| word == "nullok") {
+        return Err(format!(
+            "`{line}` refuses everybody without an enrolment; in its place, nothing would"
+        ));
+    }
     let mut pattern = DEFAULT.to_owned();
     for word in words.take_while(|w| !w.starts_with('#')) {
         if let Some(path) = word.strip_prefix("secret=") {
@@ -222,22 +227,23 @@ mod tests {
             "# sshd\n@include common-auth\naccount required x.so\n"
         );
         let central = found(
-            "auth requisite pam_google_authenticator.so user=root secret=/var/lib/ga/${USER}",
+            "auth requisite pam_google_authenticator.so nullok user=root secret=/var/lib/ga/${USER}",
         );
         assert_eq!(central.unwrap().unwrap().pattern, "/var/lib/ga/%u");
-        let home = found("auth required pam_google_authenticator.so secret=~/.ssh/ga");
+        let home = found("auth required pam_google_authenticator.so nullok secret=~/.ssh/ga");
         assert_eq!(home.unwrap().unwrap().pattern, "%h/.ssh/ga");
         assert_eq!(found("# nothing"), Ok(None));
         for line in [
-            "auth sufficient pam_google_authenticator.so",
-            "auth required pam_google_authenticator.so forward_pass",
+            "auth sufficient pam_google_authenticator.so nullok",
+            "auth required pam_google_authenticator.so nullok forward_pass",
+            "auth required pam_google_authenticator.so",
             "auth required pam_oath.so usersfile=/etc/users.oath",
-            "auth required pam_google_authenticator.so secret=$NOWHERE",
+            "auth required pam_google_authenticator.so nullok secret=$NOWHERE",
         ] {
             assert!(found(line).is_err(), "{line}");
         }
         assert!(
-            find("auth required pam_google_authenticator.so\n").is_err(),
+            find("auth required pam_google_authenticator.so nullok\n").is_err(),
             "nothing would be left"
         );
     }

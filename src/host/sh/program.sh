@@ -707,14 +707,26 @@ move_keys_aside() {
     f=$(printf '%s' "$f" | sed "s|%h|$home|g; s|%u|$1|g; s|%U|$uid|g; s|%%|%|g")
     case $f in /*) ;; *) f=$home/$f ;; esac
     [ -e "$f" ] || [ -L "$f" ] || continue
-    # Nobody is to lead this out of their home by a link.
-    place=$(cd -P "${f%/*}" 2>/dev/null && pwd -P) || continue
-    case $f in
-    "$home"/*) case $place/ in "$real"/*) ;; *) fail keys "$f leads out of the home of $1" ;; esac ;;
-    esac
     n=0
     while [ -e "$aside/$n" ] || [ -L "$aside/$n" ]; do n=$((n + 1)); done
-    mv "$place/${f##*/}" "$aside/$n" || fail keys "cannot move $f"
+    # Nobody is to lead this out of their home by a link, nor by one that comes after the look: what was looked at is the
+    # directory that the move is made in.
+    (
+      cd -P "${f%/*}" 2>/dev/null || exit 2
+      case $f in
+      "$home"/*)
+        place=$(pwd -P)/
+        [ -n "$real" ] && [ "${place#"$real"/}" != "$place" ] || exit 3
+        ;;
+      esac
+      mv "./${f##*/}" "$aside/$n" || exit 4
+    )
+    case $? in
+    0) ;;
+    2) continue ;;
+    3) fail keys "$f leads out of the home of $1" ;;
+    *) fail keys "cannot move $f" ;;
+    esac
     printf '%s\t%s\n' "$n" "$f" >>"$aside/places"
     say moved "$f"
   done
