@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::globals::{Globals, Output};
+use super::globals::Globals;
 use super::ledger::taken;
-use super::play::write;
 use super::run::{Run, Wanted, names};
 use super::setup::{Setup, World};
 use super::show;
@@ -134,11 +133,7 @@ pub async fn run(
         };
         outcome.merge(run.converge(&wanted).await?);
     }
-    show::tell(&outcome);
-    match globals.output {
-        Output::Text => write(out, &show::lines(&outcome, globals))?,
-        Output::Json => write(out, &show::document(&[], &outcome))?,
-    }
+    show::print(&outcome, globals, out)?;
     let code = outcome.code();
     run.finish(code).await?;
     Ok(code)

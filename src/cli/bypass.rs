@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::errand::Results;
+use super::errand::{Results, outcome_of};
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::Run;
@@ -298,21 +298,11 @@ fn answer(
     globals: &Globals,
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
-    let mut outcome = Outcome::default();
-    let mut codes = BTreeMap::new();
-    for (host, result) in results {
-        let status = match result {
-            Ok(code) => {
-                codes.extend(code.map(|c| (host.clone(), c)));
-                Status::Ok
-            }
-            Err(status) => status,
-        };
-        outcome.interrupted |= status == Status::Skipped;
-        outcome
-            .hosts
-            .insert(host.clone(), HostReport::new(host, status));
-    }
+    let (outcome, done) = outcome_of(results);
+    let codes: BTreeMap<HostName, Secret> = done
+        .into_iter()
+        .filter_map(|(host, code)| Some((host, code?)))
+        .collect();
     let code = outcome.code();
     match globals.output {
         Output::Json => {
@@ -380,11 +370,7 @@ async fn revoke(
     )
     .await?;
     let outcome = settle(&run, open, true, args.reason.as_deref()).await?;
-    super::show::tell(&outcome);
-    match globals.output {
-        Output::Text => write(out, &super::show::lines(&outcome, globals))?,
-        Output::Json => write(out, &super::show::document(&[], &outcome))?,
-    }
+    super::show::print(&outcome, globals, out)?;
     let code = outcome.code();
     run.finish(code).await?;
     Ok(code)

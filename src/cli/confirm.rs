@@ -5,8 +5,7 @@ use std::io::{IsTerminal as _, Write};
 use clap::Args;
 
 use super::enroll::{ProtectionArgs, VouchingArgs, read_line};
-use super::globals::{Globals, Output};
-use super::play::write;
+use super::globals::Globals;
 use super::run::{Run, Wanted, names};
 use super::setup::{Setup, World};
 use super::{recover, show, suspect};
@@ -292,11 +291,7 @@ async fn push(
     };
     let wanted = wanted(globals, setup, record, token)?;
     let outcome = run.converge(&wanted).await?;
-    show::tell(&outcome);
-    match globals.output {
-        Output::Text => write(out, &show::lines(&outcome, globals))?,
-        Output::Json => write(out, &show::document(&[], &outcome))?,
-    }
+    show::print(&outcome, globals, out)?;
     Ok(outcome.code())
 }
 

@@ -4,8 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::globals::{Globals, Output};
-use super::play::write;
+use super::globals::Globals;
 use super::run::{Run, Wanted, admins_of, named, names};
 use super::setup::{Setup, World};
 use super::show;
@@ -188,11 +187,7 @@ pub async fn run(
     } else {
         run.converge(&wanted).await?
     };
-    show::tell(&outcome);
-    match globals.output {
-        Output::Text => write(out, &show::lines(&outcome, globals))?,
-        Output::Json => write(out, &show::document(&[], &outcome))?,
-    }
+    show::print(&outcome, globals, out)?;
     let code = outcome.code();
     run.finish(code).await?;
     Ok(code)

@@ -9,10 +9,29 @@ use crate::fleet::target::Target;
 use crate::ledger::{HostObservation, HostOutcome};
 use crate::names::{HostName, Login};
 use crate::playbook::errand::{Errand, on_each};
-use crate::playbook::outcome::Status;
+use crate::playbook::outcome::{HostReport, Outcome, Status};
 
 /// What came of an errand by host.
 pub type Results<T> = BTreeMap<HostName, Result<T, Status>>;
+
+/// Splits results into how each host ended and what came of it where it was done.
+pub fn outcome_of<T>(results: Results<T>) -> (Outcome, BTreeMap<HostName, T>) {
+    let (mut outcome, mut done) = (Outcome::default(), BTreeMap::new());
+    for (host, result) in results {
+        let status = match result {
+            Ok(result) => {
+                done.insert(host.clone(), result);
+                Status::Ok
+            }
+            Err(status) => status,
+        };
+        outcome.interrupted |= status == Status::Skipped;
+        outcome
+            .hosts
+            .insert(host.clone(), HostReport::new(host, status));
+    }
+    (outcome, done)
+}
 
 impl Run<'_> {
     /// Runs an errand on hosts of the inventory, whether or not a realm covers them, and stores who was reached.

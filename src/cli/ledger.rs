@@ -6,6 +6,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::errand::outcome_of;
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::{Run, names};
@@ -17,7 +18,7 @@ use crate::ledger::{TakenGeneration, TakenHow, TakenToken};
 use crate::names::{AdminName, HostName, RealmName};
 use crate::plan::recover::{Lost, Witnessed, lost};
 use crate::playbook::desk::Permissions;
-use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::outcome::{HostReport, Outcome};
 use crate::playbook::recover::{HostRead, Read, Witness};
 use crate::playbook::sheets::{Protection, destroy};
 use crate::token::id::Serial;
@@ -64,21 +65,7 @@ pub async fn run(
     .await?;
     let logins = run.logins_on(&hosts).await?;
     let results = run.errand(Read { logins }, &hosts).await?;
-    let mut outcome = Outcome::default();
-    let mut read: BTreeMap<HostName, HostRead> = BTreeMap::new();
-    for (host, result) in results {
-        let status = match result {
-            Ok(done) => {
-                read.insert(host.clone(), done);
-                Status::Ok
-            }
-            Err(status) => status,
-        };
-        outcome.interrupted |= status == Status::Skipped;
-        outcome
-            .hosts
-            .insert(host.clone(), HostReport::new(host, status));
-    }
+    let (mut outcome, read) = outcome_of(results);
     let found = found(&setup, &read).await?;
     let mut rows = Vec::new();
     for ((admin, realm), lost) in &found {

@@ -4,8 +4,7 @@ use std::io::{IsTerminal as _, Write};
 
 use super::confirm::{ConfirmArgs, tokens_of, tries, wanted};
 use super::enroll::read_line;
-use super::globals::{Globals, Output};
-use super::play::write;
+use super::globals::Globals;
 use super::run::Run;
 use super::setup::Setup;
 use super::show;
@@ -74,11 +73,7 @@ pub async fn run(
     if made {
         outcome.merge(run.converge(&wanted).await?);
     }
-    show::tell(&outcome);
-    match globals.output {
-        Output::Text => write(out, &show::lines(&outcome, globals))?,
-        Output::Json => write(out, &show::document(&[], &outcome))?,
-    }
+    show::print(&outcome, globals, out)?;
     if made {
         Ok(outcome.code())
     } else {

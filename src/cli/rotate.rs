@@ -129,11 +129,7 @@ pub async fn run(
     };
     run.finish(code).await?;
     let (outcome, _) = result?;
-    show::tell(&outcome);
-    match globals.output {
-        Output::Text => write(out, &show::lines(&outcome, globals))?,
-        Output::Json => write(out, &show::document(&[], &outcome))?,
-    }
+    show::print(&outcome, globals, out)?;
     Ok(code)
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::globals::Globals;
+use super::globals::{Globals, Output};
+use super::play::write;
+use crate::error::Error;
 use crate::names::HostName;
 use crate::plan::change::Part;
 use crate::plan::finding::{Finding, Severity};
@@ -183,6 +186,23 @@ pub fn tell(outcome: &Outcome) {
             "note: some secrets could not be read without the vault's identity; run again with --identity where it is kept"
         );
     }
+}
+
+/// Says what came of a command that is not a playbook, on both outputs.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print(
+    outcome: &Outcome,
+    globals: &Globals,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Error> {
+    tell(outcome);
+    let text = match globals.output {
+        Output::Text => lines(outcome, globals),
+        Output::Json => document(&[], outcome),
+    };
+    write(out, &text)
 }
 
 /// Returns a play as JSON.

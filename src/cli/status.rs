@@ -191,13 +191,7 @@ pub async fn text(setup: &Setup, globals: &Globals) -> Result<String, Error> {
 
 async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Row>, Error> {
     let only = admins_of(setup, globals.admins.as_deref())?;
-    let tokens: HashMap<_, TokenRecord> = setup
-        .ledger
-        .tokens()
-        .await?
-        .into_iter()
-        .filter_map(|t| Some(((t.admin.clone()?, t.realm.clone()), t)))
-        .collect();
+    let tokens = setup.ledger.tokens_by_admin().await?;
     let overdue = setup.ledger.unconfirmed_rotations().await?;
     let hosts: HashMap<HostName, HostRecord> = setup
         .ledger

@@ -8,7 +8,6 @@ use clap::Args;
 
 use super::globals::{Globals, Output};
 use super::leavers::Leavers;
-use super::play::write;
 use super::revoke::choose::{Chosen, MaxRevoke};
 use super::revoke::people::People;
 use super::revoke::request;
@@ -147,16 +146,10 @@ pub async fn run(
     if args.strict && code == exit::DONE && outcome.hosts.values().any(stays_open) {
         code = exit::FINDINGS;
     }
-    show::tell(&outcome);
-    match globals.output {
-        Output::Text => {
-            if globals.verbose == 0 {
-                leave_out_what_stands(&mut outcome, &standing);
-            }
-            write(out, &show::lines(&outcome, globals))?;
-        }
-        Output::Json => write(out, &show::document(&[], &outcome))?,
+    if globals.output == Output::Text && globals.verbose == 0 {
+        leave_out_what_stands(&mut outcome, &standing);
     }
+    show::print(&outcome, globals, out)?;
     run.finish(code).await?;
     Ok(code)
 }

@@ -44,6 +44,12 @@ impl FleetError {
         matches!(self, Self::Unreachable(_) | Self::Lost | Self::Timeout(_))
     }
 
+    /// Returns what happened with its cause, in one line.
+    pub fn in_full(&self) -> String {
+        std::error::Error::source(self)
+            .map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
+    }
+
     pub(crate) fn local(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Local { what, source }

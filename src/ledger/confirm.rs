@@ -167,12 +167,7 @@ impl Ledger {
         .bind(i64::from(number))
         .execute(tx.db())
         .await?;
-        sqlx::query("UPDATE token SET state = $1, changed_at = $2 WHERE serial = $3")
-            .bind(state.as_str())
-            .bind(now)
-            .bind(serial.as_str().to_owned())
-            .execute(tx.db())
-            .await?;
+        tx.set_token_state(serial, state).await?;
         let mut sheet = generation.sheet.clone();
         if let Some(open) = sheet.as_mut().filter(|s| s.state.is_open()) {
             tx.change_sheet(open, SheetState::Confirmed).await?;

@@ -49,13 +49,7 @@ impl Ledger {
                 )
                 .await?;
             if token.state.may_become(TokenState::Expired) {
-                sqlx::query(
-                    "UPDATE token SET state = 'expired', changed_at = $1 WHERE serial = $2",
-                )
-                .bind(now)
-                .bind(serial.as_str().to_owned())
-                .execute(tx.db())
-                .await?;
+                tx.set_token_state(&serial, TokenState::Expired).await?;
             }
             tx.event(
                 Draft::new("token.expired")

@@ -217,13 +217,7 @@ impl Tx {
         if state == token.state || !token.state.may_become(state) {
             return Ok(());
         }
-        let now = self.now_ms();
-        sqlx::query("UPDATE token SET state = $1, changed_at = $2 WHERE serial = $3")
-            .bind(state.as_str())
-            .bind(now)
-            .bind(token.serial.as_str().to_owned())
-            .execute(self.db())
-            .await?;
+        self.set_token_state(&token.serial, state).await?;
         let kind = if state == TokenState::Revoked {
             "token.revoked"
         } else {

@@ -69,7 +69,8 @@ impl Ledger {
                 .bind(i64::from(new.number))
                 .execute(tx.db())
                 .await?;
-            tx.settle_token(&token, TokenState::Active).await?;
+            tx.set_token_state(&token.serial, TokenState::Active)
+                .await?;
             tx.event(about("rotation.finished", &token, new.number).with("supersedes", ended))
                 .await?;
             ends.push(tx.rotation_end(&serial, ended, sheet).await?);
@@ -110,7 +111,8 @@ impl Ledger {
         let sheet = tx
             .end_generation(serial, ended, GenerationState::Withdrawn, SheetState::Void)
             .await?;
-        tx.settle_token(&token, TokenState::Active).await?;
+        tx.set_token_state(&token.serial, TokenState::Active)
+            .await?;
         tx.event(
             about("rotation.taken_back", &token, ended)
                 .with("why", why)
@@ -183,7 +185,7 @@ impl Ledger {
                 )
                 .await?;
             }
-            tx.settle_token(&token, state).await?;
+            tx.set_token_state(&token.serial, state).await?;
             tx.event(
                 about("rotation.overdue", &token, next.number)
                     .with("state", state.as_str())
@@ -251,21 +253,6 @@ impl Tx {
         .iter()
         .map(token_host_of)
         .collect()
-    }
-
-    async fn settle_token(
-        &mut self,
-        token: &TokenRecord,
-        state: TokenState,
-    ) -> Result<(), LedgerError> {
-        let now = self.now_ms();
-        sqlx::query("UPDATE token SET state = $1, changed_at = $2 WHERE serial = $3")
-            .bind(state.as_str())
-            .bind(now)
-            .bind(token.serial.as_str().to_owned())
-            .execute(self.db())
-            .await?;
-        Ok(())
     }
 
     async fn rotation_end(

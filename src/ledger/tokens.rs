@@ -12,7 +12,7 @@ use crate::ledger::{GenerationRecord, LedgerError, TokenRecord};
 use crate::names::{AdminName, RealmName};
 use crate::token::id::{Generation, Serial};
 use crate::token::params::{Algorithm, CodeParams};
-use crate::token::state::Slot;
+use crate::token::state::{Slot, TokenState};
 
 /// Live generations with their sheets; the sheet's columns have names of their own.
 macro_rules! generations {
@@ -64,6 +64,19 @@ impl Ledger {
                 token_of(row, live)
             })
             .collect()
+    }
+
+    /// Returns the tokens by admin and realm; those of erased persons are left out.
+    ///
+    /// # Errors
+    /// As [`Ledger::tokens`].
+    pub async fn tokens_by_admin(
+        &self,
+    ) -> Result<BTreeMap<(AdminName, RealmName), TokenRecord>, LedgerError> {
+        let tokens = self.tokens().await?.into_iter();
+        Ok(tokens
+            .filter_map(|t| Some(((t.admin.clone()?, t.realm.clone()), t)))
+            .collect())
     }
 
     /// Returns the token of an admin in a realm.
@@ -120,6 +133,22 @@ impl Ledger {
 }
 
 impl Tx {
+    /// Gives a token a state; which may follow which is the caller's to know.
+    pub(super) async fn set_token_state(
+        &mut self,
+        serial: &Serial,
+        state: TokenState,
+    ) -> Result<(), LedgerError> {
+        let now = self.now_ms();
+        sqlx::query("UPDATE token SET state = $1, changed_at = $2 WHERE serial = $3")
+            .bind(state.as_str())
+            .bind(now)
+            .bind(serial.as_str().to_owned())
+            .execute(self.db())
+            .await?;
+        Ok(())
+    }
+
     /// Reads a token inside the transaction.
     pub(super) async fn token(&mut self, serial: &Serial) -> Result<TokenRecord, LedgerError> {
         let row = sqlx::query(tokens!("WHERE t.serial = $1"))

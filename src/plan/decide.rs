@@ -28,14 +28,7 @@ pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
         secrets_part(facts, wish, &mut plan);
     }
     if plan.needs_transaction() {
-        plan.needs_reaper = true;
-        if !wish.can_confirm {
-            plan.findings.push(Finding::refusal(
-                "no-fresh-connection",
-                "PAM or sshd would change, and no fresh connection can be made to confirm it",
-                "set confirm_host for a host with ansible_connection: local",
-            ));
-        }
+        transaction(wish, &mut plan);
         plan.findings.extend(canary::allowed_groups(facts).err());
     }
     if plan.needs_reaper {
@@ -45,6 +38,18 @@ pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
         plan.changes.clear();
     }
     plan
+}
+
+/// What a change of PAM or sshd needs: a host that takes it back by itself, and a connection that confirms it.
+pub(super) fn transaction(wish: &Wish, plan: &mut HostPlan) {
+    plan.needs_reaper = true;
+    if !wish.can_confirm {
+        plan.findings.push(Finding::refusal(
+            "no-fresh-connection",
+            "PAM or sshd would change, and no fresh connection can be made to confirm it",
+            "set confirm_host for a host with ansible_connection: local",
+        ));
+    }
 }
 
 /// Adds the reaper where it is missing or another version.

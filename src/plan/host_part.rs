@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::host::facts::{Facts, SshVersion};
 use crate::host::request::{Line, Scope};
 use crate::plan::change::{
-    Change, FileChange, GROUP_ENFORCED, GROUP_PENDING, HostPlan, LIB, Part, STATE_CURRENT,
+    CANARY, Change, FileChange, GROUP_ENFORCED, GROUP_PENDING, HostPlan, LIB, Part, STATE_CURRENT,
     STATE_ROOT, Shown,
 };
 use crate::plan::finding::Finding;
@@ -280,7 +280,6 @@ fn text_file(facts: &Facts, path: &str, after: String, plan: &mut HostPlan) {
 /// Who must be treated after the change as before.
 fn expectations(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     plan.may_differ = broken_for_tests::may_differ(sshd::harmless_differences(facts.version));
-    let members: BTreeSet<&str> = wish.members.iter().map(|m| m.login.as_str()).collect();
     for member in facts.members(GROUP_ENFORCED) {
         // Where the account is gone sshd knows of no group.
         if facts.accounts.keys().any(|l| l.as_str() == member) {
@@ -289,22 +288,20 @@ fn expectations(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
                 .extend(wanted.into_iter().map(|(k, v)| (member.clone(), k, v)));
         }
     }
-    let managed = facts
-        .members(GROUP_ENFORCED)
-        .into_iter()
-        .chain(facts.members(GROUP_PENDING))
-        .collect::<BTreeSet<_>>();
-    plan.unchanged_users = wish
-        .protected
-        .iter()
-        .map(|l| l.as_str().to_owned())
+    plan.unchanged_users = unmanaged(facts, wish);
+}
+
+/// Whom fleetotp does not manage: sshd must treat them after a change as before.
+pub(super) fn unmanaged(facts: &Facts, wish: &Wish) -> BTreeSet<String> {
+    let mut managed = facts.members(GROUP_ENFORCED);
+    managed.extend(facts.members(GROUP_PENDING));
+    managed.extend(wish.members.iter().map(|m| m.login.to_string()));
+    managed.insert(CANARY.to_owned());
+    let protected = wish.protected.iter().map(ToString::to_string);
+    protected
         .chain(facts.unmanaged.iter().cloned())
-        .filter(|u| {
-            !members.contains(u.as_str())
-                && !managed.contains(u)
-                && u != crate::plan::change::CANARY
-        })
-        .collect();
+        .filter(|user| !managed.contains(user))
+        .collect()
 }
 
 /// Test hooks of debug builds: a change that locks people out, to prove that hosts revert it. Release builds have none.

@@ -9,8 +9,9 @@ use crate::plan::change::{
     CANARY, Change, FileChange, GROUP_ENFORCED, GROUP_EXEMPT, GROUP_PENDING, HostPlan, LIB, Part,
     STATE_ROOT, Shown, state_path,
 };
-use crate::plan::decide::reaper;
+use crate::plan::decide::{reaper, transaction};
 use crate::plan::finding::Finding;
+use crate::plan::host_part::unmanaged;
 use crate::plan::preconditions::preconditions;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Wish;
@@ -97,15 +98,9 @@ pub fn removal(facts: &Facts, wish: &Wish) -> Removal {
     }
     original_texts(facts, plan);
     if plan.needs_transaction() {
-        plan.needs_reaper = true;
-        if !wish.can_confirm {
-            plan.findings.push(Finding::refusal(
-                "no-fresh-connection",
-                "PAM or sshd would change, and no fresh connection can be made to confirm it",
-                "set confirm_host for a host with ansible_connection: local",
-            ));
-        }
-        unchanged(facts, wish, plan);
+        transaction(wish, plan);
+        plan.may_differ = sshd::harmless_differences(facts.version);
+        plan.unchanged_users = unmanaged(facts, wish);
         reaper(facts, plan);
     }
     if plan.refused() {
@@ -225,22 +220,6 @@ fn original_texts(facts: &Facts, plan: &mut HostPlan) {
             )),
         }
     }
-}
-
-/// Whoever fleetotp does not manage must be treated after the change as before.
-fn unchanged(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
-    plan.may_differ = sshd::harmless_differences(facts.version);
-    let managed: BTreeSet<String> = [GROUP_ENFORCED, GROUP_PENDING]
-        .into_iter()
-        .flat_map(|group| facts.members(group))
-        .collect();
-    plan.unchanged_users = wish
-        .protected
-        .iter()
-        .map(|l| l.as_str().to_owned())
-        .chain(facts.unmanaged.iter().cloned())
-        .filter(|u| !managed.contains(u) && u != CANARY)
-        .collect();
 }
 
 fn steps(facts: &Facts) -> Vec<Step> {

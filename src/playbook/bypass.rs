@@ -92,7 +92,7 @@ impl Give {
     ) -> HostPlan {
         let wish = Wish {
             project: shared.project.clone(),
-            protected: errand::protected(session, &seen.facts, shared),
+            protected: shared.protected_on(session.target(), &seen.facts),
             members: Vec::new(),
             parts: Parts::default(),
             can_confirm: true,

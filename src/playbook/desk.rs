@@ -189,13 +189,7 @@ impl Desk {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn reload(&mut self) -> Result<(), Error> {
-        self.tokens = self
-            .ledger
-            .tokens()
-            .await?
-            .into_iter()
-            .filter_map(|t| Some(((t.admin.clone()?, t.realm.clone()), t)))
-            .collect();
+        self.tokens = self.ledger.tokens_by_admin().await?;
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::fleet::control::ControlDir;
+use crate::fleet::target::Target;
+use crate::host::facts::Facts;
 use crate::ledger::{Head, HostObservation, ItemReading, Ledger, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::wish::Parts;
@@ -59,6 +61,27 @@ impl Shared {
     /// Returns whether a signal asked the run to end: nothing new is begun then.
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Returns the open change of this project that a run which is no more has left: whoever asks holds the lock.
+    pub fn abandoned(&self, facts: &Facts) -> Option<String> {
+        let mine = format!("{}-", self.project);
+        facts
+            .open_changes
+            .iter()
+            .find(|id| id.starts_with(&mine) && !self.check)
+            .cloned()
+    }
+
+    /// Returns the accounts that must keep their way in on a host.
+    pub fn protected_on(&self, target: &Target, facts: &Facts) -> BTreeSet<Login> {
+        let connecting = facts.connecting_login.as_deref();
+        self.protected
+            .iter()
+            .cloned()
+            .chain(connecting.and_then(|l| Login::new(l).ok()))
+            .chain(target.connecting_login())
+            .collect()
     }
 
     /// Returns how long a request may take. In debug builds `FLEETOTP_TEST_LIMIT` says it, in seconds, so that tests

@@ -71,10 +71,7 @@ impl Stop {
 
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let mut text = error.to_string();
-        if let Some(cause) = std::error::Error::source(&error) {
-            text = format!("{text}: {cause}");
-        }
+        let text = error.in_full();
         Self::Ended(if error.is_unreachable() {
             Status::Unreachable(text)
         } else {
@@ -199,28 +196,6 @@ pub async fn read(
 pub async fn send(session: &Session, shared: &Shared, request: Request) -> Result<Applied, Stop> {
     let answer = session.exec(request, shared.limit(APPLY)).await?;
     Ok(applied(&answer)?)
-}
-
-/// Returns the open change of this project that a run which is no more has left.
-pub fn abandoned(facts: &Facts, shared: &Shared) -> Option<String> {
-    let mine = format!("{}-", shared.project);
-    facts
-        .open_changes
-        .iter()
-        .find(|id| id.starts_with(&mine) && !shared.check)
-        .cloned()
-}
-
-/// Returns the accounts that must keep their way in on a host.
-pub fn protected(session: &Session, facts: &Facts, shared: &Shared) -> BTreeSet<Login> {
-    let connecting = facts.connecting_login.as_deref();
-    shared
-        .protected
-        .iter()
-        .cloned()
-        .chain(connecting.and_then(|l| Login::new(l).ok()))
-        .chain(session.target().connecting_login())
-        .collect()
 }
 
 /// Refuses a host that has seen events which the ledger does not have.

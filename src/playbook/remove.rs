@@ -59,7 +59,7 @@ impl Errand for Remove {
         let logins = self.logins.get(host).cloned().unwrap_or_default();
         let mut seen = errand::read_all(session, shared, &logins, false).await?;
         errand::not_behind(&seen.facts, shared).await?;
-        if let Some(id) = errand::abandoned(&seen.facts, shared) {
+        if let Some(id) = shared.abandoned(&seen.facts) {
             prove::take_back(session, &id).await?;
             seen = errand::read_all(session, shared, &logins, false).await?;
         }
@@ -107,7 +107,7 @@ impl Errand for Remove {
 fn plan(seen: &Seen, session: &Session, shared: &Shared) -> Removal {
     let wish = Wish {
         project: shared.project.clone(),
-        protected: errand::protected(session, &seen.facts, shared),
+        protected: shared.protected_on(session.target(), &seen.facts),
         members: Vec::new(),
         parts: Parts::default(),
         can_confirm: session.target().can_confirm(),

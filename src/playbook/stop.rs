@@ -13,10 +13,7 @@ pub(super) enum Stop {
 
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let mut text = error.to_string();
-        if let Some(cause) = std::error::Error::source(&error) {
-            text = format!("{text}: {cause}");
-        }
+        let text = error.in_full();
         if error.is_unreachable() {
             Self::Unreachable(text)
         } else {

@@ -141,8 +141,7 @@ impl Worker {
             self.report.findings.push(finding);
             return Err(Stop::Failed(why));
         }
-        if let Some(id) = self.own_abandoned_change(&facts) {
-            // Left by a run of this project that is no more: this run holds the lock.
+        if let Some(id) = self.shared.abandoned(&facts) {
             prove::take_back(session, &id).await?;
             facts = self.inspect(session, false, None).await?;
         }
@@ -317,19 +316,6 @@ impl Worker {
         Ok(facts)
     }
 
-    fn own_abandoned_change(&self, facts: &Facts) -> Option<String> {
-        let mine = format!("{}-", self.shared.project);
-        (!self.shared.check)
-            .then(|| {
-                facts
-                    .open_changes
-                    .iter()
-                    .find(|id| id.starts_with(&mine))
-                    .cloned()
-            })
-            .flatten()
-    }
-
     async fn members_wished(&mut self) -> Result<Vec<Member>, Stop> {
         self.gaps_of_desk.clear();
         let (reply, answer) = oneshot::channel();
@@ -372,17 +358,7 @@ impl Worker {
 
     /// Accounts that must keep their way in.
     pub(super) fn protected(&self, facts: &Facts) -> BTreeSet<Login> {
-        let connecting = facts
-            .connecting_login
-            .as_deref()
-            .and_then(|l| Login::new(l).ok());
-        self.shared
-            .protected
-            .iter()
-            .cloned()
-            .chain(connecting)
-            .chain(self.job.target.connecting_login())
-            .collect()
+        self.shared.protected_on(&self.job.target, facts)
     }
 
     fn wish(&self, facts: &Facts) -> Wish {

@@ -1,6 +1,6 @@
 //! Which tokens a rotation is about: their age, when they are due, and why some are left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::json;
@@ -76,13 +76,7 @@ pub(super) async fn choose(
         return Err(Error::failed(format!("there is no realm `{shown}`"))
             .hinted_if(suggest::hint(wanted, realms.keys().map(RealmName::as_str))));
     }
-    let tokens: BTreeMap<Id, TokenRecord> = setup
-        .ledger
-        .tokens()
-        .await?
-        .into_iter()
-        .filter_map(|t| Some(((t.admin.clone()?, t.realm.clone()), t)))
-        .collect();
+    let tokens = setup.ledger.tokens_by_admin().await?;
     let exposed = setup.ledger.exposed_tokens().await?;
     let overdue = setup.ledger.unconfirmed_rotations().await?;
     let places: BTreeSet<Id> = setup
