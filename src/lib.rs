@@ -21,6 +21,8 @@ pub mod project;
 
 pub mod plan;
 
+pub mod report;
+
 pub mod fleet;
 pub mod sheet;
 
