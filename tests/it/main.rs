@@ -69,6 +69,8 @@ mod lab_systemd;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod pack;
+#[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
 mod recovery;
