@@ -6,6 +6,7 @@
 mod codes;
 mod host;
 mod login;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

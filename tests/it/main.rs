@@ -39,6 +39,8 @@ mod lab_kill;
 #[cfg(test)]
 mod lab_leak;
 #[cfg(test)]
+mod lab_month;
+#[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
 mod lab_recover;

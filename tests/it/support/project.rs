@@ -143,6 +143,7 @@ impl<'lab> Project<'lab> {
             .env("HOME", self.dir.path().join("home"))
             .env("USER", "tester")
             .env("LANG", "C.UTF-8")
+            .envs(self.lab.clock_environment())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
