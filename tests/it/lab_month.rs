@@ -106,12 +106,80 @@ fn four_weeks_are_played_through() {
         .fleetotp(&["revoke", "dave", "--reason", "left", "--ticket", "HR-1"])
         .expect_code(4);
     assert!(!accepted(&lab, "web1", dave, &mut d));
-    // Day 25: db1 is back.
+    // Day 25: db1 is back. carol lost her phone, and somebody edited the group on web1 by hand.
     lab.travel(3 * DAY);
     lab.host("db1").mend();
     project.fleetotp(&["sync"]).expect_code(0);
     assert!(!accepted(&lab, "db1", dave, &mut d));
-    // Day 28.
+    lab.host("web1").sh("gpasswd -d alice fleetotp");
+    project
+        .fleetotp(&["sync", "--check", "--detailed-exitcode"])
+        .expect_code(8);
+    project.fleetotp(&["sync"]).expect_code(0);
+    lab.host("web1").sh("id -nG alice | grep -qw fleetotp");
+    let ran = project
+        .fleetotp(&["enroll", "--lost-device", "-a", "carol", "-o", "json"])
+        .expect_code(0);
+    let mut c2 = ran.sheet("carol", "default").scan().totp();
+    assert!(!accepted(&lab, "db1", carol, &mut c));
+    project.confirm("carol", &c2.fresh(), &[]).expect_code(0);
+    assert!(accepted(&lab, "db1", carol, &mut c2));
+
+    // Day 28: break-glass for bob on web2; wrong codes; a code that was used on web1 is tried on web2 by somebody else.
     lab.travel(3 * DAY);
-    assert!(accepted(&lab, "db1", alice, &mut a2));
+    let granted = project
+        .fleetotp(&[
+            "bypass",
+            "grant",
+            "bob",
+            "--hosts",
+            "web2",
+            "--for",
+            "30m",
+            "--reason",
+            "phone in repair",
+            "--ticket",
+            "OPS-9",
+            "-o",
+            "json",
+        ])
+        .expect_code(0)
+        .json();
+    let code = granted["codes"][0]["code"]
+        .as_str()
+        .expect("the code is printed once");
+    lab.assert_in(
+        "web2",
+        "bob",
+        Key::With(&bob.key),
+        Code::Some(code),
+        Prefs::Default,
+    );
+    lab.assert_refused(
+        "web2",
+        "bob",
+        Key::With(&bob.key),
+        Code::Some(code),
+        Prefs::Default,
+    );
+    for _ in 0..2 {
+        lab.assert_refused(
+            "web1",
+            "alice",
+            Key::With(&alice.key),
+            Code::Some(&a2.wrong()),
+            Prefs::Default,
+        );
+    }
+    let seen = a2.fresh();
+    for host in ["web1", "web2"] {
+        lab.assert_in(
+            host,
+            "alice",
+            Key::With(&alice.key),
+            Code::Some(&seen),
+            Prefs::Default,
+        );
+    }
+    project.fleetotp(&["sync"]).expect_code(0);
 }
