@@ -18,6 +18,7 @@ use super::show;
 use crate::clock::Span;
 use crate::error::Error;
 use crate::exit;
+use crate::ledger::Cause;
 use crate::names::{AdminName, HostName, RealmName};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Permissions, Seat};
@@ -53,6 +54,14 @@ pub struct RotateArgs {
     /// Issue and write sheets, or take back, without contacting hosts; `sync` does that later
     #[arg(long, env = "FLEETOTP_NO_PUSH")]
     no_push: bool,
+
+    /// Why; goes into the log and into `status`
+    #[arg(long, env = "FLEETOTP_REASON", value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// The ticket; goes into the log and into `status`
+    #[arg(long, env = "FLEETOTP_TICKET", value_name = "ID")]
+    ticket: Option<String>,
 
     #[command(flatten)]
     protection: ProtectionArgs,
@@ -107,7 +116,9 @@ pub async fn run(
     }
     let permissions = Permissions {
         rotate: true,
+        no_push: args.no_push,
         vouched: args.vouching.vouched(),
+        cause: Cause::new(args.reason.as_deref(), args.ticket.as_deref()),
         ..Permissions::default()
     };
     let protection = args.protection.read()?;

@@ -67,7 +67,10 @@ impl Desk {
             return Ok(false);
         }
         let serial = token.serial.clone();
-        let end = self.ledger.take_back_rotation(&serial, why).await?;
+        let end = self
+            .ledger
+            .take_back_rotation(&serial, why, &self.permissions.cause)
+            .await?;
         let id = (admin.clone(), realm.clone());
         self.begun.remove(&id);
         let generation = end.ended;
