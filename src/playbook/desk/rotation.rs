@@ -6,11 +6,9 @@ use crate::error::Error;
 use crate::ledger::{IssueKind, RotationEnd};
 use crate::names::{AdminName, RealmName};
 use crate::playbook::desk::{Desk, Seat};
+use crate::playbook::rotate::Id;
 use crate::playbook::sheets::destroy;
 use crate::token::state::{GenerationState, SheetState, TokenState};
-
-/// An admin in a realm.
-type Id = (AdminName, RealmName);
 
 impl Desk {
     /// Returns whether an issue of this kind goes into the slot `next`.
