@@ -12,8 +12,8 @@ use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::inventory::model::{Admin, Realm};
 use crate::ledger::{
-    Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, LedgerError, NewGeneration,
-    TokenRecord, Vouched,
+    Cause, Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, LedgerError,
+    NewGeneration, TokenRecord, Vouched,
 };
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::wish::{NextWish, TokenWish};
@@ -43,6 +43,8 @@ pub struct Permissions {
     pub replace: Option<IssueKind>,
     /// Who vouched for the admins of this run.
     pub vouched: Vouched,
+    /// Why rotations are begun or taken back.
+    pub cause: Cause,
 }
 
 /// An admin's place in a realm, as a worker asks for it.
@@ -459,6 +461,7 @@ impl Desk {
             expires_at: Some(expires),
             encryption: drawn.encryption,
             vouched: self.permissions.vouched.clone(),
+            cause: self.permissions.cause.clone(),
         };
         for issued in self.ledger.issue(std::slice::from_ref(&new)).await? {
             self.notes.extend(issued.voided.iter().filter_map(destroy));

@@ -173,7 +173,16 @@ fn old_and_new_codes_before_during_and_after_an_overlap() {
     // The rotation, while one host is away.
     site.host("db1").cut();
     let ran = project
-        .fleetotp(&["rotate", "alice", "-o", "json"])
+        .fleetotp(&[
+            "rotate",
+            "alice",
+            "-o",
+            "json",
+            "--reason",
+            "new telephone",
+            "--ticket",
+            "OPS-7",
+        ])
         .expect_code(4);
     site.host("db1").mend();
     let sheet = ran.sheet("alice", "default");
@@ -208,10 +217,11 @@ fn old_and_new_codes_before_during_and_after_an_overlap() {
         (&json!(1), &json!(2), &json!(3), &json!(false)),
         "{row:#}"
     );
-    project
-        .fleetotp(&["status"])
-        .expect_code(0)
-        .expect_text(&["rotating", "1 -> 2"]);
+    project.fleetotp(&["status"]).expect_code(0).expect_text(&[
+        "rotating",
+        "1 -> 2",
+        "(OPS-7: new telephone)",
+    ]);
 
     // The new code is used on one host, and another one is away when that becomes known.
     new.gets_in(&site, "web2");
