@@ -21,6 +21,8 @@ pub mod project;
 
 pub mod plan;
 
+pub mod activity;
+
 pub mod fleet;
 pub mod sheet;
 
