@@ -22,6 +22,7 @@ pub mod project;
 pub mod plan;
 
 pub mod report;
+pub mod activity;
 
 pub mod fleet;
 pub mod sheet;

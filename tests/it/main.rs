@@ -3,6 +3,8 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod activity;
+#[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
 mod docs;
