@@ -27,6 +27,8 @@ pub mod activity;
 pub mod fleet;
 pub mod sheet;
 
+pub mod report;
+
 pub mod playbook;
 
 pub mod cli;

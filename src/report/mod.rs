@@ -4,6 +4,7 @@
 //! It depends on the ledger, the inventory and a date, and on nothing else: the same three give the same bytes.
 
 pub mod controls;
+pub mod format;
 pub mod model;
 pub mod pack;
 
