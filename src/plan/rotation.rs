@@ -80,6 +80,7 @@ pub(super) fn next_slot(
         fingerprint: &next.fingerprint,
         key: next.key.as_ref(),
         scratch: &next.scratch,
+        typed_step: None,
         expires: Some(next.expires),
     };
     let begun = plan.changes.len();

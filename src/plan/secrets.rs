@@ -80,6 +80,8 @@ fn state_files(
     }
     if let Some(change) = rotation::promotion(facts, member, token) {
         plan.changes.push((Part::Secrets, change));
+        plan.changes
+            .extend(slot::use_up(facts, member, token.typed_step).map(|c| (Part::Secrets, c)));
         plan.changes.extend(
             no_longer_expires(facts, member, token)
                 .into_iter()
@@ -106,6 +108,7 @@ fn state_files(
         fingerprint: &token.fingerprint,
         key: token.key.as_ref(),
         scratch: &token.scratch,
+        typed_step: token.typed_step,
         expires: token.expires.filter(|_| !token.confirmed),
     };
     slot::fill(facts, wish, member, token, &holding, plan)?;

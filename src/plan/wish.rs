@@ -66,6 +66,8 @@ pub struct TokenWish {
     pub key: Option<Secret>,
     /// A code of this generation was verified.
     pub confirmed: bool,
+    /// The time step of the code by which the controller confirmed this generation: no host may take it again.
+    pub typed_step: Option<u64>,
     /// When the secret ends if nobody confirms it.
     pub expires: Option<Timestamp>,
     /// Serials this admin has had in this project: their stamps may be replaced.

@@ -313,6 +313,7 @@ impl Desk {
             scratch: Vec::new(),
             key: Some(Secret::from("")),
             confirmed: false,
+            typed_step: None,
             expires: Some(seat.realm.policy.enrolment_ttl.after(self.this_second())),
             own_serials,
             newest: 1,
@@ -360,6 +361,10 @@ impl Desk {
             key: key(in_force),
             scratch: scratch(in_force),
             confirmed: in_force.state == GenerationState::Active,
+            // What a host has seen itself is in its own file.
+            typed_step: in_force
+                .last_step
+                .filter(|_| in_force.confirmed_how.as_deref() == Some("code")),
             expires: in_force.expires_at,
             own_serials: self.serials_of(admin),
             newest: i64::from(token.generations),

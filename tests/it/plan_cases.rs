@@ -104,6 +104,8 @@ struct TokenData {
     serial: Option<String>,
     generation: i64,
     confirmed: bool,
+    /// The step of the code that was typed at the controller.
+    typed: Option<u64>,
     /// The ledger's key is another one than the host's.
     other_key: bool,
     /// The key can be read.
@@ -142,6 +144,7 @@ impl Default for TokenData {
             serial: None,
             generation: 1,
             confirmed: false,
+            typed: None,
             other_key: false,
             key: true,
             expires: 1_795_763_060,
@@ -339,6 +342,7 @@ fn wish(case: &Case) -> Wish {
                 .key
                 .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),
             confirmed: t.confirmed,
+            typed_step: t.typed,
             expires: Timestamp::from_second(t.expires).ok(),
             own_serials: [format!("T-{}", name.to_uppercase())].into(),
             newest: t
