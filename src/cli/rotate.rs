@@ -2,7 +2,7 @@
 
 mod choice;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -160,18 +160,18 @@ async fn rotate(
     }
     let wanted = wanted(setup, globals, &begun)?;
     let mut outcome = run.converge_and_confirm(&wanted).await?;
-    let failed: BTreeMap<HostName, Status> = outcome
+    let failed: BTreeSet<HostName> = outcome
         .hosts
         .iter()
         .filter(|(_, report)| matches!(report.status, Status::Failed(_)))
-        .map(|(host, report)| (host.clone(), report.status.clone()))
+        .map(|(host, _)| host.clone())
         .collect();
     if failed.is_empty() {
         return Ok((outcome, false));
     }
     let mut back = BTreeSet::new();
     for id in &begun {
-        let Some(host) = failed.keys().find(|host| concerns(setup, host, id)) else {
+        let Some(host) = failed.iter().find(|host| concerns(setup, host, id)) else {
             continue;
         };
         let why = format!("{host} failed");
@@ -191,15 +191,8 @@ async fn rotate(
     });
     if !back.is_empty() {
         let wanted = self::wanted(setup, globals, &back)?;
-        outcome.merge(run.converge(&wanted).await?);
         // What was taken back without a fault has failed all the same.
-        for (host, status) in failed {
-            if let Some(report) = outcome.hosts.get_mut(&host)
-                && report.status == Status::Ok
-            {
-                report.status = status;
-            }
-        }
+        outcome.merge(run.converge(&wanted).await?);
     }
     Ok((outcome, false))
 }

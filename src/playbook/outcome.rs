@@ -23,6 +23,26 @@ pub enum Status {
     Skipped,
 }
 
+impl Status {
+    /// The worse of two passes over a host: the later one where they are alike.
+    fn worse(before: Self, later: Self) -> Self {
+        if before.rank() > later.rank() {
+            before
+        } else {
+            later
+        }
+    }
+
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Skipped => 1,
+            Self::Unreachable(_) => 2,
+            Self::Failed(_) => 3,
+        }
+    }
+}
+
 /// A change as the user sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShownChange {
@@ -133,6 +153,14 @@ pub struct IssuedSheet {
     pub passphrase: Option<crate::token::secret::Secret>,
 }
 
+fn extend_new<T: PartialEq>(mine: &mut Vec<T>, more: Vec<T>) {
+    for item in more {
+        if !mine.contains(&item) {
+            mine.push(item);
+        }
+    }
+}
+
 impl Outcome {
     /// Returns whether a host failed.
     pub fn failed(&self) -> bool {
@@ -165,16 +193,33 @@ impl Outcome {
         }
     }
 
-    /// Takes in what came of a further pass over some hosts.
+    /// Takes in what came of a pass that did the same on some hosts once more: its word counts.
+    pub fn merge_retry(&mut self, other: Self) {
+        self.take_in(other, |_, later| later);
+    }
+
+    /// Takes in what came of a further pass over some hosts. It may have wanted less than the one before, so a host that was
+    /// away or failed in either of them is not fine.
     pub fn merge(&mut self, other: Self) {
+        self.take_in(other, Status::worse);
+    }
+
+    fn take_in(&mut self, other: Self, status: fn(Status, Status) -> Status) {
         for (host, report) in other.hosts {
             match self.hosts.get_mut(&host) {
                 Some(mine) => {
-                    mine.status = report.status;
+                    // What was read last counts, where something was.
+                    if report.status == Status::Ok {
+                        mine.gaps = report.gaps;
+                        mine.findings = report.findings;
+                    } else {
+                        extend_new(&mut mine.gaps, report.gaps);
+                        extend_new(&mut mine.findings, report.findings);
+                    }
+                    let before = std::mem::replace(&mut mine.status, Status::Ok);
+                    mine.status = status(before, report.status);
                     mine.changes.extend(report.changes);
                     mine.enforced.extend(report.enforced);
-                    mine.gaps = report.gaps;
-                    mine.findings = report.findings;
                     mine.revoked
                         .retain(|m| report.revoked.iter().all(|r| r.serial != m.serial));
                     mine.revoked.extend(report.revoked);
@@ -204,6 +249,50 @@ mod tests {
                 .insert(host.clone(), HostReport::new(host, status.clone()));
         }
         outcome
+    }
+
+    #[test]
+    fn a_later_pass_does_not_hide_that_a_host_was_away() {
+        let (failed, away) = (Status::Failed("x".into()), Status::Unreachable("y".into()));
+        let all = [Status::Ok, Status::Skipped, away.clone(), failed.clone()];
+        for (rank, before) in all.iter().enumerate() {
+            for (later_rank, later) in all.iter().enumerate() {
+                let mut merged = outcome(std::slice::from_ref(before));
+                merged.merge(outcome(std::slice::from_ref(later)));
+                let status = merged.hosts.into_values().next().unwrap().status;
+                assert_eq!(status, all[rank.max(later_rank)]);
+            }
+        }
+        let mut merged = outcome(&[away.clone(), Status::Ok]);
+        merged.merge(outcome(&[Status::Ok, Status::Ok]));
+        assert_eq!(merged.code(), 4);
+        // The same once more, and now it was done.
+        let mut again = outcome(&[away, failed]);
+        again.merge_retry(outcome(&[Status::Ok, Status::Ok]));
+        assert_eq!(again.code(), 0);
+    }
+
+    #[test]
+    fn what_a_pass_read_is_replaced_only_by_a_reading() {
+        let gap = |id| Gap {
+            login: "alice".into(),
+            id,
+            text: String::new(),
+        };
+        let with = |status, id| {
+            let mut outcome = outcome(&[status]);
+            for report in outcome.hosts.values_mut() {
+                report.gaps.push(gap(id));
+            }
+            outcome
+        };
+        let mut merged = with(Status::Ok, "no-account");
+        merged.merge(outcome(&[Status::Unreachable("y".into())]));
+        assert_eq!(merged.hosts.values().next().unwrap().gaps.len(), 1);
+        merged.merge(with(Status::Ok, "clock"));
+        let report = merged.hosts.into_values().next().unwrap();
+        assert_eq!(report.gaps, [gap("clock")]);
+        assert_eq!(report.status, Status::Unreachable("y".into()));
     }
 
     #[test]
