@@ -107,6 +107,7 @@ fn state_files(
         generation: token.generation,
         fingerprint: &token.fingerprint,
         key: token.key.as_ref(),
+        key_lost: token.key_lost,
         scratch: &token.scratch,
         typed_step: token.typed_step,
         expires: token.expires.filter(|_| !token.confirmed),

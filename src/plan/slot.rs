@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::host::facts::{DeadlineMechanism, Facts, Slot, StateFact};
 use crate::host::request::{Line, Scope};
 use crate::plan::change::{Change, FileChange, HostPlan, LIB, Part, Shown, state_path};
-use crate::plan::finding::{Gap, NEEDS_KEY};
+use crate::plan::finding::{Gap, KEY_LOST, NEEDS_KEY};
 use crate::plan::state::{self, Stamp};
 use crate::plan::wish::{Member, TokenWish, Wish};
 use crate::token::secret::Secret;
@@ -20,6 +20,8 @@ pub(super) struct Holding<'a> {
     pub fingerprint: &'a str,
     /// The key, where it can be read.
     pub key: Option<&'a Secret>,
+    /// There is no key to read.
+    pub key_lost: bool,
     /// Scratch codes for a new file.
     pub scratch: &'a [Secret],
     /// The step of the code that was typed at the controller.
@@ -112,6 +114,24 @@ pub(super) fn fill(
         return Ok(());
     }
     let Some(key) = wanted.key else {
+        if wanted.key_lost {
+            let (admin, serial) = (&member.admin, &token.serial);
+            let again = if token.confirmed {
+                format!(
+                    "`rotate {admin}`, or `enroll {admin} --lost-device` where the old code may end at once"
+                )
+            } else {
+                format!("`enroll {admin} --reissue`")
+            };
+            return Err(Gap {
+                login: login.to_owned(),
+                id: KEY_LOST,
+                text: format!(
+                    "the ledger has no key of {serial} generation {} any more, only hosts that had it do: issue a new one by {again}",
+                    wanted.generation
+                ),
+            });
+        }
         return Err(Gap {
             login: login.to_owned(),
             id: NEEDS_KEY,

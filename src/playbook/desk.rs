@@ -100,6 +100,17 @@ pub struct Desk {
     pub confirmed: BTreeSet<Serial>,
 }
 
+/// What the vault says of a generation's key.
+#[derive(Debug, Clone)]
+pub enum KeyFound {
+    /// The key.
+    Key(Secret),
+    /// It is there, and cannot be read without the identity.
+    NeedsIdentity,
+    /// It is not there: the ledger was recovered from hosts, or the generation has ended meanwhile.
+    Lost,
+}
+
 /// What a seat gets.
 #[derive(Debug, Clone)]
 pub enum Place {
@@ -312,6 +323,7 @@ impl Desk {
             fingerprint: "(new)".to_owned(),
             scratch: Vec::new(),
             key: Some(Secret::from("")),
+            key_lost: false,
             confirmed: false,
             typed_step: None,
             expires: Some(seat.realm.policy.enrolment_ttl.after(self.this_second())),
@@ -359,6 +371,7 @@ impl Desk {
             generation: i64::from(in_force.number),
             fingerprint: in_force.fingerprint.clone(),
             key: key(in_force),
+            key_lost: false,
             scratch: scratch(in_force),
             confirmed: in_force.state == GenerationState::Active,
             // What a host has seen itself is in its own file.
@@ -373,6 +386,7 @@ impl Desk {
                     generation: i64::from(next.number),
                     fingerprint: next.fingerprint.clone(),
                     key: key(next),
+                    key_lost: false,
                     scratch: scratch(next),
                     expires: next.expires_at?,
                 })
@@ -489,28 +503,28 @@ impl Desk {
         Ok(true)
     }
 
-    /// Reads the key of a generation from the vault. `None` without the identity.
+    /// Reads the key of a generation from the vault.
     ///
     /// # Errors
-    /// When the ciphertext is gone, damaged or another token's.
+    /// When the ciphertext is damaged or another token's.
     pub async fn key(
         &mut self,
         admin: &AdminName,
         realm: &RealmName,
         number: Generation,
-    ) -> Result<Option<Secret>, Error> {
+    ) -> Result<KeyFound, Error> {
         let Some(serial) = self
             .token(admin, realm)
             .filter(|t| t.generation(number).is_some())
             .map(|t| t.serial.clone())
         else {
-            return Ok(None);
+            return Ok(KeyFound::Lost);
         };
         if let Some(key) = self.keys.get(&(serial.clone(), number)) {
-            return Ok(Some(key.clone()));
+            return Ok(KeyFound::Key(key.clone()));
         }
         let Some(sealed) = self.ledger.sealed_secret(&serial, number).await? else {
-            return Ok(None);
+            return Ok(KeyFound::Lost);
         };
         let label = SealLabel {
             project: self.ledger.project_id(),
@@ -520,9 +534,9 @@ impl Desk {
         match self.vault.open(&label, &sealed) {
             Ok(key) => {
                 self.keys.insert((serial, number), key.clone());
-                Ok(Some(key))
+                Ok(KeyFound::Key(key))
             }
-            Err(VaultError::NeedsIdentity { .. }) => Ok(None),
+            Err(VaultError::NeedsIdentity { .. }) => Ok(KeyFound::NeedsIdentity),
             Err(error) => Err(error.into()),
         }
     }

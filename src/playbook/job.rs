@@ -14,10 +14,9 @@ use crate::ledger::{HostObservation, HostRecord, ItemReading, TokenHostObservati
 use crate::names::{AdminName, HostName, RealmName};
 use crate::plan::revoke::Leaver;
 use crate::plan::tool::Takeover;
-use crate::playbook::desk::{Place, Seat, SeenLogin};
+use crate::playbook::desk::{KeyFound, Place, Seat, SeenLogin};
 use crate::playbook::outcome::HostReport;
 use crate::token::id::{Generation, Serial};
-use crate::token::secret::Secret;
 
 /// What one worker does.
 #[derive(Debug, Clone)]
@@ -106,13 +105,8 @@ impl Memory {
 pub enum Ask {
     /// What should these seats have?
     Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
-    /// The key of a generation of an admin's token in a realm; `None` without the identity.
-    Key(
-        AdminName,
-        RealmName,
-        Generation,
-        oneshot::Sender<Option<Secret>>,
-    ),
+    /// The key of a generation of an admin's token in a realm.
+    Key(AdminName, RealmName, Generation, oneshot::Sender<KeyFound>),
     /// Which of these tokens are to be revoked, as of now: asked immediately before a host is changed.
     Revoked(Vec<String>, oneshot::Sender<Vec<String>>),
     /// A host has seen a complete login with the generation that it has.

@@ -131,6 +131,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// Something needs the vault's identity and stays open.
     pub needs_identity: bool,
+    /// Something needs a secret that the ledger has no more, and stays open.
+    pub secret_lost: bool,
 }
 
 /// A sheet written in this run.
@@ -176,6 +178,13 @@ impl Outcome {
             .any(|r| matches!(r.status, Status::Unreachable(_)))
     }
 
+    /// Returns whether a gap of this kind is left anywhere.
+    pub fn has_gap(&self, id: &str) -> bool {
+        self.hosts
+            .values()
+            .any(|r| r.gaps.iter().any(|g| g.id == id))
+    }
+
     /// Returns whether anything was changed, or would be.
     pub fn changed(&self) -> bool {
         self.hosts.values().any(|r| !r.changes.is_empty())
@@ -188,7 +197,7 @@ impl Outcome {
             (false, true, true) => exit::HOSTS_FAILED_AND_UNREACHABLE,
             (false, true, false) => exit::HOSTS_FAILED,
             (false, false, true) => exit::HOSTS_UNREACHABLE,
-            (false, false, false) if self.needs_identity => exit::FINDINGS,
+            (false, false, false) if self.needs_identity || self.secret_lost => exit::FINDINGS,
             (false, false, false) => exit::DONE,
         }
     }
@@ -233,6 +242,7 @@ impl Outcome {
         self.notes.extend(other.notes);
         self.interrupted |= other.interrupted;
         self.needs_identity |= other.needs_identity;
+        self.secret_lost |= other.secret_lost;
     }
 }
 

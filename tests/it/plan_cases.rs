@@ -110,6 +110,8 @@ struct TokenData {
     other_key: bool,
     /// The key can be read.
     key: bool,
+    /// There is none to read.
+    key_lost: bool,
     expires: i64,
     /// The newest generation of the ledger, where it is dead.
     newest: Option<i64>,
@@ -147,6 +149,7 @@ impl Default for TokenData {
             typed: None,
             other_key: false,
             key: true,
+            key_lost: false,
             expires: 1_795_763_060,
             newest: None,
             fingerprint: None,
@@ -341,6 +344,7 @@ fn wish(case: &Case) -> Wish {
             key: t
                 .key
                 .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),
+            key_lost: t.key_lost,
             confirmed: t.confirmed,
             typed_step: t.typed,
             expires: Timestamp::from_second(t.expires).ok(),
@@ -355,6 +359,7 @@ fn wish(case: &Case) -> Wish {
                 key: next
                     .key
                     .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),
+                key_lost: false,
                 expires: Timestamp::from_second(next.expires).unwrap(),
             }),
         }),
