@@ -5,6 +5,7 @@ use crate::inventory::model::Enforce;
 use crate::plan::account::{account_gap, key_gap};
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, Part, STATE_CURRENT};
 use crate::plan::finding::{Finding, Gap};
+use crate::plan::returned::returned;
 use crate::plan::slot::{self, Holding, holds, not_ours, there};
 use crate::plan::wish::{Member, TokenWish, Wish};
 use crate::plan::{enforce, rotation, sshd};
@@ -33,6 +34,7 @@ pub(super) fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             plan.gaps.push(gap);
             continue;
         }
+        returned(facts, wish, member, plan);
         if member.policy.enforce == Enforce::OnIssue && !token.confirmed {
             plan.findings.push(Finding::note(
                 "enforced-unconfirmed",

@@ -58,6 +58,7 @@ pub fn request(
     let rank = |change: &&Change| match change {
         Change::File(file) if file.path == REAPER_PATH => 0,
         Change::Members { .. } => 2,
+        Change::RestoreAccount { .. } => 3,
         _ => 1,
     };
     let mut others = others;

@@ -403,6 +403,7 @@ fn named(change: &Change) -> String {
         Change::Delete { path, .. } => format!("delete {path}"),
         Change::Move { from, to, .. } => format!("move {from} {to}"),
         Change::Purge { path } => format!("purge {path}"),
+        Change::RestoreAccount { login, .. } => format!("restore {login}"),
         Change::ExpireAccount { login } => format!("expire {login}"),
         Change::MoveKeys { login, .. } => format!("keys {login}"),
         Change::Terminate { login, uid } => format!("terminate {login} {uid}"),
