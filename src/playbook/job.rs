@@ -66,6 +66,9 @@ pub struct Memory {
     /// State files (`current/alice`) with their hash and the fingerprint of the secret they held then.
     #[serde(default)]
     pub states: BTreeMap<String, (String, String)>,
+    /// Scratch codes that were left in them then.
+    #[serde(default)]
+    pub scratch_codes: BTreeMap<String, u32>,
 }
 
 impl Memory {
@@ -81,21 +84,18 @@ impl Memory {
 
     /// What the next run need not look at again.
     pub(super) fn from_facts(facts: &Facts) -> Self {
-        let states = facts
-            .states
-            .iter()
-            .map(|((slot, login), state)| {
-                let fingerprint = state.secret_sha256.chars().take(12).collect();
-                (
-                    format!("{}/{login}", slot.as_str()),
-                    (state.file.sha256.clone(), fingerprint),
-                )
-            })
-            .collect();
+        let (mut states, mut scratch_codes) = (BTreeMap::new(), BTreeMap::new());
+        for ((slot, login), state) in &facts.states {
+            let name = format!("{}/{login}", slot.as_str());
+            let fingerprint = state.secret_sha256.chars().take(12).collect();
+            scratch_codes.insert(name.clone(), state.scratch_codes);
+            states.insert(name, (state.file.sha256.clone(), fingerprint));
+        }
         Self {
             judged_hash: None,
             version: facts.version_text.clone(),
             states,
+            scratch_codes,
         }
     }
 }
