@@ -21,7 +21,6 @@ pub mod project;
 
 pub mod plan;
 
-pub mod report;
 pub mod activity;
 
 pub mod fleet;

@@ -291,12 +291,17 @@ fn a_confirmation_by_code_ends_the_old_one_on_every_host_at_once() {
         old.gets_in(&site, host);
     }
     let mut new = Phone::of(&site, &again);
+    let typed = again.totp().fresh();
     project
-        .confirm("alice", &again.totp().fresh(), &[])
+        .confirm("alice", &typed, &[])
         .expect_code(0)
         .expect_text(&["the rotation of alice in realm default is complete"]);
     assert_eq!(state(&project), "active");
     for host in &site.hosts {
+        // The code that was typed was for that once.
+        let key = Key::With(&site.alice);
+        site.lab
+            .assert_refused(host, "alice", key, Code::Some(&typed), Prefs::Default);
         old.is_refused(&site, host);
         new.gets_in(&site, host);
     }

@@ -1,6 +1,6 @@
 //! Beginning rotations and taking them back, on hosts too: for the command and for the task of playbooks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cli::run::{Run, Wanted};
@@ -44,18 +44,18 @@ pub(in crate::cli) async fn rotate(
     }
     let wanted = wanted(setup, hosts, &begun);
     let mut outcome = run.converge_and_confirm(&wanted).await?;
-    let failed: BTreeMap<HostName, Status> = outcome
+    let failed: BTreeSet<HostName> = outcome
         .hosts
         .iter()
         .filter(|(_, report)| matches!(report.status, Status::Failed(_)))
-        .map(|(host, report)| (host.clone(), report.status.clone()))
+        .map(|(host, _)| host.clone())
         .collect();
     if failed.is_empty() {
         return Ok((outcome, false));
     }
     let mut back = BTreeSet::new();
     for id in &begun {
-        let Some(host) = failed.keys().find(|host| concerns(setup, host, id)) else {
+        let Some(host) = failed.iter().find(|host| concerns(setup, host, id)) else {
             continue;
         };
         let why = format!("{host} failed");
@@ -75,15 +75,8 @@ pub(in crate::cli) async fn rotate(
     });
     if !back.is_empty() {
         let wanted = self::wanted(setup, hosts, &back);
-        outcome.merge(run.converge(&wanted).await?);
         // What was taken back without a fault has failed all the same.
-        for (host, status) in failed {
-            if let Some(report) = outcome.hosts.get_mut(&host)
-                && report.status == Status::Ok
-            {
-                report.status = status;
-            }
-        }
+        outcome.merge(run.converge(&wanted).await?);
     }
     Ok((outcome, false))
 }

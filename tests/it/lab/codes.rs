@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use fleetotp::clock::{Clock as _, SystemClock};
@@ -35,7 +36,24 @@ pub(crate) fn oathtool(secret_base32: &str, unix_seconds: i64) -> String {
         .to_owned()
 }
 
+<<<<<<< HEAD
 /// The time of the lab.
+=======
+/// Codes that were typed at the controller in this test: no host takes them any more.
+static TYPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Remembers a code that is typed at the controller.
+pub(crate) fn typed(code: &str) {
+    let mut codes = TYPED.lock().expect("nobody panics with it");
+    codes.insert(code.to_owned());
+}
+
+fn was_typed(code: &str) -> bool {
+    let codes = TYPED.lock().expect("nobody panics with it");
+    codes.contains(code)
+}
+
+>>>>>>> 53295440996236196a3a00ccffd858d6acadaeb2
 fn now() -> i64 {
     SystemClock.now().as_second() + super::travel::ahead()
 }
@@ -70,12 +88,15 @@ impl Totp {
             } else {
                 vec![step + 1, step]
             };
-            if let Some(step) = candidates
-                .into_iter()
-                .find(|step| !self.used.contains(step))
-            {
+            for step in candidates {
+                if self.used.contains(&step) {
+                    continue;
+                }
+                let code = oathtool(&self.secret_base32, step * STEP);
                 self.used.insert(step);
-                return oathtool(&self.secret_base32, step * STEP);
+                if !was_typed(&code) {
+                    return code;
+                }
             }
             wait_for_next_step();
         }

@@ -185,6 +185,7 @@ impl<'lab> Project<'lab> {
 
     /// Runs `confirm ADMIN` with a code and more arguments.
     pub(crate) fn confirm(&self, admin: &str, code: &str, args: &[&str]) -> Ran {
+        crate::lab::typed(code);
         self.fleetotp_fed(code, &[&["confirm", admin], args].concat())
     }
 
