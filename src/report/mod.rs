@@ -4,6 +4,8 @@
 //! It depends on the ledger, the inventory and a date, and on nothing else: the same three give the same bytes.
 
 pub mod model;
+pub mod picture;
+pub mod source;
 
 pub use model::{
     Bar, Body, Cell, Column, Figure, Histogram, Kind, Report, Rows, Scope, Section, Table, Tone,
