@@ -21,10 +21,10 @@ pub mod project;
 
 pub mod plan;
 
-pub mod report;
-
 pub mod fleet;
 pub mod sheet;
+
+pub mod report;
 
 pub mod playbook;
 
