@@ -84,6 +84,18 @@ impl Draft {
 }
 
 impl Ledger {
+    /// Returns the number of the last event up to a time, 0 where there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_event_by(&self, at: Timestamp) -> Result<i64, LedgerError> {
+        let row = sqlx::query("SELECT COALESCE(MAX(seq), 0) AS last FROM event WHERE at <= $1")
+            .bind(at.as_millisecond())
+            .fetch_one(&self.inner.pool)
+            .await?;
+        row.int("last")
+    }
+
     /// Returns at most `limit` events that follow number `after` (0 for the beginning), in order.
     ///
     /// # Errors

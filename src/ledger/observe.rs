@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::AssertSqlSafe;
 
 use crate::clock::Timestamp;
 use crate::ledger::event::Draft;
 use crate::ledger::hosts::{host_of, token_host_of};
 use crate::ledger::open::Ledger;
+use crate::ledger::row::RowExt as _;
 use crate::ledger::tx::Tx;
 use crate::ledger::{HostRecord, LedgerError, TokenHostRecord, canonical_json};
 use crate::names::{HostName, Login, printable};
 use crate::token::id::{Generation, Serial};
-use crate::token::state::TokenHostState;
+use crate::token::state::{TokenHostState, TokenState};
 
 /// Remote texts are cut to this many characters.
 pub const MAX_DETAIL: usize = 200;
@@ -97,6 +98,57 @@ struct HostChange {
     tokens: Vec<Value>,
 }
 
+/// Which tokens on a host were read again and showed nothing new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Unchanged {
+    /// All of which something was known but those that are being revoked.
+    Rest,
+    /// These.
+    Some(Vec<String>),
+}
+
+/// What readings of a call showed nothing new: one event, so that the log tells when a host was last read.
+#[derive(Debug, Default)]
+struct Readings {
+    hosts: Vec<Value>,
+    some: Map<String, Value>,
+    tried: Vec<Value>,
+}
+
+impl Readings {
+    fn add(&mut self, host: &HostName, seen: &HostObservation, unchanged: Option<Unchanged>) {
+        let name = host.as_str();
+        if seen.outcome != HostOutcome::Read {
+            self.tried.push(name.into());
+            return;
+        }
+        match unchanged {
+            Some(Unchanged::Rest) => self.hosts.push(name.into()),
+            Some(Unchanged::Some(serials)) => {
+                self.some.insert(name.to_owned(), serials.into());
+            }
+            None => {
+                self.some.insert(name.to_owned(), Value::Array(Vec::new()));
+            }
+        }
+    }
+
+    fn event(self, at: Option<Timestamp>) -> Option<Draft> {
+        let at = at?;
+        let Self { hosts, some, tried } = self;
+        let mut draft = Draft::new("hosts.read").with("at", at.to_string());
+        for (key, list) in [("hosts", &hosts), ("tried", &tried)] {
+            if !list.is_empty() {
+                draft = draft.with(key, list.clone());
+            }
+        }
+        if !some.is_empty() {
+            draft = draft.with("some", some);
+        }
+        Some(draft)
+    }
+}
+
 impl Ledger {
     /// Stores a run's observations. A host that was met for the first time, whose reachability or configuration
     /// changed, or on which a token's state changed, gets one event with all of it.
@@ -114,30 +166,53 @@ impl Ledger {
         let mut tx = self.begin().await?;
         let mut changes: BTreeMap<&HostName, HostChange> = BTreeMap::new();
         let known = known_hosts(&mut tx, hosts.len()).await?;
+        let mut attempts: BTreeMap<&HostName, &HostObservation> = BTreeMap::new();
         for host in hosts {
             let fields = observe_host(&mut tx, host, known.get(&host.host)).await?;
             if !fields.is_empty() {
                 changes.entry(&host.host).or_default().fields = fields;
             }
+            attempts.insert(&host.host, host);
         }
         let mut by_host: BTreeMap<&HostName, Vec<&TokenHostObservation>> = BTreeMap::new();
         for token in tokens {
             by_host.entry(&token.host).or_default().push(token);
         }
+        let mut unchanged: BTreeMap<&HostName, Unchanged> = BTreeMap::new();
         for (host, tokens) in by_host {
-            let changed = observe_tokens(&mut tx, host, &tokens).await?;
+            let (changed, same) = observe_tokens(&mut tx, host, &tokens).await?;
             if !changed.is_empty() {
                 changes.entry(host).or_default().tokens = changed;
             }
+            unchanged.insert(host, same);
         }
         for (host, change) in changes {
             let mut draft = Draft::new("host.observed").with("host", host.as_str());
+            if let Some(seen) = attempts.remove(host) {
+                draft = draft.with("at", whole(seen.at).to_string());
+            }
+            match unchanged.remove(host) {
+                Some(Unchanged::Rest) => draft = draft.with("rest", true),
+                Some(Unchanged::Some(serials)) if !serials.is_empty() => {
+                    draft = draft.with("same", serials);
+                }
+                _ => {}
+            }
             for (key, value) in change.fields {
                 draft = draft.with(key, value);
             }
             if !change.tokens.is_empty() {
                 draft = draft.with("tokens", change.tokens);
             }
+            tx.event(draft).await?;
+        }
+        // The earliest of them: no reading is dated later than it was.
+        let at = attempts.values().map(|seen| whole(seen.at)).min();
+        let mut readings = Readings::default();
+        for (host, seen) in attempts {
+            readings.add(host, seen, unchanged.remove(host));
+        }
+        if let Some(draft) = readings.event(at) {
             tx.event(draft).await?;
         }
         tx.commit().await
@@ -163,10 +238,16 @@ impl Ledger {
     }
 }
 
+/// The time as the ledger stores it.
+fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
+/// What is known of every host, and whether it is retired.
 async fn known_hosts(
     tx: &mut Tx,
     wanted: usize,
-) -> Result<BTreeMap<HostName, HostRecord>, LedgerError> {
+) -> Result<BTreeMap<HostName, (HostRecord, bool)>, LedgerError> {
     if wanted == 0 {
         return Ok(BTreeMap::new());
     }
@@ -174,7 +255,10 @@ async fn known_hosts(
         .fetch_all(tx.db())
         .await?
         .iter()
-        .map(|row| host_of(row).map(|host| (host.name.clone(), host)))
+        .map(|row| {
+            let retired = row.maybe_int("retired_at")?.is_some();
+            host_of(row).map(|host| (host.name.clone(), (host, retired)))
+        })
         .collect()
 }
 
@@ -182,8 +266,10 @@ async fn known_hosts(
 async fn observe_host(
     tx: &mut Tx,
     seen: &HostObservation,
-    known: Option<&HostRecord>,
+    known: Option<&(HostRecord, bool)>,
 ) -> Result<Vec<(&'static str, Value)>, LedgerError> {
+    let retired = known.is_some_and(|(_, retired)| *retired);
+    let known = known.map(|(host, _)| host);
     let (reachable, detail) = match &seen.outcome {
         HostOutcome::Read => (true, None),
         HostOutcome::Failed(why) => (true, Some(printable(why, MAX_DETAIL))),
@@ -217,6 +303,9 @@ async fn observe_host(
     .execute(tx.db())
     .await?;
     let mut fields = Vec::new();
+    if retired {
+        fields.push(("returned", Value::from(true)));
+    }
     if known.is_none_or(|k| k.reachable != reachable || k.detail != detail) {
         fields.push(("reachable", Value::from(reachable)));
         fields.push(("detail", detail.into()));
@@ -240,19 +329,28 @@ async fn observe_host(
     Ok(fields)
 }
 
-/// Stores the tokens seen on one host; returns what changed.
+/// Stores the tokens seen on one host; returns what changed, and what did not.
 async fn observe_tokens(
     tx: &mut Tx,
     host: &HostName,
     seen: &[&TokenHostObservation],
-) -> Result<Vec<Value>, LedgerError> {
-    let known = sqlx::query("SELECT * FROM token_host WHERE host = $1")
-        .bind(host.as_str().to_owned())
-        .fetch_all(tx.db())
-        .await?
-        .iter()
-        .map(|row| token_host_of(row).map(|record| (record.serial.clone(), record)))
-        .collect::<Result<BTreeMap<_, _>, _>>()?;
+) -> Result<(Vec<Value>, Unchanged), LedgerError> {
+    let rows = sqlx::query(
+        "SELECT r.*, t.state AS token_state FROM token_host r JOIN token t ON t.serial = r.serial WHERE r.host = $1",
+    )
+    .bind(host.as_str().to_owned())
+    .fetch_all(tx.db())
+    .await?;
+    let mut known = BTreeMap::new();
+    let mut expected = BTreeSet::new();
+    for row in &rows {
+        let record = token_host_of(row)?;
+        let state: TokenState = row.parsed("token_state")?;
+        if !matches!(state, TokenState::Revoking | TokenState::Revoked) {
+            expected.insert(record.serial.clone());
+        }
+        known.insert(record.serial.clone(), record);
+    }
     let mut changes = Vec::new();
     let mut changed = Vec::new();
     let mut same = BTreeSet::new();
@@ -274,7 +372,15 @@ async fn observe_tokens(
             .await?;
     }
     touch(tx, host, seen, &same, known.len()).await?;
-    Ok(changes)
+    for (token, _) in &changed {
+        expected.remove(&token.serial);
+    }
+    let unchanged = if same.iter().copied().eq(&expected) {
+        Unchanged::Rest
+    } else {
+        Unchanged::Some(same.iter().map(ToString::to_string).collect())
+    };
+    Ok((changes, unchanged))
 }
 
 fn is_same(before: &TokenHostRecord, now: &TokenHostObservation, reason: Option<&str>) -> bool {

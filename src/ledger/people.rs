@@ -4,8 +4,8 @@ use crate::ledger::LedgerError;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::tx::Tx;
-use crate::names::AdminName;
-use crate::token::id::PersonId;
+use crate::names::{AdminName, Login};
+use crate::token::id::{PersonId, Serial};
 
 /// Why a person is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,32 @@ impl Ledger {
             Some(row) => row.maybe_text("name"),
             None => Ok(None),
         }
+    }
+
+    /// Returns every pseudonym with the name behind it, but for erased people.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn people(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        sqlx::query("SELECT id, name FROM person WHERE name IS NOT NULL")
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(|row| Ok((row.text("id")?, row.text("name")?)))
+            .collect()
+    }
+
+    /// Returns the accounts that each token was ever seen with: most have one.
+    ///
+    /// # Errors
+    /// When the database fails or holds something unreadable.
+    pub async fn logins(&self) -> Result<Vec<(Serial, Login)>, LedgerError> {
+        sqlx::query("SELECT DISTINCT serial, login FROM token_host ORDER BY serial, login")
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(|row| Ok((row.parsed("serial")?, row.parsed("login")?)))
+            .collect()
     }
 
     /// Returns an admin's pseudonym, if the admin ever held a token.

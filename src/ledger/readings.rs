@@ -130,7 +130,7 @@ impl Ledger {
 impl Tx {
     async fn store_reading(&mut self, reading: &ItemReading) -> Result<(), LedgerError> {
         let row = sqlx::query(
-            "SELECT proof, reason FROM token_host WHERE serial = $1 AND host = $2 AND desired = 'revoked'",
+            "SELECT proof, reason, state FROM token_host WHERE serial = $1 AND host = $2 AND desired = 'revoked'",
         )
         .bind(reading.serial.as_str().to_owned())
         .bind(reading.host.as_str().to_owned())
@@ -156,8 +156,10 @@ impl Tx {
                 .bind(reading.host.as_str().to_owned())
                 .execute(self.db())
                 .await?;
-                if !closed || reading.repaired {
-                    let kind = if closed {
+                // A row that was overwritten in between is told too: the log alone must tell what the table holds.
+                let overwritten = row.text("state")? != TokenHostState::Revoked.as_str();
+                if !closed || reading.repaired || overwritten {
+                    let kind = if closed && reading.repaired {
                         "revocation.repaired"
                     } else {
                         "revocation.proven"

@@ -197,6 +197,7 @@ async fn take_in(tx: &mut Tx, taken: &TakenToken) -> Result<Vec<SheetRecord>, Le
                 "confirmed": g.confirmed,
                 "fingerprint": g.fingerprint,
                 "sealed": g.sealed.is_some(),
+                "expires_at": g.expires_at.map(|t| t.to_string()),
             })
         })
         .collect();
@@ -205,6 +206,7 @@ async fn take_in(tx: &mut Tx, taken: &TakenToken) -> Result<Vec<SheetRecord>, Le
             .with("serial", serial.as_str())
             .with("admin", person.as_str())
             .with("realm", taken.realm.as_str())
+            .with("policy", taken.policy.as_str())
             .with("state", state.as_str())
             .with("generations", generations)
             .with("reason", taken.reason.as_deref()),

@@ -208,17 +208,21 @@ async fn request_one(tx: &mut Tx, request: &RevocationRequest) -> Result<Revocat
         .execute(tx.db())
         .await?;
     }
-    let mut added = 0;
+    let mut added = Vec::new();
     for host in &request.hosts {
-        added += tx.add_item(&serial, host).await?;
+        if tx.add_item(&serial, host).await? {
+            added.push(Value::from(host.host.as_str()));
+        }
     }
-    if !before || added > 0 {
+    if !before || !added.is_empty() {
         let voids: Vec<Value> = voided.iter().map(|s| Value::from(s.id.as_str())).collect();
         let draft = Draft::new("token.revoke_requested")
             .with("serial", serial.as_str())
             .with("admin", person.as_str())
             .with("realm", request.realm.as_str())
             .with("again", before)
+            .with("policy", token.policy.as_str())
+            .with("hosts", added)
             .with("voids", voids);
         tx.event(cause.add_to(draft)).await?;
     }
@@ -233,12 +237,12 @@ async fn request_one(tx: &mut Tx, request: &RevocationRequest) -> Result<Revocat
 }
 
 impl Tx {
-    /// Adds a host to a token's items; returns 1 where it was none before.
+    /// Adds a host to a token's items; returns whether it was none before.
     async fn add_item(
         &mut self,
         serial: &Serial,
         host: &RevocationHost,
-    ) -> Result<u64, LedgerError> {
+    ) -> Result<bool, LedgerError> {
         let now = self.now_ms();
         let connection = host.connection.as_ref().map(canonical_json);
         sqlx::query(
@@ -258,7 +262,7 @@ impl Tx {
             .await?;
         let desired = row.as_ref().map(|r| r.maybe_text("desired")).transpose()?;
         match desired {
-            Some(Some(word)) if word == "revoked" => return Ok(0),
+            Some(Some(word)) if word == "revoked" => return Ok(false),
             Some(_) => {
                 sqlx::query(
                     "UPDATE token_host SET desired = 'revoked', proof = NULL WHERE serial = $1 AND host = $2",
@@ -281,7 +285,7 @@ impl Tx {
                 .await?;
             }
         }
-        Ok(1)
+        Ok(true)
     }
 }
 

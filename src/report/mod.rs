@@ -7,6 +7,8 @@ pub mod controls;
 pub mod format;
 pub mod model;
 pub mod pack;
+pub mod picture;
+pub mod source;
 
 pub use model::{
     Bar, Body, Cell, Column, Figure, Histogram, Kind, Report, Rows, Scope, Section, Table, Tone,

@@ -5,6 +5,7 @@ mod codes;
 mod hosts;
 mod life;
 mod lock;
+mod picture;
 mod revoke;
 mod rotation;
 mod store;

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::hosts::seen;
+use super::picture::AssertIs as _;
 use super::*;
+use crate::report::picture::Picture;
 use crate::token::id::Generation;
 use crate::token::state::{GenerationState, TokenHostState, TokenState};
 
@@ -93,6 +95,8 @@ struct World {
     hosts: [Model; HOSTS.len()],
     /// Generations in the admin's phone, oldest first.
     phone: Vec<Generation>,
+    /// What the events alone tell.
+    picture: Picture,
     /// The first generation since a phone was lost or the admin was revoked: what came before may be gone.
     since: Generation,
 }
@@ -392,6 +396,7 @@ proptest! {
                 f: Fixture::new().await,
                 hosts: Default::default(),
                 phone: Vec::new(),
+                picture: Picture::default(),
                 since: 1,
             };
             world.issue(IssueKind::First).await;
@@ -404,11 +409,13 @@ proptest! {
             for step in &steps {
                 world.take(step).await;
                 world.check().await;
+                world.picture.assert_is(&world.f.ledger, world.f.clock.now()).await;
             }
             // Once all hosts are back, ledger and hosts agree.
             for _ in 0..3 {
                 world.take(&Step::Sync([true; HOSTS.len()])).await;
                 world.check().await;
+                world.picture.assert_is(&world.f.ledger, world.f.clock.now()).await;
             }
             let token = world.token().await.unwrap();
             for host in &world.hosts {

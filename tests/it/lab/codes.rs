@@ -36,9 +36,6 @@ pub(crate) fn oathtool(secret_base32: &str, unix_seconds: i64) -> String {
         .to_owned()
 }
 
-<<<<<<< HEAD
-/// The time of the lab.
-=======
 /// Codes that were typed at the controller in this test: no host takes them any more.
 static TYPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
@@ -53,7 +50,7 @@ fn was_typed(code: &str) -> bool {
     codes.contains(code)
 }
 
->>>>>>> 53295440996236196a3a00ccffd858d6acadaeb2
+/// The time of the lab.
 fn now() -> i64 {
     SystemClock.now().as_second() + super::travel::ahead()
 }

@@ -1,0 +1,74 @@
+//! Reading the log into a picture, a batch at a time.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ledger::{Ledger, LedgerError};
+use crate::report::picture::{People, Picture, PictureError};
+
+/// Events read at a time: one of a first rollout to a hundred admins has ten thousand characters.
+const BATCH: u32 = 200;
+
+/// The log cannot be read into a picture.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// What stands in the log.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+}
+
+impl From<SourceError> for Error {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Ledger(e) => e.into(),
+            SourceError::Picture(e) => {
+                Self::failed("the state cannot be told from the event log").caused_by(e)
+            }
+        }
+    }
+}
+
+/// Takes in what the log has from where the picture stands up to a time.
+///
+/// # Errors
+/// When the ledger fails, or an event cannot be read.
+pub async fn advance(
+    picture: &mut Picture,
+    ledger: &Ledger,
+    until: Timestamp,
+) -> Result<(), SourceError> {
+    let last = ledger.last_event_by(until).await?;
+    while picture.log.0 < last {
+        let events = ledger.events(picture.log.0, BATCH).await?;
+        if events.is_empty() {
+            break;
+        }
+        for event in events.iter().take_while(|e| e.seq <= last) {
+            picture.apply(event)?;
+        }
+    }
+    if picture.log.1.is_empty() {
+        picture.log.1 = ledger.hash_at(0).await?.unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Reads who is behind the pseudonyms, as the ledger has it now: names are no part of the log.
+///
+/// # Errors
+/// When the ledger fails.
+pub async fn people(ledger: &Ledger) -> Result<People, LedgerError> {
+    let mut people = People::default();
+    for (id, name) in ledger.people().await? {
+        people.names.insert(id.into(), name.into());
+    }
+    for (serial, login) in ledger.logins().await? {
+        let serial: Arc<str> = serial.as_str().into();
+        people.logins.entry(serial).or_default().push(login);
+    }
+    Ok(people)
+}
