@@ -9,6 +9,7 @@ use clap::Args;
 use super::enroll::ProtectionArgs;
 use super::globals::{Globals, Output};
 use super::leavers::Leavers;
+use super::rotate::push;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
 use super::{inventory, show, status};
@@ -17,6 +18,7 @@ use crate::exit;
 use crate::plan::wish::Parts;
 use crate::playbook::desk::Permissions;
 use crate::playbook::outcome::Outcome;
+use crate::playbook::rotate::{Query, Which, choose};
 use crate::playbook::schema::{self, Action, Play};
 use crate::text::SourceFile;
 
@@ -86,12 +88,13 @@ pub async fn run(
     if args.list_hosts || args.list_tasks {
         return list(args, globals, &setup, &books, out);
     }
-    let issues = books
-        .iter()
-        .flat_map(|(_, plays)| plays)
-        .any(|p| p.tasks.iter().any(|t| t.action == Action::Enroll));
+    let has = |is: fn(Action) -> bool| {
+        let mut plays = books.iter().flat_map(|(_, plays)| plays);
+        plays.any(|p| p.tasks.iter().any(|t| is(t.action)))
+    };
     let permissions = Permissions {
-        issue: issues,
+        issue: has(|a| a == Action::Enroll),
+        rotate: has(|a| matches!(a, Action::Rotate(_))),
         ..Permissions::default()
     };
     let command = format!(
@@ -113,10 +116,24 @@ pub async fn run(
     .await?;
     let mut all = Outcome::default();
     let mut documents = Vec::new();
+    let (mut would_rotate, mut refused) = (false, false);
     for (_, plays) in &books {
         for play in plays {
             let wanted = wanted(play, globals, &setup)?;
-            let outcome = run.converge(&wanted).await?;
+            let mut outcome = Outcome::default();
+            // Like the command, a play that only rotates contacts no host where nothing is due.
+            let only_rotates = |a| matches!(a, Action::Rotate(_) | Action::Report);
+            if rotations(play).next().is_none()
+                || !play.tasks.iter().all(|t| only_rotates(t.action))
+            {
+                outcome = run.converge(&wanted).await?;
+            }
+            for which in rotations(play) {
+                let rotated = rotate(&mut run, &wanted, which).await?;
+                would_rotate |= rotated.would;
+                refused |= rotated.refused;
+                outcome.merge(rotated.outcome);
+            }
             match globals.output {
                 Output::Text => {
                     let reports = play.tasks.iter().any(|t| t.action == Action::Report);
@@ -140,11 +157,62 @@ pub async fn run(
         Output::Json => write(out, &show::document(&documents, &all))?,
     }
     let mut code = all.code();
-    if code == exit::DONE && globals.check && args.detailed_exitcode && all.changed() {
+    if refused && !all.interrupted {
+        code = exit::ERROR;
+    }
+    let changes = all.changed() || would_rotate;
+    if code == exit::DONE && globals.check && args.detailed_exitcode && changes {
         code = exit::CHANGES;
     }
     run.finish(code).await?;
     Ok(code)
+}
+
+/// Which tokens a play's tasks rotate.
+fn rotations(play: &Play) -> impl Iterator<Item = Which> {
+    play.tasks.iter().filter_map(|t| match t.action {
+        Action::Rotate(which) => Some(which),
+        _ => None,
+    })
+}
+
+/// What came of a task `rotate`.
+#[derive(Debug, Default)]
+struct Rotated {
+    outcome: Outcome,
+    /// With `--check`: something would be rotated.
+    would: bool,
+    /// None of those that are meant could be begun.
+    refused: bool,
+}
+
+/// Does what the command does, for the play's admins on its hosts.
+async fn rotate(run: &mut Run<'_>, wanted: &Wanted, which: Which) -> Result<Rotated, Error> {
+    let query = Query {
+        admins: wanted.admins.clone(),
+        hosts: Some(wanted.hosts.iter().cloned().collect()),
+        which,
+        ..Query::default()
+    };
+    let now = run.world.clock.now();
+    let choice = choose(&run.setup.inventory, &run.setup.ledger, &query, now).await?;
+    let mut rotated = Rotated::default();
+    let check = run.globals.check;
+    if check {
+        rotated.would = choice.taken().next().is_some();
+        let would = choice.taken();
+        let would =
+            would.map(|(admin, realm)| format!("{admin} in realm {realm}: would be rotated"));
+        rotated.outcome.notes.extend(would);
+    } else if choice.taken().next().is_some() {
+        (rotated.outcome, rotated.refused) =
+            push::rotate(run, &choice, &wanted.hosts, false).await?;
+    }
+    let left = choice
+        .left()
+        .map(|((admin, realm), why)| format!("{admin} in realm {realm}: not rotated: {why}"));
+    rotated.outcome.notes.extend(left);
+    Ok(rotated)
 }
 
 fn wanted(play: &Play, globals: &Globals, setup: &Setup) -> Result<Wanted, Error> {

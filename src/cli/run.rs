@@ -340,17 +340,19 @@ impl<'a> Run<'a> {
                 Some(realm) => realm.clone(),
                 None => self.no_realm()?,
             };
-            let seats = self
+            let (chosen, others): (Vec<&Admin>, Vec<&Admin>) = self
                 .setup
                 .inventory
                 .admins_on(name)
                 .filter(|_| !only_leavers)
-                .filter(|a| {
+                .partition(|a| {
                     wanted
                         .admins
                         .as_ref()
                         .is_none_or(|only| only.contains(&a.name))
-                })
+                });
+            let seats = chosen
+                .into_iter()
                 .filter_map(|a| admins.get(&a.name))
                 .map(|admin| Seat {
                     admin: admin.clone(),
@@ -362,6 +364,7 @@ impl<'a> Run<'a> {
                 name: name.clone(),
                 target,
                 seats,
+                others: others.into_iter().map(|a| a.login.clone()).collect(),
                 realm,
                 memory: memories.get(name).cloned().unwrap_or_default(),
                 leavers,
@@ -387,6 +390,7 @@ impl<'a> Run<'a> {
                 name,
                 target,
                 seats: Vec::new(),
+                others: Vec::new(),
                 realm: self.no_realm()?,
                 leavers,
                 only_leavers: true,

@@ -28,7 +28,7 @@ const fn parts(action: Action) -> &'static [Part] {
     match action {
         Action::Preflight | Action::Report => &[],
         Action::PamTotp => &[Part::Host],
-        Action::Enroll => &[Part::Secrets, Part::Enforcement],
+        Action::Enroll | Action::Rotate(_) => &[Part::Secrets, Part::Enforcement],
         Action::Revoke => &[Part::Revocation],
     }
 }
@@ -104,7 +104,7 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             };
         }
     }
-    if task.action == Action::Enroll {
+    if matches!(task.action, Action::Enroll | Action::Rotate(_)) {
         for gap in &report.gaps {
             _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
         }

@@ -20,6 +20,7 @@ use crate::inventory::model::OnOverdue;
 use crate::ledger::Ledger;
 use crate::ledger::RevocationRequest;
 use crate::names::printable;
+use crate::plan::enforce::UNKNOWN_MEMBERS;
 use crate::plan::finding::Severity;
 use crate::plan::wish::Parts;
 use crate::playbook::desk::Permissions;
@@ -146,8 +147,11 @@ pub async fn run(
         outcome.notes.append(&mut run.desk().notes);
     }
     let mut code = outcome.code();
-    let stays_open =
-        |h: &HostReport| !h.gaps.is_empty() || h.revoked.iter().any(|r| r.state == "open");
+    let stays_open = |h: &HostReport| {
+        !h.gaps.is_empty()
+            || h.revoked.iter().any(|r| r.state == "open")
+            || h.findings.iter().any(|f| f.id == UNKNOWN_MEMBERS)
+    };
     if args.strict && code == exit::DONE && outcome.hosts.values().any(stays_open) {
         code = exit::FINDINGS;
     }
@@ -225,6 +229,6 @@ fn leave_out_what_stands(outcome: &mut Outcome, standing: &Standing) {
         });
         report
             .findings
-            .retain(|finding| finding.severity != Severity::Note);
+            .retain(|f| f.severity != Severity::Note || f.id == UNKNOWN_MEMBERS);
     }
 }

@@ -1,12 +1,14 @@
 //! Reading what was last known of hosts, and of tokens on them.
 
+use std::collections::BTreeSet;
+
 use sqlx::any::AnyRow;
 
 use crate::ledger::event::Draft;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::{HostRecord, LedgerError, TokenHostRecord};
-use crate::names::HostName;
+use crate::names::{HostName, Login};
 
 impl Ledger {
     /// Returns all hosts that were ever met and are not retired, by name.
@@ -72,6 +74,22 @@ impl Ledger {
         )
         .await?;
         tx.commit().await
+    }
+}
+
+impl Ledger {
+    /// Returns every login that was ever seen or given a token on a host.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn logins_on(&self, host: &HostName) -> Result<BTreeSet<Login>, LedgerError> {
+        sqlx::query("SELECT DISTINCT login FROM token_host WHERE host = $1")
+            .bind(host.as_str().to_owned())
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(|row| row.parsed("login"))
+            .collect()
     }
 }
 

@@ -5,6 +5,7 @@ use crate::host::program::{REAPER_PATH, REAPER_SHA256, REAPER_TEXT};
 use crate::host::request::{Line, Scope};
 use crate::plan::canary;
 use crate::plan::change::{Change, FileChange, HostPlan, Part, Shown};
+use crate::plan::enforce::strangers;
 use crate::plan::finding::Finding;
 use crate::plan::host_part::host_part;
 use crate::plan::preconditions::preconditions;
@@ -21,6 +22,7 @@ pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
     if plan.refused() {
         return plan;
     }
+    plan.findings.extend(strangers(facts, wish));
     if wish.parts.host {
         host_part(facts, wish, &mut plan);
     }

@@ -7,7 +7,7 @@ use crate::host::facts::{Facts, Slot};
 use crate::inventory::model::Enforce;
 use crate::plan::account::{account_gap, barred, key_gap};
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING};
-use crate::plan::finding::Gap;
+use crate::plan::finding::{Finding, Gap};
 use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, TokenWish, Wish};
 use crate::plan::{pam, secrets};
@@ -77,6 +77,31 @@ pub fn enforcement(facts: &Facts, wish: &Wish) -> Enforcement {
         }
     }
     result
+}
+
+/// The finding that names members of the group whom nobody knows.
+pub const UNKNOWN_MEMBERS: &str = "unknown-members";
+
+/// Returns the members of the group that are neither admins of the host nor known otherwise. A code is demanded of them
+/// that fleetotp has given nobody; out of the group they would get in by key alone, so that is left to people.
+pub fn strangers(facts: &Facts, wish: &Wish) -> Option<Finding> {
+    let is_known = |login: &String| {
+        let known = wish.members.iter().map(|m| &m.login).chain(&wish.known);
+        known.into_iter().any(|l| l.as_str() == login)
+    };
+    let mut strangers: Vec<String> = facts.members(GROUP_ENFORCED).into_iter().collect();
+    strangers.retain(|login| !is_known(login));
+    if strangers.is_empty() {
+        return None;
+    }
+    Some(Finding::note(
+        UNKNOWN_MEMBERS,
+        format!(
+            "group {GROUP_ENFORCED} has members that fleetotp does not know: {}",
+            crate::names::printable(&strangers.join(", "), 200)
+        ),
+        "find out who put them there, and name them as admins; out of the group they would log in by key alone",
+    ))
 }
 
 /// Checks what enforcement needs; every reason is a named gap.

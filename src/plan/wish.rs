@@ -17,6 +17,8 @@ pub struct Wish {
     pub protected: BTreeSet<Login>,
     /// The admins of this host.
     pub members: Vec<Member>,
+    /// Other logins that the inventory or the ledger has for this host.
+    pub known: BTreeSet<Login>,
     /// Which parts are to be brought about.
     pub parts: Parts,
     /// Whether a fresh connection can be made to confirm a change.

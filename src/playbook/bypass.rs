@@ -94,6 +94,7 @@ impl Give {
             project: shared.project.clone(),
             protected: shared.protected_on(session.target(), &seen.facts),
             members: Vec::new(),
+            known: std::collections::BTreeSet::new(),
             parts: Parts::default(),
             can_confirm: true,
             now: seen.at,

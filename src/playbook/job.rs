@@ -11,7 +11,7 @@ use crate::fleet::target::Target;
 use crate::host::facts::Facts;
 use crate::inventory::model::Realm;
 use crate::ledger::{HostObservation, HostRecord, ItemReading, TokenHostObservation};
-use crate::names::{AdminName, HostName, RealmName};
+use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::revoke::Leaver;
 use crate::plan::tool::Takeover;
 use crate::playbook::desk::{KeyFound, Place, Seat, SeenLogin};
@@ -27,6 +27,8 @@ pub struct Job {
     pub target: Target,
     /// The admins who have an account there.
     pub seats: Vec<Seat>,
+    /// The logins of its other admins, whom this run is not about.
+    pub others: Vec<Login>,
     /// The host's realm.
     pub realm: Arc<Realm>,
     /// What earlier runs know about the host.

@@ -109,6 +109,7 @@ fn plan(seen: &Seen, session: &Session, shared: &Shared) -> Removal {
         project: shared.project.clone(),
         protected: shared.protected_on(session.target(), &seen.facts),
         members: Vec::new(),
+        known: BTreeSet::new(),
         parts: Parts::default(),
         can_confirm: session.target().can_confirm(),
         now: seen.at,

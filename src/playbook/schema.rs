@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use crate::clock::Span;
+use crate::playbook::rotate::Which;
 use crate::text::yaml::{self, Node};
 use crate::text::{FileError, SourceFile, suggest};
 
@@ -40,6 +42,8 @@ pub enum Action {
     PamTotp,
     /// Tokens, sheets, state files and, once confirmed, the demand for a code.
     Enroll,
+    /// Begins rotations of the tokens that are meant.
+    Rotate(Which),
     /// Finishes what revocations have left open.
     Revoke,
     /// Prints the state of all tokens.
@@ -47,10 +51,17 @@ pub enum Action {
 }
 
 /// Actions that the contract names and this version does not have yet.
-const NOT_BUILT: [&str; 4] = ["verify", "rotate", "sync", "collect"];
+const NOT_BUILT: [&str; 3] = ["verify", "sync", "collect"];
 /// Play keys that the contract names and this version does not have yet.
 const KEYS_NOT_BUILT: [&str; 4] = ["serial", "max_fail_percentage", "any_errors_fatal", "vars"];
-const ACTIONS: [&str; 5] = ["preflight", "pam_totp", "enroll", "revoke", "report"];
+const ACTIONS: [&str; 6] = [
+    "preflight",
+    "pam_totp",
+    "enroll",
+    "rotate",
+    "revoke",
+    "report",
+];
 
 impl Action {
     /// Returns the word in playbooks.
@@ -59,6 +70,7 @@ impl Action {
             Self::Preflight => "preflight",
             Self::PamTotp => "pam_totp",
             Self::Enroll => "enroll",
+            Self::Rotate(_) => "rotate",
             Self::Revoke => "revoke",
             Self::Report => "report",
         }
@@ -69,6 +81,7 @@ impl Action {
             Self::Preflight,
             Self::PamTotp,
             Self::Enroll,
+            Self::Rotate(Which::default()),
             Self::Revoke,
             Self::Report,
         ]
@@ -114,14 +127,21 @@ fn play(source: &SourceFile, node: &Node) -> Result<Play, FileError> {
         .get("tasks")
         .and_then(|e| e.value.as_sequence())
         .ok_or_else(|| source.error(node.position, "the play has no list of `tasks`"))?;
+    let tasks: Vec<Task> = tasks
+        .iter()
+        .map(|t| task(source, t))
+        .collect::<Result<_, _>>()?;
+    let everyone = Action::Rotate(Which::default());
+    if raw.admins.is_none() && tasks.iter().any(|t| t.action == everyone) {
+        return Err(source
+            .error(node.position, "`rotate` does not say whose tokens are meant")
+            .hinted("give it `due: true`, `older_than` or `exposed: true`, or the play `admins`; `admins: all` is everyone"));
+    }
     Ok(Play {
         name: raw.name.unwrap_or_else(|| raw.hosts.clone()),
         hosts: raw.hosts,
         admins: raw.admins,
-        tasks: tasks
-            .iter()
-            .map(|t| task(source, t))
-            .collect::<Result<_, _>>()?,
+        tasks,
     })
 }
 
@@ -154,6 +174,7 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
                 Some(_) if action.is_some() => {
                     return Err(source.error(position, "a task does one thing: this is the second"));
                 }
+                Some(Action::Rotate(_)) => action = Some(Action::Rotate(which(source, value)?)),
                 Some(found) => {
                     let plain =
                         value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
@@ -193,6 +214,28 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
         action,
         tags,
     })
+}
+
+/// Which tokens `rotate` means; all of the play's admins where it does not say.
+fn which(source: &SourceFile, node: &Node) -> Result<Which, FileError> {
+    if node.is_null() {
+        return Ok(Which::default());
+    }
+    let raw: RawWhich = yaml::from_node(source, node)?;
+    Ok(Which {
+        due: raw.due,
+        older_than: raw.older_than,
+        exposed: raw.exposed,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct RawWhich {
+    due: bool,
+    older_than: Option<Span>,
+    exposed: bool,
 }
 
 /// `tags: a, b` or a list.
@@ -264,6 +307,20 @@ mod tests {
     }
 
     #[test]
+    fn rotate_says_which_tokens_it_means() {
+        let plays = read("- hosts: all\n  tasks:\n    - rotate: {due: true, older_than: 90d}\n- hosts: all\n  admins: sre\n  tasks:\n    - rotate:\n").unwrap();
+        assert_eq!(
+            plays[0].tasks[0].action,
+            Action::Rotate(Which {
+                due: true,
+                older_than: Some(Span::from_days(90)),
+                exposed: false,
+            })
+        );
+        assert_eq!(plays[1].tasks[0].action, Action::Rotate(Which::default()));
+    }
+
+    #[test]
     fn slips_are_named_at_their_place() {
         for (text, says) in [
             (
@@ -275,7 +332,19 @@ mod tests {
                 "- hosts: all\n  serial: 2\n  tasks: []\n",
                 "p.yml:2:3: `serial` is not built yet",
             ),
-            ("- hosts: all\n  tasks:\n    - rotate:\n", "not built yet"),
+            ("- hosts: all\n  tasks:\n    - verify:\n", "not built yet"),
+            (
+                "- hosts: all\n  tasks:\n    - rotate:\n",
+                "p.yml:1:3: `rotate` does not say whose tokens are meant",
+            ),
+            (
+                "- hosts: all\n  tasks:\n    - rotate: {older_than: 90}\n",
+                "p.yml:3:27: ",
+            ),
+            (
+                "- hosts: all\n  tasks:\n    - rotate: {dew: true}\n",
+                "p.yml:3:16: ",
+            ),
             (
                 "- hosts: all\n  tasks:\n    - name: x\n",
                 "says nothing to do",

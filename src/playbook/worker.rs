@@ -47,6 +47,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         shared,
         desk: desk.clone(),
         members: Vec::new(),
+        known: BTreeSet::new(),
         gaps_of_desk: Vec::new(),
         turn,
         read_at: Timestamp::default(),
@@ -123,6 +124,8 @@ pub(super) struct Worker {
     desk: mpsc::Sender<Ask>,
     pub(super) report: HostReport,
     pub(super) members: Vec<Member>,
+    /// Logins that are no strangers in the group, with or without a token.
+    known: BTreeSet<Login>,
     pub(super) gaps_of_desk: Vec<Gap>,
     pub(super) turn: Turn,
     pub(super) read_at: Timestamp,
@@ -159,6 +162,7 @@ impl Worker {
         if self.take_in_promotions(&facts).await? {
             self.members = self.members_wished().await?;
         }
+        self.known = self.known_logins(&facts).await?;
         // Whoever only looks at secrets has not judged sshd.
         let mut judged = if self.wish(&facts).parts.host || facts.judged_before {
             facts.config_hash.clone()
@@ -360,6 +364,21 @@ impl Worker {
         self.shared.protected_on(&self.job.target, facts)
     }
 
+    /// Logins that are no strangers. The ledger is asked only where the inventory does not know a member.
+    async fn known_logins(&self, facts: &Facts) -> Result<BTreeSet<Login>, Stop> {
+        let seats = self.job.seats.iter().map(|s| &s.login);
+        let mut known: BTreeSet<Login> = seats.chain(&self.job.others).cloned().collect();
+        let members = facts.members(GROUP_ENFORCED);
+        if members
+            .iter()
+            .any(|m| known.iter().all(|l| l.as_str() != m))
+        {
+            let seen = self.shared.ledger.logins_on(&self.job.name).await;
+            known.extend(seen.map_err(|e| Stop::Failed(e.to_string()))?);
+        }
+        Ok(known)
+    }
+
     fn wish(&self, facts: &Facts) -> Wish {
         let mut parts = self.shared.parts;
         // Every host that a change was made on has its witness.
@@ -368,6 +387,7 @@ impl Worker {
             project: self.shared.project.clone(),
             protected: self.protected(facts),
             members: self.members.clone(),
+            known: self.known.clone(),
             parts,
             can_confirm: self.job.target.can_confirm(),
             now: self.read_at,

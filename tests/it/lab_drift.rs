@@ -123,6 +123,19 @@ fn lab_what_was_changed_by_hand_is_shown_and_repaired() {
         let quiet = project.fleetotp(&["sync"]).expect_code(0);
         assert_eq!((quiet.stdout, quiet.stderr), (String::new(), String::new()));
     }
+    // Whom nobody knows stays in the group: out of it a key alone would do.
+    let mid = lab.host("mid");
+    mid.sh("useradd mallory; gpasswd -a mallory fleetotp");
+    let stranger = ["(unknown-members)", "does not know: mallory"];
+    project
+        .fleetotp(&["sync", "--check", "--diff"])
+        .expect_code(0)
+        .expect_text(&stranger);
+    project
+        .fleetotp(&["sync", "--strict"])
+        .expect_code(9)
+        .expect_text(&stranger);
+    assert!(mid.sh("getent group fleetotp").contains("mallory"));
     totp.fresh();
     everywhere(&totp);
 }

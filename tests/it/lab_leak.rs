@@ -318,6 +318,15 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
         log.run(None, &["inventory", "show", "-o", format]);
         log.run(None, &["inventory", "list"]);
     }
+    // The life goes on, and ends.
+    let rotated = log
+        .run(None, &["rotate", "alice", "-o", "json"])
+        .expect_code(0);
+    let sheet = rotated.sheet("alice", "default");
+    needles.add_codes(&sheet);
+    needles.add_key("alice's third key", &sheet.scan().secret);
+    log.run(None, &["revoke", "bob", "--reason", "left"])
+        .expect_code(0);
     let output = std::mem::take(&mut log.text);
     assert!(output.len() > 5_000, "{} bytes of output", output.len());
     sleeper.wait().unwrap();

@@ -306,10 +306,30 @@ fn a_confirmation_by_code_ends_the_old_one_on_every_host_at_once() {
         new.gets_in(&site, host);
     }
 
-    // A lost device ends both generations of a rotation at once, and the code is still demanded.
+    // A lost device ends both generations of a rotation at once, and the code is still demanded. It is a playbook that
+    // rotates here: nobody by age, then whom the play names, and nobody twice.
+    let due = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/rotate.yml");
+    let ran = project.fleetotp(&["play", due, "-o", "json"]);
+    assert!(ran.expect_code(0).sheets().is_empty());
+    std::fs::write(
+        project.path().join("named.yml"),
+        "- hosts: all\n  admins: alice\n  tasks:\n    - rotate:\n",
+    )
+    .unwrap();
+    let check = ["play", "named.yml", "--check", "--detailed-exitcode"];
+    project
+        .fleetotp(&check)
+        .expect_code(8)
+        .expect_text(&["alice in realm default: would be rotated"]);
+    assert_eq!(state(&project), "active");
     let ran = project
-        .fleetotp(&["rotate", "alice", "-o", "json"])
+        .fleetotp(&["play", "named.yml", "-o", "json"])
         .expect_code(0);
+    let again = project
+        .fleetotp(&["play", "named.yml", "-o", "json"])
+        .expect_code(0)
+        .expect_text(&["it is being rotated already"]);
+    assert!(again.sheets().is_empty());
     let mut newest = Phone::of(&site, &ran.sheet("alice", "default").scan());
     for host in &site.hosts {
         newest.gets_in(&site, host);

@@ -73,6 +73,8 @@ struct WishData {
     can_confirm: bool,
     /// Admins by login; a null has no token.
     members: BTreeMap<String, Option<TokenData>>,
+    /// Other logins that are no strangers.
+    known: Vec<String>,
     enforce: String,
     on_overdue: String,
     window: u8,
@@ -89,6 +91,7 @@ impl Default for WishData {
             members: ["alice", "bob"]
                 .map(|l| (l.to_owned(), Some(TokenData::default())))
                 .into(),
+            known: Vec::new(),
             enforce: "on_confirm".to_owned(),
             on_overdue: "keep".to_owned(),
             window: 1,
@@ -369,6 +372,7 @@ fn wish(case: &Case) -> Wish {
         project: "F-PLAN".to_owned(),
         protected: data.protected.iter().map(login).collect(),
         members: members.collect(),
+        known: data.known.iter().map(login).collect(),
         parts: Parts {
             host: has("host"),
             secrets: has("secrets"),
