@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::adopt;
 use super::bypass;
+use super::collect;
 use super::confirm;
 use super::doctor;
 use super::enroll;
@@ -81,6 +82,8 @@ enum Command {
     /// One-time codes for an emergency
     #[command(subcommand)]
     Bypass(bypass::BypassCommand),
+    /// Read hosts' logs, store who logged in with which token, and say what is odd in it
+    Collect(collect::CollectArgs),
     /// What concerns the ledger itself
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -221,6 +224,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
+            Command::Collect(args) => collect::run(args, globals, &world, &mut stdout).await,
             Command::Ledger(command) => ledger::run(command, globals, &world, &mut stdout).await,
             Command::Adopt(args) => adopt::run(args, globals, &world, &mut stdout).await,
             Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,

@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod app;
 pub mod bypass;
 pub mod care;
+pub mod collect;
 pub mod confirm;
 pub mod doctor;
 pub mod enroll;

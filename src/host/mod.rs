@@ -4,6 +4,7 @@
 //! those files should hold is decided by `plan/`. Only the reaper stays on a host, while a deadline is open.
 
 pub mod facts;
+pub mod log;
 pub mod parse;
 pub mod program;
 pub mod reply;

@@ -388,7 +388,7 @@ fn state_key(path: &str) -> Option<(Slot, Login)> {
 }
 
 /// `+0130` is 5400 seconds.
-fn utc_offset(text: &str) -> i64 {
+pub(super) fn utc_offset(text: &str) -> i64 {
     let parse = |range| text.get(range).and_then(|t: &str| t.parse::<i64>().ok());
     let seconds = parse(1..3)
         .zip(parse(3..5))

@@ -4,6 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::log::LogPlace;
 use super::program::{BEGIN, PROGRAM_TEXT};
 use crate::names::Login;
 use crate::token::secret::Secret;
@@ -85,6 +86,20 @@ impl Request {
     pub fn holders(pattern: &str) -> Self {
         let mut request = Self::new("show");
         request.line(&["each", pattern]);
+        request
+    }
+
+    /// A request to send what was logged since a place, at most about so many bytes of it.
+    pub fn collect(since: Option<&LogPlace>, cap: u32) -> Self {
+        let mut request = Self::new("collect");
+        match since {
+            Some(LogPlace::Journal { cursor }) => request.line(&["journal", cursor]),
+            Some(LogPlace::File { first, offset }) => {
+                request.line(&["file", first, &offset.to_string()]);
+            }
+            None => {}
+        }
+        request.line(&["cap", &cap.to_string()]);
         request
     }
 

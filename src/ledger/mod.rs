@@ -4,6 +4,7 @@
 //! the tables and what the log says cannot differ by a crash. The operations are methods of [`Ledger`], one file per
 //! topic.
 
+mod activity;
 mod bypass;
 mod canonical;
 mod cause;
@@ -39,6 +40,7 @@ mod tx;
 #[cfg(test)]
 mod tests;
 
+pub use activity::{Collected, LogCursor, LogGap, LoginRecord, NewLogin};
 pub use bypass::{BypassRecord, NewBypass};
 pub use canonical::canonical_json;
 pub use cause::Cause;

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_codes.sql"),
     include_str!("migrations/0005_moving.sql"),
     include_str!("migrations/0006_rotation_cause.sql"),
+    include_str!("migrations/0007_activity.sql"),
 ];
 
 /// Newest version that this program knows.

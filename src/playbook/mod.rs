@@ -7,6 +7,7 @@ pub mod apply;
 pub mod behind;
 pub mod bypass;
 pub mod codes;
+pub mod collect;
 mod confirmations;
 pub mod desk;
 pub mod engine;

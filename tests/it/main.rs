@@ -19,6 +19,8 @@ mod inventory_cli;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_activity;
+#[cfg(test)]
 mod lab_adopt;
 #[cfg(test)]
 mod lab_bypass;

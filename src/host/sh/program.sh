@@ -531,6 +531,118 @@ inspect_evidence() {
   fi | tail -n 400 | sed 's/^/log	/'
 }
 
+# ---------------------------------------------------------------- collect
+
+# Sends what sshd and the module have logged since a place: the journal's cursor, or a text log's first line (its hash
+# names the file, wherever it was rotated to) and an offset. Changes nothing.
+collect() {
+  cursor= first= offset=0 cap=1000000
+  while IFS='	' read -r k a b; do
+    case $k in
+    journal) cursor=$a ;;
+    file) first=$a offset=$b ;;
+    cap) cap=$a ;;
+    end) break ;;
+    esac
+  done
+  say clock "$(date '+%s	%z')"
+  # The steps for which codes were taken: numbers of time, no secrets.
+  for f in "$GA"/current/* "$GA"/next/*; do
+    steps=$(grep -s '^" DISALLOW_REUSE ' "$f") && say used "${f#"$GA"/}" "${steps#'" DISALLOW_REUSE '}"
+  done
+  text=
+  for f in /var/log/auth.log /var/log/secure /var/log/messages; do
+    [ -f "$f" ] && { text=$f; break; }
+  done
+  if [ -d /run/systemd/system ] && command -v journalctl >/dev/null 2>&1 && { [ -d /var/log/journal ] || [ -z "$text" ]; }; then
+    say log journal
+    collect_journal
+  elif [ -n "$text" ]; then
+    say log "$text"
+    collect_text
+  else
+    say log -
+  fi
+}
+
+# From the cursor's own entry on: where it is not the first, something is missing before it.
+collect_journal() {
+  m='(pam_google_authenticator)'
+  journalctl -q --no-pager -o json --output-fields=MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_UID ${cursor:+"--cursor=$cursor"} \
+    SYSLOG_IDENTIFIER=sshd + SYSLOG_IDENTIFIER=sshd-session + SYSLOG_IDENTIFIER=sshd-auth + \
+    "SYSLOG_IDENTIFIER=sshd$m" + "SYSLOG_IDENTIFIER=sudo$m" + "SYSLOG_IDENTIFIER=sudo-i$m" 2>/dev/null |
+    LC_ALL=C awk -v cap="$cap" '{ print "|" $0; n += length($0) } n > cap { print "more"; exit }'
+}
+
+collect_text() {
+  # Oldest first; the one that is written to has no number.
+  logs="$(ls -tr "$text".[0-9]* "$text"-[0-9]* 2>/dev/null) $text"
+  found=
+  if [ -n "$first" ]; then
+    for f in $logs; do
+      begin_of "$f" && [ "$hash" = "$first" ] && found=$f
+    done
+    if [ -n "$found" ]; then
+      length_of "$found"
+      # It was written anew, or is another one that begins the same.
+      [ "$bytes" -ge "$offset" ] || found=
+    fi
+  fi
+  reading= previous=
+  for f in $logs; do
+    begin_of "$f" || continue
+    if [ -n "$found" ] && [ "$f" = "$found" ]; then
+      previous=$f previous_hash=$hash previous_from=$offset reading=1
+      continue
+    fi
+    if [ -n "$first" ] && [ -z "$found" ] && [ -z "$reading" ]; then say gap "$line"; fi
+    [ -z "$found" ] || [ -n "$reading" ] || continue
+    reading=1
+    # Once this one has a line, nothing is written to the one before any more: only now is that one read to its end.
+    if [ -n "$previous" ]; then
+      hash_now=$hash
+      read_log "$previous" "$previous_hash" "$previous_from" 1 || return 0
+      hash=$hash_now
+    fi
+    previous=$f previous_hash=$hash previous_from=0
+  done
+  [ -z "$previous" ] || read_log "$previous" "$previous_hash" "$previous_from" ''
+}
+
+unpacked() {
+  case $1 in *.gz) gzip -dc <"$1" ;; *.xz) xz -dc <"$1" ;; *.bz2) bzip2 -dc <"$1" ;; *) cat "$1" ;; esac 2>/dev/null
+}
+
+# The first line of log $1 and its hash. A log without a whole line has none.
+begin_of() {
+  line=$(unpacked "$1" | head -n 1 | tr -d '\000\t')
+  [ -n "$line" ] || return 1
+  hash=$(printf '%s\n' "$line" | sha256sum) hash=${hash%% *}
+}
+
+length_of() {
+  case $1 in *.gz | *.xz | *.bz2) bytes=$(unpacked "$1" | wc -c) ;; *) bytes=$(stat -c %s "$1") ;; esac
+}
+
+# Sends the lines of log $1, whose first line's hash is $2, from offset $3 on, each with its offset. $4: it is complete, so
+# is its last line. Fails where there was more than may be sent.
+read_log() {
+  length_of "$1"
+  unpacked "$1" | tail -c +$(($3 + 1)) | head -c $((bytes - $3)) | tr '\000' '?' |
+    LC_ALL=C awk -v o="$3" -v size="$bytes" -v whole="$4" -v cap="$cap" -v hash="$2" '
+      BEGIN { start = o }
+      { n = length($0) + 1
+        if (o + n > size) { if (!whole) exit; n-- }
+        if ($0 ~ / (sshd|sshd-session|sshd-auth|[A-Za-z0-9_-]+\(pam_google_authenticator\))\[[0-9]+\]: / &&
+            $0 !~ /\]: (pam_|Starting session|Close session|Postponed |User child|Accepted key |Received disconnect|Disconnected from user |srclimit_)/) {
+          printf "|%.0f %s\n", o, $0
+          sent += n + 12
+        }
+        o += n
+        if (sent > cap || o - start > 30 * cap) { more = 1; exit } }
+      END { printf "at\t%s\t%.0f\n", hash, o; if (more) print "more"; exit more ? 3 : 0 }'
+}
+
 # ---------------------------------------------------------------- apply
 
 take_lock() {
@@ -1156,6 +1268,7 @@ case $request in
 inspect) inspect ;;
 apply) apply "$length" ;;
 show) show ;;
+collect) collect ;;
 ping) ;;
 *) fail protocol "unknown request" ;;
 esac
