@@ -13,6 +13,7 @@ use super::setup::{Setup, World};
 use super::show;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::inventory::model::Realm;
 use crate::ledger::{TakenGeneration, TakenHow, TakenToken, TokenRecord};
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::adopt::{self, Foreign};
@@ -198,10 +199,20 @@ impl Adopter<'_> {
         host: &HostName,
         found: ToolFound,
     ) -> Result<Result<Takeover, String>, Error> {
-        let Some(realm) = self.setup.inventory.realm_of(host).map(|r| r.name.clone()) else {
+        let Some(Realm { name, policy, .. }) = self.setup.inventory.realm_of(host) else {
             return Ok(Err("no realm of the inventory covers it".to_owned()));
         };
-        for (login, key) in &found.keys {
+        let realm = name.clone();
+        // Before anything is taken in.
+        let wanted = policy.period.as_secs();
+        let mut held = found.keys.iter();
+        if let Some((login, other)) = held.find(|(_, h)| u64::from(h.period) != wanted) {
+            return Ok(Err(
+                adopt::other_steps(login, other.period, wanted).sentence()
+            ));
+        }
+        for (login, held) in &found.keys {
+            let key = &held.key;
             let admin = self
                 .setup
                 .inventory
@@ -239,6 +250,8 @@ impl Adopter<'_> {
             self.import((&admin, &realm), token.as_ref(), &foreign, key)
                 .await?;
         }
+        let notes = found.notes.into_iter();
+        self.notes.extend(notes.filter(|_| !self.globals.check));
         Ok(Ok(found.takeover))
     }
 

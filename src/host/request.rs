@@ -82,6 +82,13 @@ impl Request {
         request
     }
 
+    /// A request to send all files of a directory as they are. The answer may hold secrets.
+    pub fn show_all(directory: &str) -> Self {
+        let mut request = Self::new("show");
+        request.line(&["under", directory]);
+        request
+    }
+
     /// A request to name everybody for whom there is a file; in the pattern %h is the home, %u the login.
     pub fn holders(pattern: &str) -> Self {
         let mut request = Self::new("show");

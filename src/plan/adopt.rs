@@ -84,6 +84,15 @@ pub fn unconfirmed(admin: &AdminName) -> Finding {
     )
 }
 
+/// The module takes the length of a step from the file, apps from the sheet: a rotation would change it under both.
+pub fn other_steps(login: &Login, has: u16, wanted: u64) -> Finding {
+    Finding::refusal(
+        "adopt-other-steps",
+        format!("codes of {login} are for {has} seconds, and the policy says {wanted}"),
+        "give the realm a policy with that `period`, or enrol that admin anew",
+    )
+}
+
 /// A realm has one key for all its hosts.
 pub fn other_key(admin: &AdminName, realm: &RealmName) -> Finding {
     Finding::refusal(

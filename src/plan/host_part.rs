@@ -160,7 +160,7 @@ fn pam_file(facts: &Facts, plan: &mut HostPlan) {
                 "a second factor is configured already: {}",
                 crate::names::printable(line.trim(), 120)
             ),
-            "remove it: two prompts would lock people out; enrolments of google-authenticator can be taken over: fleetotp adopt",
+            "remove it: two prompts would lock people out; enrolments of google-authenticator and pam_oath can be taken over: fleetotp adopt",
         ));
         return;
     }

@@ -82,6 +82,38 @@ fn is_auth(line: &str) -> bool {
     }
 }
 
+/// A line of a service file in its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<'t> {
+    /// `auth`, `account`, ...
+    pub kind: &'t str,
+    /// A word, or results and actions in brackets.
+    pub control: &'t str,
+    /// The module's file.
+    pub module: &'t str,
+    /// Its options.
+    pub args: Vec<&'t str>,
+}
+
+/// Reads a line that names a module (pam.conf(5)): what follows a `#` is a comment.
+pub fn entry(line: &str) -> Option<Entry<'_>> {
+    let line = line.split('#').next()?.trim();
+    let (kind, rest) = line.split_once(char::is_whitespace)?;
+    let rest = rest.trim_start();
+    let (control, rest) = if rest.starts_with('[') {
+        rest.split_at_checked(rest.find(']')? + 1)?
+    } else {
+        rest.split_once(char::is_whitespace)?
+    };
+    let mut words = rest.split_whitespace();
+    Some(Entry {
+        kind,
+        control,
+        module: words.next()?,
+        args: words.collect(),
+    })
+}
+
 /// Modules that are a second factor; what else asks questions (`pam_sss`, `pam_exec`) may or may not be one.
 const SECOND_FACTORS: [&str; 9] = [
     "pam_google_auth",
@@ -161,6 +193,24 @@ mod tests {
             with_block("# BEGIN fleetotp\nauth required x\n", SSHD_BLOCK),
             Err(PamError::DamagedMarkers)
         );
+    }
+
+    #[test]
+    fn a_control_in_brackets_is_one_part() {
+        let line = "auth\t[user_unknown=ignore success=ok]  /lib/pam_oath.so usersfile=/x # y";
+        let read = entry(line).unwrap();
+        assert_eq!(read.control, "[user_unknown=ignore success=ok]");
+        assert_eq!(read.module, "/lib/pam_oath.so");
+        assert_eq!(read.args, ["usersfile=/x"]);
+        for none in [
+            "",
+            "# auth required x.so",
+            "@include common-auth",
+            "auth [a=b",
+            "auth",
+        ] {
+            assert_eq!(entry(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Taking over enrolments of the `google-authenticator` program: the same module, so the same state files, elsewhere and
+//! Taking over enrolments of `google-authenticator` (the same module, so the same state files, elsewhere) and of `pam_oath`, both
 //! under another line of PAM. That line goes and fleetotp's block comes in one change.
 
 use std::collections::BTreeMap;
@@ -10,22 +10,37 @@ use crate::names::Login;
 use crate::plan::account::{barred, key_gap};
 use crate::plan::change::{Change, GROUP_ENFORCED, HostPlan, Part, Shown, state_path};
 use crate::plan::finding::Finding;
-use crate::plan::{pam, sshd};
+use crate::plan::{pam, sshd, tool_line};
 use crate::token::key;
 use crate::token::secret::Secret;
-
-/// The module's own default.
-const DEFAULT: &str = "%h/.google_authenticator";
 
 /// What another tool has on a host, and what becomes of it.
 #[derive(Debug, Default)]
 pub struct Takeover {
     /// PAM's text with the other line.
     pub text: String,
-    /// State files to bring, by login; the stamp comes after their first line.
-    pub files: BTreeMap<Login, Vec<Line>>,
+    /// What to bring, by login.
+    pub files: BTreeMap<Login, Brought>,
     /// The files that were read, with their hashes.
     pub read: Vec<(String, String)>,
+}
+
+/// What becomes of an enrolment.
+#[derive(Debug)]
+pub enum Brought {
+    /// This state file; the stamp comes after its first line.
+    File(Vec<Line>),
+    /// A new one, with these steps used.
+    Used(Vec<u64>),
+}
+
+/// An enrolment's key, and the seconds of its steps.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The key.
+    pub key: Secret,
+    /// Seconds of a step.
+    pub period: u16,
 }
 
 impl Takeover {
@@ -33,7 +48,7 @@ impl Takeover {
     pub fn disregard(&self, facts: &mut Facts) {
         if let Some(file) = facts.files.get_mut(pam::SERVICE_FILE)
             && file.text.as_deref() == Some(self.text.as_str())
-            && let Ok(Some(found)) = find(&self.text)
+            && let Ok(Some(found)) = tool_line::find(&self.text)
         {
             file.text = Some(found.without);
         }
@@ -75,20 +90,35 @@ impl Takeover {
             {
                 before.clone_from(&self.text);
             }
-            for (login, lines) in &self.files {
+            for (login, brought) in &self.files {
                 if file.path != state_path(Slot::Current, login.as_str()) || file.before.is_some() {
                     continue;
                 }
-                let stamp = file
-                    .lines
-                    .iter()
-                    .find(|l| matches!(l, Line::Text(t) if t.starts_with("\" FLEETOTP ")))
-                    .cloned();
+                brought.put_into(&mut file.lines);
+                plan.expected.clone_from(&self.read);
+            }
+        }
+    }
+}
+
+impl Brought {
+    /// Makes of a new state file what this one is to be.
+    fn put_into(&self, new: &mut Vec<Line>) {
+        let option = |line: &Line, name: &str| matches!(line, Line::Text(t) if t.split(' ').nth(1) == Some(name));
+        match self {
+            Self::File(lines) => {
+                let stamp = new.iter().find(|l| option(l, "FLEETOTP")).cloned();
                 let mut taken = lines.clone();
                 if let (Some(stamp), false) = (stamp, taken.is_empty()) {
                     taken.insert(1, stamp);
-                    file.lines = taken;
-                    plan.expected.clone_from(&self.read);
+                    *new = taken;
+                }
+            }
+            Self::Used(steps) => {
+                for line in new.iter_mut().filter(|l| option(l, "DISALLOW_REUSE")) {
+                    if let Line::Text(text) = line {
+                        text.extend(steps.iter().map(|s| format!(" {s}")));
+                    }
                 }
             }
         }
@@ -97,89 +127,26 @@ impl Takeover {
 
 /// Says why key and code together would not let a login in. The facts must hold its keys.
 pub fn unready(facts: &Facts, login: &Login, now: Timestamp) -> Option<String> {
-    let account = facts.accounts.get(login);
-    if let Some(why) = account.and_then(|a| barred(a, now)) {
+    let Some(account) = facts.accounts.get(login) else {
+        return Some(format!("{login} has no account there"));
+    };
+    if let Some(why) = barred(account, now) {
         return Some(format!("{login} {why}"));
     }
     key_gap(facts, login).map(|gap| gap.text)
-}
-
-/// Another tool's line in PAM's text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Where the state files are: `%h` is the home, `%u` the login.
-    pub pattern: String,
-    /// The text without the line.
-    pub without: String,
-}
-
-/// Finds the line of `google-authenticator`, if that is the only other second factor.
-///
-/// # Errors
-/// Why it cannot be taken over.
-pub fn find(text: &str) -> Result<Option<Found>, String> {
-    let others = pam::other_mfa(text);
-    let [line] = others.as_slice() else {
-        return match others.len() {
-            0 => Ok(None),
-            n => Err(format!("{n} lines ask for a second factor")),
-        };
-    };
-    let mut words = line.split_whitespace();
-    let kind = words.next().unwrap_or_default();
-    let control = words.next().unwrap_or_default();
-    let module = words.next().unwrap_or_default();
-    if !kind.eq_ignore_ascii_case("auth") || !module.ends_with("pam_google_authenticator.so") {
-        return Err(format!(
-            "`{line}` is not a plain line of google-authenticator"
-        ));
-    }
-    if !matches!(control, "required" | "requisite") {
-        return Err(format!("`{control}` lets more decide than the code"));
-    }
-    if !line.split_whitespace().any(|word| word == "nullok") {
-        return Err(format!(
-            "`{line}` refuses everybody without an enrolment; in its place, nothing would"
-        ));
-    }
-    let mut pattern = DEFAULT.to_owned();
-    for word in words.take_while(|w| !w.starts_with('#')) {
-        if let Some(path) = word.strip_prefix("secret=") {
-            pattern = path.replace("${HOME}", "%h").replace("${USER}", "%u");
-            if let Some(rest) = pattern.strip_prefix('~') {
-                pattern = format!("%h{rest}");
-            }
-            if pattern.contains('$') || !pattern.starts_with(['/', '%']) {
-                return Err(format!("`{word}` names no place that is known here"));
-            }
-        } else if !matches!(
-            word,
-            "nullok" | "noskewadj" | "debug" | "echo_verification_code" | "echo-verification-code"
-        ) && !word.starts_with("user=")
-        {
-            return Err(format!("the option `{word}` has no counterpart"));
-        }
-    }
-    let without: String = text
-        .split_inclusive('\n')
-        .filter(|l| l.trim_end() != *line)
-        .collect();
-    if pam::with_block(&without, pam::SSHD_BLOCK).is_err() {
-        return Err("without it nothing would be asked of anybody".to_owned());
-    }
-    Ok(Some(Found { pattern, without }))
 }
 
 /// Reads a state file: its key, and the lines to keep. Says nothing of the text.
 ///
 /// # Errors
 /// Why it cannot be taken over.
-pub fn state_lines(text: &[Secret]) -> Result<(Secret, Vec<Line>), &'static str> {
+pub fn state_lines(text: &[Secret]) -> Result<(Held, Vec<Line>), &'static str> {
     let (first, rest) = text.split_first().ok_or("it is empty")?;
     let bytes = key::decode(first).map_err(|_| "its first line is no key")?;
     let key = crate::token::secret::base32(&bytes);
     let mut lines = vec![Line::Secret(key.clone())];
     let mut totp = false;
+    let mut period = 30;
     for line in rest {
         let content = line.expose().trim_end_matches('\r');
         if let Some(option) = content.strip_prefix("\" ") {
@@ -187,7 +154,9 @@ pub fn state_lines(text: &[Secret]) -> Result<(Secret, Vec<Line>), &'static str>
             match name {
                 "TOTP_AUTH" => totp = true,
                 "HOTP_COUNTER" => return Err("it counts codes instead of time"),
-                "STEP_SIZE" if value.trim() != "30" => return Err("its step is not 30 seconds"),
+                "STEP_SIZE" => {
+                    period = value.trim().parse().map_err(|_| "its step is no number")?;
+                }
                 // A clock that was wrong once: codes are right without it, or the clock is a gap of its own.
                 "TIME_SKEW" | "RESETTING_TIME_SKEW" | "FLEETOTP" => continue,
                 _ => {}
@@ -200,7 +169,7 @@ pub fn state_lines(text: &[Secret]) -> Result<(Secret, Vec<Line>), &'static str>
         }
     }
     if totp {
-        Ok((key, lines))
+        Ok((Held { key, period }, lines))
     } else {
         Err("it is not for codes by time")
     }
@@ -209,44 +178,6 @@ pub fn state_lines(text: &[Secret]) -> Result<(Secret, Vec<Line>), &'static str>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(line: &str) -> Result<Option<Found>, String> {
-        find(&format!(
-            "# sshd\n@include common-auth\n{line}\naccount required x.so\n"
-        ))
-    }
-
-    #[test]
-    fn the_usual_lines_are_understood_and_others_are_not() {
-        let usual = found("auth required pam_google_authenticator.so nullok")
-            .unwrap()
-            .unwrap();
-        assert_eq!(usual.pattern, "%h/.google_authenticator");
-        assert_eq!(
-            usual.without,
-            "# sshd\n@include common-auth\naccount required x.so\n"
-        );
-        let central = found(
-            "auth requisite pam_google_authenticator.so nullok user=root secret=/var/lib/ga/${USER}",
-        );
-        assert_eq!(central.unwrap().unwrap().pattern, "/var/lib/ga/%u");
-        let home = found("auth required pam_google_authenticator.so nullok secret=~/.ssh/ga");
-        assert_eq!(home.unwrap().unwrap().pattern, "%h/.ssh/ga");
-        assert_eq!(found("# nothing"), Ok(None));
-        for line in [
-            "auth sufficient pam_google_authenticator.so nullok",
-            "auth required pam_google_authenticator.so nullok forward_pass",
-            "auth required pam_google_authenticator.so",
-            "auth required pam_oath.so usersfile=/etc/users.oath",
-            "auth required pam_google_authenticator.so nullok secret=$NOWHERE",
-        ] {
-            assert!(found(line).is_err(), "{line}");
-        }
-        assert!(
-            find("auth required pam_google_authenticator.so nullok\n").is_err(),
-            "nothing would be left"
-        );
-    }
 
     #[test]
     fn a_state_file_keeps_all_but_a_skew() {
@@ -260,8 +191,9 @@ mod tests {
             "12345678",
         ]
         .map(Secret::from);
-        let (key, lines) = state_lines(&text).unwrap();
-        assert_eq!(key.expose(), "JBSWY3DPEHPK3PXP");
+        let (held, lines) = state_lines(&text).unwrap();
+        assert_eq!(held.key.expose(), "JBSWY3DPEHPK3PXP");
+        assert_eq!(held.period, 30);
         assert_eq!(lines.len(), 6);
         assert_eq!(
             lines[3],
@@ -271,7 +203,7 @@ mod tests {
         for bad in [
             &["JBSWY3DP"][..],
             &["JBSWY3DP", "\" HOTP_COUNTER 1", "\" TOTP_AUTH"],
-            &["JBSWY3DP", "\" TOTP_AUTH", "\" STEP_SIZE 60"],
+            &["JBSWY3DP", "\" TOTP_AUTH", "\" STEP_SIZE x"],
             &["root:x:0:0", "\" TOTP_AUTH"],
             &["JBSWY3DP", "\" TOTP_AUTH", "daemon"],
         ] {

@@ -1,6 +1,7 @@
 //! Reads what a host of another project holds, its keys too, and gives its state files new stamps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 
 use zeroize::Zeroizing;
 
@@ -13,9 +14,10 @@ use crate::plan::adopt::{self, Foreign};
 use crate::plan::change::state_path;
 use crate::plan::diff::difference;
 use crate::plan::finding::Finding;
-use crate::plan::pam;
 use crate::plan::state::Stamp;
-use crate::plan::tool::{self, Takeover};
+use crate::plan::tool::{self, Brought, Held, Takeover};
+use crate::plan::tool_line::{self, Place};
+use crate::plan::{oath, pam, stacks};
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Stop};
 use crate::playbook::outcome::{ShownChange, Status};
@@ -37,7 +39,7 @@ pub struct Found {
     pub foreign: Vec<(Foreign, Secret)>,
     /// The last witness is another project's.
     pub marked: Option<String>,
-    /// What the `google-authenticator` program has set up there.
+    /// What another tool has set up there.
     pub tool: Option<ToolFound>,
     /// Logins that are enrolled here and not in the inventory: theirs are left alone.
     pub others: Vec<String>,
@@ -73,18 +75,10 @@ impl Errand for Look {
         if keys.len() != found.len() {
             return Err(Stop::failed("a state file could not be read; run again"));
         }
-        let tool = match facts.text(pam::SERVICE_FILE).map(tool::find) {
-            Some(Err(why)) => {
-                return Err(Stop::refused(&Finding::refusal(
-                    "adopt-layout",
-                    why,
-                    "take it over by hand: move it to a plain line of google-authenticator first",
-                )));
-            }
-            Some(Ok(Some(line))) => {
-                Some(enrolments(&line, &facts, &logins, session, shared).await?)
-            }
-            Some(Ok(None)) | None => None,
+        let tool = if tool_line::is_there(&facts) {
+            enrolled(host, &facts, &logins, session, shared).await?
+        } else {
+            None
         };
         let witness = facts.witness.as_deref().and_then(|w| w.split('\t').next());
         let others: BTreeSet<&String> = facts.other_states.iter().map(|(_, login)| login).collect();
@@ -97,38 +91,42 @@ impl Errand for Look {
     }
 }
 
-/// What the `google-authenticator` program has set up on a host.
+/// What another tool has set up on a host.
 #[derive(Debug, Default)]
 pub struct ToolFound {
     /// What becomes of it; its files still lack their stamps.
     pub takeover: Takeover,
     /// The keys, by login.
-    pub keys: BTreeMap<Login, Secret>,
+    pub keys: BTreeMap<Login, Held>,
+    /// What is to be known afterwards.
+    pub notes: Vec<String>,
+}
+
+impl ToolFound {
+    fn file(&mut self, file: &ShownFile) {
+        self.takeover
+            .read
+            .push((file.path.clone(), file.sum.clone()));
+    }
+
+    fn enrolment(&mut self, login: Login, held: Held, brought: Brought) {
+        self.takeover.files.insert(login.clone(), brought);
+        self.keys.insert(login, held);
+    }
 }
 
 /// Reads everybody's enrolment. All must be admins of this host: whoever is not would lose the second factor.
-async fn enrolments(
-    line: &tool::Found,
+async fn enrolled(
+    host: &HostName,
     facts: &Facts,
     logins: &BTreeSet<Login>,
     session: &Session,
     shared: &Shared,
-) -> Result<ToolFound, Stop> {
-    let (_, holders) = show(session, shared, Request::holders(&line.pattern)).await?;
-    let stranger = holders
-        .iter()
-        .find(|(login, _)| !logins.iter().any(|l| l.as_str() == login));
-    if let Some((login, _)) = stranger {
-        return Err(Stop::refused(&Finding::refusal(
-            "adopt-others",
-            format!(
-                "{login} is enrolled there, and is no admin of this host: nothing would ask {login} for a code any more"
-            ),
-            "name everybody in the inventory, or remove the enrolment first",
-        )));
-    }
-    let paths: Vec<String> = holders.iter().map(|(_, path)| path.clone()).collect();
-    let (files, _) = show(session, shared, Request::show(&paths)).await?;
+) -> Result<Option<ToolFound>, Stop> {
+    let (services, _) = show(session, shared, Request::show_all("/etc/pam.d")).await?;
+    let stacks: Vec<(String, String)> = services.into_iter().map(ShownFile::service).collect();
+    let line = tool_line::on(facts, &stacks).map_err(|f| Stop::refused(&f))?;
+    let Some(line) = line else { return Ok(None) };
     let mut found = ToolFound {
         takeover: Takeover {
             text: facts.text(pam::SERVICE_FILE).unwrap_or_default().to_owned(),
@@ -136,29 +134,100 @@ async fn enrolments(
         },
         ..ToolFound::default()
     };
-    for (login, path) in &holders {
-        let failed = |why: &str| Stop::refused(&adopt::no_key(format!("{path}: {why}")));
-        let (Ok(login), Some(file)) = (Login::new(login), files.iter().find(|f| f.path == *path))
-        else {
-            return Err(failed("it is no plain file, or too long"));
-        };
-        if let Some(why) = tool::unready(facts, &login, shared.clock.now()) {
+    let place = match line.place {
+        Place::Each(pattern) => {
+            each_file(&mut found, &pattern, facts, logins, session, shared).await?;
+            "the old files".to_owned()
+        }
+        Place::Users { path, window } => {
+            let (files, _) = show(session, shared, Request::show(slice::from_ref(&path))).await?;
+            let failed = |why: &str| Stop::refused(&adopt::no_key(format!("{path}: {why}")));
+            let Some(file) = files.first() else {
+                return Err(failed("it is missing, no plain file, or too long"));
+            };
+            if file.links != 1 || file.uid != 0 {
+                return Err(failed("it belongs to somebody else, or has a second name"));
+            }
+            let read = oath::enrolments(&file.lines, facts.epoch, window);
+            let read = read.map_err(|why| failed(&why))?;
+            admins_only(read.keys().map(Login::as_str), logins)?;
+            found.file(file);
+            for (login, one) in read {
+                let held = Held {
+                    key: one.key,
+                    period: one.period,
+                };
+                found.enrolment(login, held, Brought::Used(one.used));
+            }
+            path
+        }
+    };
+    for login in found.keys.keys() {
+        if let Some(why) = tool::unready(facts, login, shared.clock.now()) {
             return Err(Stop::refused(&Finding::refusal(
                 "adopt-unready",
                 why,
                 "repair it first: key and code together would not let the admin in",
             )));
         }
+    }
+    let others = stacks::elsewhere(&stacks);
+    found.notes.push(if others.is_empty() {
+        format!("{host}: sshd reads {place} no more: remove when all is well, there are keys in it")
+    } else {
+        format!(
+            "{host}: {} goes on asking by itself: a code that was used there is good once more at a login, and the other way round",
+            stacks::list(&others)
+        )
+    });
+    Ok(Some(found))
+}
+
+/// Refuses where somebody is enrolled whom nothing would ask any more.
+fn admins_only<'l>(
+    mut enrolled: impl Iterator<Item = &'l str>,
+    logins: &BTreeSet<Login>,
+) -> Result<(), Stop> {
+    let Some(login) = enrolled.find(|login| !logins.iter().any(|l| l.as_str() == *login)) else {
+        return Ok(());
+    };
+    Err(Stop::refused(&Finding::refusal(
+        "adopt-others",
+        format!(
+            "{login} is enrolled there, and is no admin of this host: nothing would ask {login} for a code any more"
+        ),
+        "name everybody in the inventory, or remove the enrolment first",
+    )))
+}
+
+/// Reads the state files of google-authenticator.
+async fn each_file(
+    found: &mut ToolFound,
+    pattern: &str,
+    facts: &Facts,
+    logins: &BTreeSet<Login>,
+    session: &Session,
+    shared: &Shared,
+) -> Result<(), Stop> {
+    let (_, holders) = show(session, shared, Request::holders(pattern)).await?;
+    admins_only(holders.iter().map(|(login, _)| login.as_str()), logins)?;
+    let paths: Vec<String> = holders.iter().map(|(_, path)| path.clone()).collect();
+    let (files, _) = show(session, shared, Request::show(&paths)).await?;
+    for (login, path) in &holders {
+        let failed = |why: &str| Stop::refused(&adopt::no_key(format!("{path}: {why}")));
+        let (Ok(login), Some(file)) = (Login::new(login), files.iter().find(|f| f.path == *path))
+        else {
+            return Err(failed("it is no plain file, or too long"));
+        };
         let owner = facts.accounts.get(&login).map(|a| a.uid);
         if file.links != 1 || (file.uid != 0 && Some(file.uid) != owner) {
             return Err(failed("it belongs to somebody else, or has a second name"));
         }
-        let (key, lines) = tool::state_lines(&file.lines).map_err(failed)?;
-        found.takeover.read.push((path.clone(), file.sum.clone()));
-        found.takeover.files.insert(login.clone(), lines);
-        found.keys.insert(login, key);
+        let (held, lines) = tool::state_lines(&file.lines).map_err(failed)?;
+        found.file(file);
+        found.enrolment(login, held, Brought::File(lines));
     }
-    Ok(found)
+    Ok(())
 }
 
 /// A file as the host has it.
@@ -168,6 +237,14 @@ struct ShownFile {
     uid: u32,
     links: u32,
     lines: Vec<Secret>,
+}
+
+impl ShownFile {
+    /// A PAM service's name, and what of its text matters here.
+    fn service(self) -> (String, String) {
+        let name = self.path.rsplit('/').next().unwrap_or_default().to_owned();
+        (name, stacks::excerpt(self.lines.iter().map(Secret::expose)))
+    }
 }
 
 /// Asks for files, and for who has some.

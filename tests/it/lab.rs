@@ -33,6 +33,8 @@ pub(crate) enum Suite {
     Trixie,
     /// Debian 12 on which the PAM module is not installed; its package can be installed without a network.
     BookwormWithoutModule,
+    /// Debian 12 with pam_oath besides.
+    BookwormWithOath,
 }
 
 impl Suite {
@@ -42,6 +44,7 @@ impl Suite {
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie",
             Self::BookwormWithoutModule => "bookworm+no-module",
+            Self::BookwormWithOath => "bookworm+oath",
         }
     }
 }

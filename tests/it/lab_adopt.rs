@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::lab::{Code, Key, Prefs, Suite, Totp};
+use crate::lab::{Code, Host, Key, Prefs, Suite, Totp, oathtool};
 use crate::lab_recover::inventory;
 use crate::support::faults::Site;
 use crate::support::project::assert_pending;
@@ -131,12 +131,15 @@ fn tutorial(site: &Site, enrolled: &[&str]) {
                 "chown {login}: /home/{login}/.google_authenticator"
             ));
         }
-        host.sh("sed -i 's/^@include common-auth/auth required pam_google_authenticator.so nullok\\n&/' /etc/pam.d/sshd
-            printf 'KbdInteractiveAuthentication yes\\nChallengeResponseAuthentication yes\\nMatch User alice,bob\\n  AuthenticationMethods publickey,keyboard-interactive\\n' >/etc/ssh/sshd_config.d/50-totp.conf
-            usermod -p '*' alice; usermod -p '*' bob; sshd -t && kill -HUP \"$(cat /run/sshd.pid)\"
-            sed -i 's/^@include common-auth/#&/' /etc/pam.d/sshd
-            sed -i 's/^#@include common-auth/auth sufficient pam_permit.so\\n&/' /etc/pam.d/sshd");
+        ask_by(host, "auth required pam_google_authenticator.so nullok");
     }
+}
+
+/// Puts a line into sshd's file, and lets sshd demand what it asks, of alice and bob.
+fn ask_by(host: Host<'_>, line: &str) {
+    host.sh(&format!("sed -i 's|^@include common-auth|{line}\\nauth sufficient pam_permit.so\\n#&|' /etc/pam.d/sshd
+        printf 'KbdInteractiveAuthentication yes\\nChallengeResponseAuthentication yes\\nMatch User alice,bob\\n  AuthenticationMethods publickey,keyboard-interactive\\n' >/etc/ssh/sshd_config.d/50-totp.conf
+        usermod -p '*' alice; usermod -p '*' bob; sshd -t && kill -HUP \"$(cat /run/sshd.pid)\""));
 }
 
 /// 128 bits, as the program made them for long.
@@ -215,6 +218,124 @@ fn lab_adopt_takes_over_google_authenticator_with_steps_and_scratch_codes() {
     }
     log_in(&site, "alice", &mut alice);
     bob.fresh();
+    project.rollout(&[]).expect_code(0).expect_unchanged();
+    assert_eq!(project.fleetotp(&adopt).expect_code(0).stdout, "");
+}
+
+/// A key in hexadecimal, as `pam_oath` has it, and in base 32.
+const OATH_ALICE: [&str; 2] = [
+    "3132333435363738393031323334353637383930",
+    "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
+];
+const OATH_BOB: [&str; 2] = [
+    "48656c6c6f21deadbeef48656c6c6f21deadbeef",
+    "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+];
+const OATH_LINE: &str = "auth [user_unknown=ignore success=ok default=die] pam_oath.so usersfile=/etc/users.oath window=5";
+
+#[test]
+fn lab_adopt_takes_over_pam_oath_with_the_code_that_was_used() {
+    let site = Site::start(&[("web1", Suite::BookwormWithOath)]);
+    let host = site.host("web1");
+    let [[alice_hex, alice_key], [bob_hex, bob_key]] = [OATH_ALICE, OATH_BOB];
+    host.write_file(
+        "/etc/users.oath",
+        "600",
+        format!("# admins\nHOTP/T30/6 alice - {alice_hex}\nHOTP/T30\tbob\t-\t{bob_hex}\n"),
+    );
+    let project = site.project(60);
+    project.set_inventory(&inventory(&site, &["alice", "bob"]));
+    let adopt = ["adopt", "web1", "--reason", "one tool for all"];
+
+    // A line that other services ask by as well is not taken over for sshd alone, and nothing is put before it.
+    let common = host.read_file("/etc/pam.d/common-auth");
+    host.write_file(
+        "/etc/pam.d/common-auth",
+        "644",
+        format!("{OATH_LINE}\n{common}"),
+    );
+    let before = host.inode_snapshot();
+    project
+        .rollout(&[])
+        .expect_code(2)
+        .expect_text(&["(pam-other-mfa)"]);
+    project.fleetotp(&adopt).expect_code(2).expect_text(&[
+        "/etc/pam.d/common-auth: auth [user_unknown=ignore",
+        "cron, login,",
+        "sshd, su, ",
+        "sudo",
+        "(adopt-shared)",
+    ]);
+    assert_eq!(
+        host.inode_snapshot().changed_since(&before),
+        Vec::<String>::new()
+    );
+    host.write_file("/etc/pam.d/common-auth", "644", common);
+
+    ask_by(host, OATH_LINE);
+    let (mut alice, mut bob) = (Totp::new(alice_key), Totp::new(bob_key));
+    let used = alice.fresh();
+    let key = Key::With(&site.alice);
+    site.lab
+        .assert_in("web1", "alice", key, Code::Some(&used), Prefs::Default);
+    assert!(
+        host.read_file("/etc/users.oath").contains(&used),
+        "the module keeps the last code"
+    );
+
+    let before = host.inode_snapshot();
+    project
+        .fleetotp(&[&adopt[..], &["--check", "--diff"]].concat())
+        .expect_code(0)
+        .expect_text(&["-auth [user_unknown=ignore", "+# BEGIN fleetotp"]);
+    assert_eq!(
+        host.inode_snapshot().changed_since(&before),
+        Vec::<String>::new()
+    );
+    host.sh("mv /etc/users.oath /etc/users");
+    project
+        .fleetotp(&adopt)
+        .expect_code(2)
+        .expect_text(&["/etc/users.oath: it is missing", "(adopt-no-key)"]);
+    host.sh("mv /etc/users /etc/users.oath; sed -i 's,T30\\tbob,T60\\tbob,' /etc/users.oath");
+    project
+        .fleetotp(&adopt)
+        .expect_code(2)
+        .expect_text(&["bob are for 60 seconds", "(adopt-other-steps)"]);
+    host.sh("sed -i 's,T60\\tbob,T30\\tbob,' /etc/users.oath");
+
+    let ran = project
+        .fleetotp(&adopt)
+        .expect_code(0)
+        .expect_text(&["web1: sshd reads /etc/users.oath no more"]);
+    for secret in [OATH_ALICE, OATH_BOB].concat() {
+        assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret));
+    }
+    let pam = host.read_file("/etc/pam.d/sshd");
+    assert!(
+        !pam.contains("pam_oath") && pam.contains("# BEGIN fleetotp"),
+        "{pam}"
+    );
+    assert!(host.read_file("/etc/users.oath").contains(&used));
+    let state = host.read_file("/var/lib/google-authenticator/current/alice");
+    let steps: Vec<i64> = state
+        .lines()
+        .find_map(|l| l.strip_prefix("\" DISALLOW_REUSE "))
+        .expect("steps are used")
+        .split(' ')
+        .map(|step| step.parse().unwrap())
+        .collect();
+    // The step of the code, and those before it that could be taken still.
+    assert_eq!(oathtool(alice_key, steps.last().unwrap() * 30), used);
+    assert!(steps.len() >= 8 && steps.is_sorted(), "{steps:?}");
+    site.lab
+        .assert_refused("web1", "alice", key, Code::Some(&used), Prefs::Default);
+    log_in(&site, "alice", &mut alice);
+    log_in(&site, "bob", &mut bob);
+    site.lab
+        .assert_refused("web1", "alice", key, Code::No, Prefs::Default);
+    site.lab.assert_key_only("web1", "root", Key::Root);
+    assert_eq!(project.state_on("alice", "default", "web1"), "enforced");
     project.rollout(&[]).expect_code(0).expect_unchanged();
     assert_eq!(project.fleetotp(&adopt).expect_code(0).stdout, "");
 }

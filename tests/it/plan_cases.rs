@@ -20,9 +20,11 @@ use fleetotp::plan::change::{Change, HostPlan};
 use fleetotp::plan::decide::host_plan;
 use fleetotp::plan::enforce::enforcement;
 use fleetotp::plan::finding::Severity;
+use fleetotp::plan::oath;
 use fleetotp::plan::revoke::{
     Farewell, Leaver, Verdict, ends_due, memberships_due, remains, verdict,
 };
+use fleetotp::plan::tool_line::{self, Place};
 use fleetotp::plan::wish::{Member, NextWish, Parts, TokenWish, Wish};
 use fleetotp::token::secret::Secret;
 use serde::Deserialize;
@@ -40,7 +42,19 @@ struct Case {
     change: Vec<Edit>,
     #[serde(default)]
     wish: WishData,
+    /// Another tool is to be taken over.
+    adopt: Option<AdoptData>,
     expect: Expected,
+}
+
+/// What a takeover reads besides.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AdoptData {
+    /// The users file of `pam_oath`.
+    users: String,
+    /// The texts of PAM services.
+    services: BTreeMap<String, String>,
 }
 
 /// An edit of an answer.
@@ -191,6 +205,31 @@ struct Expected {
     verdicts: BTreeMap<String, String>,
     /// What else is left of them.
     remains: BTreeSet<String>,
+    /// Why another tool is not taken over: id and text; or for each of its admins the seconds of a step and which steps are used.
+    adopt: Vec<String>,
+}
+
+/// What is taken over from another tool.
+fn adopted(data: &AdoptData, facts: &Facts) -> Vec<String> {
+    let services: Vec<(String, String)> = data.services.clone().into_iter().collect();
+    let found = match tool_line::on(facts, &services) {
+        Err(refusal) => return vec![format!("{}: {}", refusal.id, refusal.text)],
+        Ok(found) => found,
+    };
+    match found.map(|f| f.place) {
+        None => vec!["nothing".to_owned()],
+        Some(Place::Each(pattern)) => vec![format!("each: {pattern}")],
+        Some(Place::Users { path, window }) => {
+            let lines: Vec<Secret> = data.users.lines().map(Secret::from).collect();
+            match oath::enrolments(&lines, facts.epoch, window) {
+                Err(why) => vec![format!("{path}: {why}")],
+                Ok(read) => read
+                    .iter()
+                    .map(|(login, one)| format!("{login} {} s, used {:?}", one.period, one.used))
+                    .collect(),
+            }
+        }
+    }
 }
 
 /// What is done for those who go, and what the host shows.
@@ -460,6 +499,11 @@ fn outcome(case: &Case, facts: &Facts) -> Expected {
         farewell,
         verdicts,
         remains,
+        adopt: case
+            .adopt
+            .as_ref()
+            .map(|data| adopted(data, facts))
+            .unwrap_or_default(),
         changes: plan.changes.iter().map(|(_, c)| named(c)).collect(),
         refused: ids(Severity::Refusal),
         notes: ids(Severity::Note),

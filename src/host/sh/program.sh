@@ -907,6 +907,7 @@ show() {
   while IFS='	' read -r k a; do
     case $k in
     file) show_file "$a" ;;
+    under) for f in "$a"/*; do show_file "$f"; done ;;
     each) holders "$a" ;;
     end) break ;;
     esac

@@ -164,7 +164,7 @@ impl Lab {
             let script = r#"#!/bin/sh
 echo "lab-askpass: $1" >&2
 case $1 in
-    *"erification code"*) echo "$LAB_CODE" ;;
+    *"erification code"* | *"One-time password"*) echo "$LAB_CODE" ;;
     *assword*) echo "$LAB_PASSWORD" ;;
     *) echo no ;;
 esac
