@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::AtomicU8;
 
-pub(crate) use codes::{Totp, oathtool};
+pub(crate) use codes::{Totp, WINDOW, oathtool};
 pub(crate) use host::{Host, InodeSnapshot};
 pub(crate) use login::{Code, Key, Prefs};
 
