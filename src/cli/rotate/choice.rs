@@ -1,11 +1,11 @@
 //! Which tokens a rotation is about: their age, when they are due, and why some are left out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::{Id, RotateArgs};
+use crate::cli::play::json;
 use crate::cli::run::admins_of;
 use crate::cli::setup::Setup;
 use crate::clock::{Span, Timestamp};
@@ -212,6 +212,9 @@ pub(super) fn table(choice: &Choice) -> String {
 }
 
 /// What would be done, as JSON.
-pub(super) fn document(choice: &Choice) -> String {
-    format!("{:#}\n", json!({"tokens": choice.0}))
+///
+/// # Errors
+/// As [`json`].
+pub(super) fn document(choice: &Choice) -> Result<String, Error> {
+    json(&BTreeMap::from([("tokens", &choice.0)]))
 }
