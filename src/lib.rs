@@ -21,8 +21,12 @@ pub mod project;
 
 pub mod plan;
 
+pub mod activity;
+
 pub mod fleet;
 pub mod sheet;
+
+pub mod report;
 
 pub mod playbook;
 

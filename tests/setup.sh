@@ -22,7 +22,9 @@ missing_packages() {
         ssh:openssh-client ip:iproute2 tc:iproute2 unshare:util-linux mount:mount cc:gcc make:make python3:python3; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
     done | sort -u
-    # A venv needs its own package on Debian, and has no program by which to know it.
+    # Libraries have no program by which to know them.
+    if ! compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; then echo libfaketime; fi
+    # A venv needs its own package on Debian.
     if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then echo python3-venv; fi
 }
 

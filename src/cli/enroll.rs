@@ -160,11 +160,10 @@ pub async fn run(
     };
     let permissions = Permissions {
         issue: true,
-        rotate: false,
-        check: false,
         no_push: args.no_push,
         replace,
         vouched: args.vouching.vouched(),
+        ..Permissions::default()
     };
     let mut run = Run::begin(
         &setup,

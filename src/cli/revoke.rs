@@ -193,7 +193,7 @@ pub async fn run(
             leavers: Leavers::Only(serials.clone()),
             ..Wanted::default()
         };
-        outcome.merge(run.converge(&wanted).await?);
+        outcome.merge_retry(run.converge(&wanted).await?);
         let away = outcome.unreachable() || outcome.failed();
         if !away
             || outcome.interrupted

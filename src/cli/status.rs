@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::rotation::RotationCell;
 use super::bypass;
-use super::care::{Care, Cares};
+use super::care::{Care, Cares, FEW};
 use super::globals::{Globals, Output};
 use super::play::{json, write};
 use super::revoke::show as revoke;
@@ -19,8 +19,10 @@ use super::setup::{Setup, World};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::exit;
+use crate::host::facts::Slot;
 use crate::ledger::{HostRecord, RevocationItem, TokenHostRecord, TokenRecord};
 use crate::names::HostName;
+use crate::playbook::job::Memory;
 use crate::token::state::TokenHostState;
 
 /// Arguments of `status`.
@@ -54,8 +56,46 @@ struct Row {
     hosts: Counts,
     #[serde(flatten)]
     care: Care,
+    scratch_codes: Option<Scratch>,
     on: Vec<HostCell>,
     revocation: Option<Revocation>,
+}
+
+/// Scratch codes, where the policy has them. Each host has its own.
+#[derive(Debug, Serialize)]
+struct Scratch {
+    /// On the host that had the fewest when it was read; null where none was.
+    left: Option<u32>,
+    /// On the sheet, as the policy has it now.
+    issued: u32,
+}
+
+impl Scratch {
+    fn of(issued: u8, on: &[HostCell]) -> Option<Self> {
+        (issued > 0).then(|| Self {
+            left: on.iter().filter_map(|c| c.scratch_codes).min(),
+            issued: u32::from(issued),
+        })
+    }
+
+    /// Says where few are left.
+    fn warning(&self, row: &Row) -> Option<String> {
+        let few: Vec<String> = row
+            .on
+            .iter()
+            .filter_map(|c| Some((c, c.scratch_codes.filter(|n| *n <= FEW)?)))
+            .map(|(c, n)| format!("{n} on {}", c.host))
+            .collect();
+        (!few.is_empty()).then(|| {
+            format!(
+                "{} in realm {} has few of {} scratch codes left: {}; a new sheet has new ones",
+                row.admin,
+                row.realm,
+                self.issued,
+                few.join(", ")
+            )
+        })
+    }
 }
 
 /// How far a revocation is.
@@ -139,6 +179,8 @@ struct HostCell {
     /// Generations last seen in the two slots.
     current: Option<u32>,
     next: Option<u32>,
+    /// Scratch codes that were left then; null where the policy has none.
+    scratch_codes: Option<u32>,
 }
 
 /// Runs the command.
@@ -173,7 +215,9 @@ pub async fn run(
     };
     write(out, &text)?;
     for row in &rows {
-        for line in row.care.warnings(&row.admin, &row.realm, row.issued_at) {
+        let scratch = row.scratch_codes.as_ref().and_then(|s| s.warning(row));
+        let lines = row.care.warnings(&row.admin, &row.realm, row.issued_at);
+        for line in lines.into_iter().chain(scratch) {
             eprintln!("warning: {line}");
         }
     }
@@ -240,9 +284,15 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
         .into_iter()
         .map(|((admin, realm), names)| {
             let token = tokens.get(&(admin.clone(), realm.clone()));
+            let issued = setup
+                .inventory
+                .enrolment()
+                .realms
+                .get(&realm)
+                .map_or(0, |r| r.policy.scratch_codes);
             let on: Vec<HostCell> = names
                 .iter()
-                .map(|host| cell(host, token, &hosts, &seen))
+                .map(|host| cell(host, token, &hosts, &seen, issued > 0))
                 .collect();
             let live = token.and_then(|t| t.next.as_ref().or(t.current.as_ref()));
             Row {
@@ -268,6 +318,7 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
                     reachable: on.iter().filter(|c| c.reachable == Some(true)).count(),
                     unknown: on.iter().filter(|c| c.reachable != Some(true)).count(),
                 },
+                scratch_codes: Scratch::of(issued, &on),
                 care: token.map_or_else(Care::default, |t| cares.take(&t.serial)),
                 on,
                 revocation: token.and_then(|t| Revocation::of(items.get(&t.serial)?)),
@@ -281,6 +332,7 @@ fn cell(
     token: Option<&TokenRecord>,
     hosts: &HashMap<HostName, HostRecord>,
     seen: &HashMap<(crate::token::id::Serial, HostName), TokenHostRecord>,
+    with_scratch: bool,
 ) -> HostCell {
     let record = hosts.get(host);
     let observed = token.and_then(|t| seen.get(&(t.serial.clone(), host.clone())));
@@ -293,6 +345,13 @@ fn cell(
             .or_else(|| record.and_then(|r| r.last_seen_at)),
         current: observed.and_then(|o| o.current),
         next: observed.and_then(|o| o.next),
+        scratch_codes: observed
+            .filter(|o| with_scratch && o.current.is_some())
+            .zip(record)
+            .and_then(|(o, record)| {
+                let name = format!("{}/{}", Slot::Current.as_str(), o.login);
+                Memory::of(record).scratch_codes.get(&name).copied()
+            }),
         reason: observed.and_then(|o| o.reason.clone()).or_else(|| {
             record
                 .filter(|r| !r.reachable)
@@ -361,6 +420,20 @@ fn table(rows: &[Row], now: Timestamp, with_hosts: bool) -> String {
                 .map_or_else(|| "-".to_owned(), |c| format!("{}/{}", c.left, c.issued))
         });
         let cells = std::iter::once("RECOVERY".to_owned()).chain(codes);
+        for (line, cell) in lines.iter_mut().zip(cells) {
+            line.push(cell);
+        }
+    }
+    if rows.iter().any(|r| r.scratch_codes.is_some()) {
+        let codes = rows.iter().map(|r| match &r.scratch_codes {
+            Some(Scratch {
+                left: Some(left),
+                issued,
+            }) => format!("{left}/{issued}"),
+            Some(Scratch { left: None, issued }) => format!("?/{issued}"),
+            None => "-".to_owned(),
+        });
+        let cells = std::iter::once("SCRATCH".to_owned()).chain(codes);
         for (line, cell) in lines.iter_mut().zip(cells) {
             line.push(cell);
         }

@@ -49,6 +49,7 @@ pub struct SyncArgs {
     /// The ticket of --prune; goes into the log
     #[arg(long, env = "FLEETOTP_TICKET", value_name = "ID")]
     ticket: Option<String>,
+
     /// Leave hosts alone that were never prepared, and issue nothing to admins who have no token yet
     #[arg(long, env = "FLEETOTP_NO_NEW")]
     no_new: bool,
@@ -56,6 +57,10 @@ pub struct SyncArgs {
     /// Exit 9 where anything stays open: gaps, tokens without a host, secrets that need the identity
     #[arg(long, env = "FLEETOTP_STRICT")]
     strict: bool,
+
+    /// With --check: exit with 8 if anything would change
+    #[arg(long, env = "FLEETOTP_DETAILED_EXITCODE")]
+    detailed_exitcode: bool,
 }
 
 /// Runs the command.
@@ -145,6 +150,9 @@ pub async fn run(
         |h: &HostReport| !h.gaps.is_empty() || h.revoked.iter().any(|r| r.state == "open");
     if args.strict && code == exit::DONE && outcome.hosts.values().any(stays_open) {
         code = exit::FINDINGS;
+    }
+    if code == exit::DONE && globals.check && args.detailed_exitcode && outcome.changed() {
+        code = exit::CHANGES;
     }
     if globals.output == Output::Text && globals.verbose == 0 {
         leave_out_what_stands(&mut outcome, &standing);

@@ -63,6 +63,8 @@ pub struct Facts {
     pub temporaries: Vec<String>,
     /// What is left of those who go.
     pub leavers: BTreeMap<Login, LeaverFact>,
+    /// What revocations did to accounts asked about.
+    pub set_aside: BTreeMap<Login, SetAside>,
     /// Fingerprints of the host's keys, as the host says them; only where somebody goes.
     pub host_keys: Vec<String>,
     /// State files of other logins.
@@ -239,6 +241,15 @@ pub struct LeaverFact {
     pub open_logins: u32,
     /// Ways that no login needs: kind (`linger`, `cron`, `at`) and file.
     pub ways: Vec<(String, String)>,
+}
+
+/// What a revocation did to an account, besides its secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SetAside {
+    /// The account was expired, and what its end was before is noted on the host.
+    pub expired: bool,
+    /// Files of keys: the name that each has now, and the path that it had.
+    pub keys: Vec<(String, String)>,
 }
 
 /// Public keys an account can log in with.

@@ -230,6 +230,16 @@ impl Reader {
                     (fact.processes, fact.open_logins) = (processes, open_logins);
                 }
             }
+            ("aside", [login, name, place]) => {
+                if let Ok(login) = Login::new(login) {
+                    let aside = self.facts.set_aside.entry(login).or_default();
+                    if *name == "expired" {
+                        aside.expired = true;
+                    } else {
+                        aside.keys.push(((*name).to_owned(), (*place).to_owned()));
+                    }
+                }
+            }
             ("way", [login, kind, file]) => {
                 if let Ok(login) = Login::new(login) {
                     let fact = self.facts.leavers.entry(login).or_default();

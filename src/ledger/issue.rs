@@ -10,7 +10,7 @@ use crate::ledger::open::Ledger;
 use crate::ledger::people::PersonKind;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::tx::Tx;
-use crate::ledger::{LedgerError, SheetEncryption, SheetRecord, TokenRecord};
+use crate::ledger::{Cause, LedgerError, SheetEncryption, SheetRecord, TokenRecord};
 use crate::names::{AdminName, PolicyName, RealmName};
 use crate::token::id::{Generation, Serial, SheetId};
 use crate::token::params::CodeParams;
@@ -85,6 +85,8 @@ pub struct NewGeneration {
     pub encryption: SheetEncryption,
     /// Who vouched for what.
     pub vouched: Vouched,
+    /// Why a rotation is asked for; a new sheet in a rotation keeps what was said.
+    pub cause: Cause,
 }
 
 /// What was stored.
@@ -145,6 +147,7 @@ async fn issue_one(tx: &mut Tx, new: &NewGeneration) -> Result<Issued, LedgerErr
         .await?;
     let overtaken = || LedgerError::Overtaken(serial.clone(), number);
     let now = tx.now_ms();
+    let mut cause = new.cause.clone();
     let (slot, state, dead) = match row {
         Some(row) => {
             if row.parsed::<Serial>("serial")? != *serial {
@@ -155,6 +158,9 @@ async fn issue_one(tx: &mut Tx, new: &NewGeneration) -> Result<Issued, LedgerErr
                 return Err(overtaken());
             }
             let plan = plan(&token, new.kind)?;
+            if new.kind == IssueKind::Reissue && cause == Cause::default() {
+                cause = token.pending().map(|g| g.cause.clone()).unwrap_or_default();
+            }
             sqlx::query(
                 "UPDATE token SET state = $1, policy = $2, generations = $3, changed_at = $4,
                  revoke_requested_at = NULL, revoke_reason = NULL, revoke_ticket = NULL WHERE serial = $5",
@@ -201,7 +207,7 @@ async fn issue_one(tx: &mut Tx, new: &NewGeneration) -> Result<Issued, LedgerErr
             .await?,
         );
     }
-    insert(tx, new, slot).await?;
+    insert(tx, new, slot, &cause).await?;
     tx.store_recovery(serial, number, &new.recovery).await?;
     let vouched = new.vouched.store(tx).await?;
     let replaces: Vec<Value> = dead.iter().map(|g| Value::from(*g)).collect();
@@ -226,7 +232,7 @@ async fn issue_one(tx: &mut Tx, new: &NewGeneration) -> Result<Issued, LedgerErr
     if !replaces.is_empty() {
         draft = draft.with("replaces", replaces).with("voids", voids);
     }
-    tx.event(vouched.add_to(draft)).await?;
+    tx.event(vouched.add_to(cause.add_to(draft))).await?;
     Ok(Issued {
         token: tx.token(serial).await?,
         voided,
@@ -268,13 +274,18 @@ fn plan(
     }
 }
 
-async fn insert(tx: &mut Tx, new: &NewGeneration, slot: Slot) -> Result<(), LedgerError> {
+async fn insert(
+    tx: &mut Tx,
+    new: &NewGeneration,
+    slot: Slot,
+    cause: &Cause,
+) -> Result<(), LedgerError> {
     let now = tx.now_ms();
     let expires_at = new.expires_at.map(Timestamp::as_millisecond);
     sqlx::query(
         "INSERT INTO generation (serial, number, slot, state, purpose, issuer, label, algorithm, digits, period,
-         sealed, fingerprint, issued_at, expires_at, sealed_to)
-         VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         sealed, fingerprint, issued_at, expires_at, sealed_to, reason, ticket)
+         VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(new.names.serial.as_str().to_owned())
     .bind(i64::from(new.names.generation))
@@ -290,6 +301,8 @@ async fn insert(tx: &mut Tx, new: &NewGeneration, slot: Slot) -> Result<(), Ledg
     .bind(now)
     .bind(expires_at)
     .bind(serde_json::to_string(&new.sealed_to).map_err(LedgerError::damaged)?)
+    .bind(cause.reason.clone())
+    .bind(cause.ticket.clone())
     .execute(tx.db())
     .await?;
     sqlx::query(

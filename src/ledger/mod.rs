@@ -6,6 +6,7 @@
 
 mod bypass;
 mod canonical;
+mod cause;
 mod chain;
 mod confirm;
 mod delivery;
@@ -40,6 +41,7 @@ mod tests;
 
 pub use bypass::{BypassRecord, NewBypass};
 pub use canonical::canonical_json;
+pub use cause::Cause;
 pub use chain::{ChainFault, ChainReport, Head};
 pub use confirm::{Confirmation, Confirmed, ConfirmedHow, Vouched};
 pub use delivery::SheetEntry;

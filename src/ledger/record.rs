@@ -1,6 +1,7 @@
 //! What the ledger hands out. No record holds a secret: sealed ones have an operation of their own.
 
 use crate::clock::Timestamp;
+use crate::ledger::Cause;
 use crate::names::{AdminName, HostName, Login, PolicyName, RealmName};
 use crate::token::id::{Generation, PersonId, Serial, SheetId};
 use crate::token::params::CodeParams;
@@ -87,6 +88,8 @@ pub struct GenerationRecord {
     pub confirmed_on: Option<HostName>,
     /// Newest time step that the controller accepted: it and earlier ones are replays.
     pub last_step: Option<u64>,
+    /// Why its rotation was asked for.
+    pub cause: Cause,
     /// Its sheet.
     pub sheet: Option<SheetRecord>,
 }

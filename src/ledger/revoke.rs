@@ -12,13 +12,10 @@ use crate::ledger::open::Ledger;
 use crate::ledger::people::PersonKind;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::tx::Tx;
-use crate::ledger::{LedgerError, SheetRecord, TokenRecord, canonical_json};
-use crate::names::{AdminName, HostName, Login, PolicyName, RealmName, printable};
+use crate::ledger::{Cause, LedgerError, SheetRecord, TokenRecord, canonical_json};
+use crate::names::{AdminName, HostName, Login, PolicyName, RealmName};
 use crate::token::id::Serial;
 use crate::token::state::{GenerationState, SheetState, TokenState};
-
-/// Texts of reasons and hosts are cut to this many characters.
-const MAX_TEXT: usize = 200;
 
 /// A token to be revoked.
 #[derive(Debug, Clone)]
@@ -190,14 +187,15 @@ async fn request_one(tx: &mut Tx, request: &RevocationRequest) -> Result<Revocat
             .await?;
         voided.extend(ended);
     }
+    let cause = Cause::new(request.reason.as_deref(), request.ticket.as_deref());
     if !before {
         sqlx::query(
             "UPDATE token SET state = 'revoking', changed_at = $1, revoke_requested_at = $1, revoke_reason = $2,
              revoke_ticket = $3 WHERE serial = $4",
         )
         .bind(now)
-        .bind(request.reason.as_deref().map(|r| printable(r, MAX_TEXT)))
-        .bind(request.ticket.as_deref().map(|t| printable(t, MAX_TEXT)))
+        .bind(cause.reason.clone())
+        .bind(cause.ticket.clone())
         .bind(serial.as_str().to_owned())
         .execute(tx.db())
         .await?;
@@ -216,23 +214,13 @@ async fn request_one(tx: &mut Tx, request: &RevocationRequest) -> Result<Revocat
     }
     if !before || added > 0 {
         let voids: Vec<Value> = voided.iter().map(|s| Value::from(s.id.as_str())).collect();
-        tx.event(
-            Draft::new("token.revoke_requested")
-                .with("serial", serial.as_str())
-                .with("admin", person.as_str())
-                .with("realm", request.realm.as_str())
-                .with(
-                    "reason",
-                    request.reason.as_deref().map(|r| printable(r, MAX_TEXT)),
-                )
-                .with(
-                    "ticket",
-                    request.ticket.as_deref().map(|t| printable(t, MAX_TEXT)),
-                )
-                .with("again", before)
-                .with("voids", voids),
-        )
-        .await?;
+        let draft = Draft::new("token.revoke_requested")
+            .with("serial", serial.as_str())
+            .with("admin", person.as_str())
+            .with("realm", request.realm.as_str())
+            .with("again", before)
+            .with("voids", voids);
+        tx.event(cause.add_to(draft)).await?;
     }
     // Without a single host there is nothing to wait for.
     let now = tx.token(&serial).await?;

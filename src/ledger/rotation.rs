@@ -9,7 +9,9 @@ use crate::ledger::hosts::token_host_of;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::tx::Tx;
-use crate::ledger::{GenerationRecord, LedgerError, SheetRecord, TokenHostRecord, TokenRecord};
+use crate::ledger::{
+    Cause, GenerationRecord, LedgerError, SheetRecord, TokenHostRecord, TokenRecord,
+};
 use crate::names::RealmName;
 use crate::token::id::{Generation, Serial};
 use crate::token::state::{GenerationState, SheetState, TokenState};
@@ -87,6 +89,7 @@ impl Ledger {
         &self,
         serial: &Serial,
         why: &str,
+        cause: &Cause,
     ) -> Result<RotationEnd, LedgerError> {
         let mut tx = self.begin().await?;
         let token = tx.token(serial).await?;
@@ -113,12 +116,10 @@ impl Ledger {
             .await?;
         tx.set_token_state(&token.serial, TokenState::Active)
             .await?;
-        tx.event(
-            about("rotation.taken_back", &token, ended)
-                .with("why", why)
-                .with("sheet", sheet.as_ref().map(|s| s.id.as_str())),
-        )
-        .await?;
+        let draft = about("rotation.taken_back", &token, ended)
+            .with("why", why)
+            .with("sheet", sheet.as_ref().map(|s| s.id.as_str()));
+        tx.event(cause.add_to(draft)).await?;
         let end = tx.rotation_end(serial, ended, sheet).await?;
         tx.commit().await?;
         Ok(end)

@@ -8,7 +8,7 @@ use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::sheets::sheet_of;
 use crate::ledger::tx::Tx;
-use crate::ledger::{GenerationRecord, LedgerError, TokenRecord};
+use crate::ledger::{Cause, GenerationRecord, LedgerError, TokenRecord};
 use crate::names::{AdminName, RealmName};
 use crate::token::id::{Generation, Serial};
 use crate::token::params::{Algorithm, CodeParams};
@@ -223,6 +223,10 @@ fn generation_of(row: &AnyRow) -> Result<GenerationRecord, LedgerError> {
             .map(u64::try_from)
             .transpose()
             .map_err(LedgerError::damaged)?,
+        cause: Cause {
+            reason: row.maybe_text("reason")?,
+            ticket: row.maybe_text("ticket")?,
+        },
         sheet: match row.maybe_text("sheet_id")? {
             Some(_) => Some(sheet_of(row, true)?),
             None => None,

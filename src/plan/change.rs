@@ -92,6 +92,15 @@ pub enum Change {
         /// The account.
         login: String,
     },
+    /// Give an account the end back that it had before a revocation.
+    RestoreAccount {
+        /// The account.
+        login: String,
+        /// The sshd that is asked: program, configuration, options.
+        daemon: String,
+        /// What it must say of the account first.
+        demanded: Vec<(&'static str, &'static str)>,
+    },
     /// Move the files that an account's public keys are read from out of its reach.
     MoveKeys {
         /// The account.
@@ -249,6 +258,7 @@ impl Change {
             | Self::Move { .. }
             | Self::Purge { .. }
             | Self::ExpireAccount { .. }
+            | Self::RestoreAccount { .. }
             | Self::MoveKeys { .. }
             | Self::Terminate { .. } => Scope::Live,
         }
@@ -292,6 +302,17 @@ impl Change {
             }
             Self::Purge { path } => request.line(&["purge", path]),
             Self::ExpireAccount { login } => request.line(&["expire", login]),
+            Self::RestoreAccount {
+                login,
+                daemon,
+                demanded,
+            } => {
+                for (key, value) in demanded {
+                    request.line(&["judge", login, daemon, &format!("{key} {value}")]);
+                }
+                request.line(&["judge", login, daemon, "usepam yes"]);
+                request.line(&["unexpire", login]);
+            }
             Self::MoveKeys { login, daemon } => request.line(&["aside", login, daemon]),
             Self::Terminate { login, uid } => {
                 request.line(&["terminate", login, &uid.to_string()]);
@@ -331,6 +352,11 @@ impl Change {
             Self::Move { from, to, what, .. } => format!("move {from} to {to}: {what}"),
             Self::Purge { path } => format!("delete {path}"),
             Self::ExpireAccount { login } => format!("expire the account of {login}"),
+            Self::RestoreAccount { login, .. } => {
+                format!(
+                    "give the account of {login} the end back that it had before its revocation"
+                )
+            }
             Self::MoveKeys { login, .. } => {
                 format!("move the public keys of {login} to {LIB}/revoked/{login}")
             }

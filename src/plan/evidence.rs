@@ -55,7 +55,7 @@ fn complete_logins(facts: &Facts, login: &Login, now: Timestamp) -> Vec<i64> {
             } else if let Some(peer) = message.strip_prefix(accepted.as_str()).and_then(peer)
                 && half.contains(&(order, peer))
             {
-                times.extend(time_of(line, facts.utc_offset, now));
+                times.extend(time_of(line, facts.utc_offset, now).map(Timestamp::as_second));
             }
         }
     }
@@ -82,15 +82,15 @@ fn peer(rest: &str) -> Option<String> {
 }
 
 /// Reads the time of a log line: `1795485320.123 …` (journal), RFC 3339, or `Nov 24 03:25:01` in the host's local time.
-fn time_of(line: &str, utc_offset: i64, now: Timestamp) -> Option<i64> {
+pub fn time_of(line: &str, utc_offset: i64, now: Timestamp) -> Option<Timestamp> {
     let first = line.split(' ').next()?;
     if let Some((seconds, _)) = first.split_once('.')
         && let Ok(seconds) = seconds.parse()
     {
-        return Some(seconds);
+        return Timestamp::from_second(seconds).ok();
     }
     if let Ok(time) = first.parse::<Timestamp>() {
-        return Some(time.as_second());
+        return Some(time);
     }
     let mut words = line.split_whitespace();
     let (month, day, clock) = (words.next()?, words.next()?, words.next()?);
@@ -100,7 +100,9 @@ fn time_of(line: &str, utc_offset: i64, now: Timestamp) -> Option<i64> {
         let text = format!("{year} {month} {day} {clock}");
         let civil = DateTime::strptime("%Y %b %d %H:%M:%S", &text).ok()?;
         let at = jiff::tz::Offset::UTC.to_timestamp(civil).ok()?.as_second() - utc_offset;
-        (at <= now.as_second() + 86_400).then_some(at)
+        (at <= now.as_second() + 86_400)
+            .then(|| Timestamp::from_second(at).ok())
+            .flatten()
     })
 }
 

@@ -6,6 +6,8 @@ use serde::Serialize;
 pub const KEYS_UNKNOWN: &str = "keys-unknown";
 /// The gap that asks for a key from the vault.
 pub const NEEDS_KEY: &str = "needs-identity";
+/// The gap of a secret that only hosts have: the ledger was recovered from them, and no identity reads it.
+pub const KEY_LOST: &str = "secret-lost";
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

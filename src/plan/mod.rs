@@ -17,6 +17,7 @@ pub mod pam;
 mod preconditions;
 pub mod recover;
 pub mod remove;
+mod returned;
 pub mod revoke;
 pub mod rotation;
 mod secrets;

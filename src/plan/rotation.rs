@@ -79,7 +79,9 @@ pub(super) fn next_slot(
         generation: next.generation,
         fingerprint: &next.fingerprint,
         key: next.key.as_ref(),
+        key_lost: next.key_lost,
         scratch: &next.scratch,
+        typed_step: None,
         expires: Some(next.expires),
     };
     let begun = plan.changes.len();

@@ -5,6 +5,7 @@ use crate::inventory::model::Enforce;
 use crate::plan::account::{account_gap, key_gap};
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, Part, STATE_CURRENT};
 use crate::plan::finding::{Finding, Gap};
+use crate::plan::returned::returned;
 use crate::plan::slot::{self, Holding, holds, not_ours, there};
 use crate::plan::wish::{Member, TokenWish, Wish};
 use crate::plan::{enforce, rotation, sshd};
@@ -33,6 +34,7 @@ pub(super) fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             plan.gaps.push(gap);
             continue;
         }
+        returned(facts, wish, member, plan);
         if member.policy.enforce == Enforce::OnIssue && !token.confirmed {
             plan.findings.push(Finding::note(
                 "enforced-unconfirmed",
@@ -80,6 +82,8 @@ fn state_files(
     }
     if let Some(change) = rotation::promotion(facts, member, token) {
         plan.changes.push((Part::Secrets, change));
+        plan.changes
+            .extend(slot::use_up(facts, member, token.typed_step).map(|c| (Part::Secrets, c)));
         plan.changes.extend(
             no_longer_expires(facts, member, token)
                 .into_iter()
@@ -105,7 +109,9 @@ fn state_files(
         generation: token.generation,
         fingerprint: &token.fingerprint,
         key: token.key.as_ref(),
+        key_lost: token.key_lost,
         scratch: &token.scratch,
+        typed_step: token.typed_step,
         expires: token.expires.filter(|_| !token.confirmed),
     };
     slot::fill(facts, wish, member, token, &holding, plan)?;

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::host::facts::{DeadlineMechanism, Facts, Slot, StateFact};
 use crate::host::request::{Line, Scope};
 use crate::plan::change::{Change, FileChange, HostPlan, LIB, Part, Shown, state_path};
-use crate::plan::finding::{Gap, NEEDS_KEY};
+use crate::plan::finding::{Gap, KEY_LOST, NEEDS_KEY};
 use crate::plan::state::{self, Stamp};
 use crate::plan::wish::{Member, TokenWish, Wish};
 use crate::token::secret::Secret;
@@ -20,8 +20,12 @@ pub(super) struct Holding<'a> {
     pub fingerprint: &'a str,
     /// The key, where it can be read.
     pub key: Option<&'a Secret>,
+    /// There is no key to read.
+    pub key_lost: bool,
     /// Scratch codes for a new file.
     pub scratch: &'a [Secret],
+    /// The step of the code that was typed at the controller.
+    pub typed_step: Option<u64>,
     /// When it ends unless confirmed, for its stamp.
     pub expires: Option<Timestamp>,
 }
@@ -86,6 +90,7 @@ pub(super) fn fill(
 ) -> Result<(), Gap> {
     let login = member.login.as_str();
     let state = there(facts, wanted.slot, member);
+    let used = state::still_valid(wanted.typed_step, &member.policy, facts.epoch);
     let mut write = |lines, shown| {
         plan.changes.push((
             Part::Secrets,
@@ -101,17 +106,32 @@ pub(super) fn fill(
     };
     if let Some(state) = state.filter(|s| holds(s, token, wanted.generation, wanted.fingerprint)) {
         let unusable = state.is_unusable();
-        if let Some(lines) = state::edit(state, &member.policy)
+        if let Some(lines) = state::edit(state, &member.policy, used)
             .or_else(|| unusable.then(|| vec![Line::Keep(1, state.lines)]))
         {
-            write(
-                lines,
-                format!("options of policy {}, key unchanged", member.policy.name),
-            );
+            write(lines, edited(state, member, used));
         }
         return Ok(());
     }
     let Some(key) = wanted.key else {
+        if wanted.key_lost {
+            let (admin, serial) = (&member.admin, &token.serial);
+            let again = if token.confirmed {
+                format!(
+                    "`rotate {admin}`, or `enroll {admin} --lost-device` where the old code may end at once"
+                )
+            } else {
+                format!("`enroll {admin} --reissue`")
+            };
+            return Err(Gap {
+                login: login.to_owned(),
+                id: KEY_LOST,
+                text: format!(
+                    "the ledger has no key of {serial} generation {} any more, only hosts that had it do: issue a new one by {again}",
+                    wanted.generation
+                ),
+            });
+        }
         return Err(Gap {
             login: login.to_owned(),
             id: NEEDS_KEY,
@@ -129,13 +149,36 @@ pub(super) fn fill(
         expires: wanted.expires.map_or(0, Timestamp::as_second),
     };
     write(
-        state::new_file(key, &member.policy, &stamp, wanted.scratch),
+        state::new_file(key, &member.policy, &stamp, wanted.scratch, used),
         format!(
             "token {} generation {}, key {}",
             token.serial, wanted.generation, wanted.fingerprint
         ),
     );
     Ok(())
+}
+
+/// What an edit of a state file is about, for people.
+fn edited(state: &StateFact, member: &Member, used: Option<u64>) -> String {
+    if state::edit(state, &member.policy, None).is_none() && used.is_some() {
+        return "the code typed at the controller is used, key unchanged".to_owned();
+    }
+    format!("options of policy {}, key unchanged", member.policy.name)
+}
+
+/// Lets what is moved into the slot `current` know of the code that was typed at the controller, in its new place.
+pub(super) fn use_up(facts: &Facts, member: &Member, step: Option<u64>) -> Option<Change> {
+    let used = state::still_valid(step, &member.policy, facts.epoch);
+    let state = there(facts, Slot::Next, member)?;
+    let lines = used.and_then(|_| state::edit(state, &member.policy, used))?;
+    Some(Change::File(FileChange {
+        path: state_path(Slot::Current, member.login.as_str()),
+        mode: 0o600,
+        before: Some(state.file.sha256.clone()),
+        scope: Scope::Live,
+        lines,
+        shown: Shown::Sentence(edited(state, member, used)),
+    }))
 }
 
 /// Sees to it that what a slot holds ends on the host by itself at that time, whatever becomes of the controller.

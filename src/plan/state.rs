@@ -67,19 +67,49 @@ impl Stamp {
 }
 
 /// Returns the whole text of a new state file. Scratch codes are written here and nowhere else: an edit keeps those that
-/// are left and never brings one back.
-pub fn new_file(key: &Secret, policy: &Policy, stamp: &Stamp, scratch: &[Secret]) -> Vec<Line> {
+/// are left and never brings one back. `used` is a step whose code is not to be taken.
+pub fn new_file(
+    key: &Secret,
+    policy: &Policy,
+    stamp: &Stamp,
+    scratch: &[Secret],
+    used: Option<u64>,
+) -> Vec<Line> {
     let mut lines = vec![Line::Secret(key.clone())];
     lines.extend(
         settings(policy)
             .into_iter()
             .map(|(name, args)| Line::Text(option(name, &args))),
     );
-    lines.push(Line::Text("\" DISALLOW_REUSE".to_owned()));
+    lines.push(Line::Text(reuse_line("", used)));
     lines.push(Line::Text("\" TOTP_AUTH".to_owned()));
     lines.push(Line::Text(stamp.to_string()));
     lines.extend(scratch.iter().cloned().map(Line::Secret));
     lines
+}
+
+/// The option that names used steps, with one more.
+fn reuse_line(args: &str, used: Option<u64>) -> String {
+    let steps: Vec<String> = args
+        .split_whitespace()
+        .map(str::to_owned)
+        .chain(used.map(|step| step.to_string()))
+        .collect();
+    option("DISALLOW_REUSE", &steps.join(" "))
+        .trim_end()
+        .to_owned()
+}
+
+/// Returns the step of the code that was typed at the controller, where a host would still take that code: it looks as
+/// many steps back as `window` says by its own clock (`check_timebased_code`). One step ahead is a host whose clock is slow.
+pub fn still_valid(step: Option<u64>, policy: &Policy, host_epoch: i64) -> Option<u64> {
+    let period = i64::try_from(policy.period.as_secs()).ok()?.max(1);
+    let now = host_epoch.div_euclid(period);
+    let window = i64::from(policy.window);
+    step.filter(|step| {
+        i64::try_from(*step)
+            .is_ok_and(|step| (now - window..=now.saturating_add(window + 1)).contains(&step))
+    })
 }
 
 fn option(name: &str, args: &str) -> String {
@@ -110,8 +140,9 @@ fn settings(policy: &Policy) -> Vec<(&'static str, String)> {
 /// Returns how to edit a file of the right generation so that it says what the policy wants; `None` if it does already.
 ///
 /// Keeps used steps, time stamps of attempts, scratch codes and lines it does not know. Drops what a wrong clock or a
-/// hand may have left: a learnt time skew and a grace period's memory.
-pub fn edit(state: &StateFact, policy: &Policy) -> Option<Vec<Line>> {
+/// hand may have left: a learnt time skew and a grace period's memory. `used` is a step whose code is not to be taken.
+pub fn edit(state: &StateFact, policy: &Policy, used: Option<u64>) -> Option<Vec<Line>> {
+    let used = used.filter(|step| !used_steps(state).contains(step));
     let mut wanted = settings(policy);
     wanted.push(("DISALLOW_REUSE", String::new()));
     wanted.push(("TOTP_AUTH", String::new()));
@@ -125,7 +156,9 @@ pub fn edit(state: &StateFact, policy: &Policy) -> Option<Vec<Line>> {
         if let Some((_, value)) = wanted.iter().find(|(n, _)| *n == name) {
             if missing.iter().any(|(n, _)| *n == name) {
                 missing.retain(|(n, _)| *n != name);
-                if !says(args, value) {
+                if name == "DISALLOW_REUSE" && used.is_some() {
+                    replaced.push((*number, reuse_line(args, used)));
+                } else if !says(args, value) {
                     replaced.push((*number, with_value(name, args, value)));
                 }
             } else {
@@ -143,11 +176,10 @@ pub fn edit(state: &StateFact, policy: &Policy) -> Option<Vec<Line>> {
         return None;
     }
     let mut lines = vec![Line::Keep(1, 1)];
-    lines.extend(
-        missing
-            .iter()
-            .map(|(name, value)| Line::Text(option(name, value).trim_end().to_owned())),
-    );
+    lines.extend(missing.iter().map(|(name, value)| match *name {
+        "DISALLOW_REUSE" => Line::Text(reuse_line("", used)),
+        _ => Line::Text(option(name, value).trim_end().to_owned()),
+    }));
     for number in 2..=state.lines {
         if dropped.contains(&number) {
             continue;
@@ -246,6 +278,7 @@ mod tests {
             &policy(),
             &stamp(),
             &[Secret::from("12345678")],
+            None,
         );
         let text: Vec<String> = lines
             .iter()
@@ -280,7 +313,7 @@ mod tests {
             "12345678",
             "\" X_OTHER keep",
         ]);
-        assert_eq!(edit(&state, &policy()), None);
+        assert_eq!(edit(&state, &policy(), None), None);
         assert_eq!(used_steps(&state), [59_849_510]);
     }
 
@@ -295,7 +328,7 @@ mod tests {
             "\" X_OTHER keep",
         ]);
         assert_eq!(
-            edit(&state, &policy()).unwrap(),
+            edit(&state, &policy(), None).unwrap(),
             [
                 Line::Keep(1, 1),
                 Line::Text("\" WINDOW_SIZE 3".into()),
@@ -303,6 +336,34 @@ mod tests {
                 Line::Keep(4, 7),
             ]
         );
+    }
+
+    #[test]
+    fn a_code_typed_elsewhere_is_used_and_no_other_use_is_forgotten() {
+        let state = fact(&[
+            "\" RATE_LIMIT 3 30",
+            "\" WINDOW_SIZE 3",
+            "\" DISALLOW_REUSE 59849510 59849511",
+            "\" TOTP_AUTH",
+        ]);
+        assert_eq!(edit(&state, &policy(), Some(59_849_511)), None);
+        assert_eq!(
+            edit(&state, &policy(), Some(59_849_509)).unwrap(),
+            [
+                Line::Keep(1, 1),
+                Line::Keep(2, 3),
+                Line::Text("\" DISALLOW_REUSE 59849510 59849511 59849509".into()),
+                Line::Keep(5, 5),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_code_matters_as_long_as_a_host_would_take_it() {
+        let valid = |step, now: i64| still_valid(Some(step), &policy(), now * 30 + 7).is_some();
+        let found: Vec<i64> = (90..110).filter(|now| valid(100, *now)).collect();
+        assert_eq!(found, [98, 99, 100, 101]);
+        assert_eq!(still_valid(None, &policy(), 3000), None);
     }
 
     /// `"RATE_LIMIT` without the blank is ignored by the module, so it counts as missing.
@@ -315,7 +376,7 @@ mod tests {
             "\" TOTP_AUTH",
         ]);
         assert!(
-            edit(&state, &policy())
+            edit(&state, &policy(), None)
                 .unwrap()
                 .contains(&Line::Text("\" RATE_LIMIT 3 30".into()))
         );

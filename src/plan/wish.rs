@@ -64,8 +64,12 @@ pub struct TokenWish {
     pub scratch: Vec<Secret>,
     /// The key; absent where it cannot be read and need not be written.
     pub key: Option<Secret>,
+    /// The ledger has no key of this generation, sealed or not.
+    pub key_lost: bool,
     /// A code of this generation was verified.
     pub confirmed: bool,
+    /// The time step of the code by which the controller confirmed this generation: no host may take it again.
+    pub typed_step: Option<u64>,
     /// When the secret ends if nobody confirms it.
     pub expires: Option<Timestamp>,
     /// Serials this admin has had in this project: their stamps may be replaced.
@@ -85,6 +89,8 @@ pub struct NextWish {
     pub fingerprint: String,
     /// The key; absent where it cannot be read and need not be written.
     pub key: Option<Secret>,
+    /// The ledger has no key of this generation, sealed or not.
+    pub key_lost: bool,
     /// Scratch codes for a new state file.
     pub scratch: Vec<Secret>,
     /// When the overlap ends.

@@ -58,6 +58,7 @@ pub fn request(
     let rank = |change: &&Change| match change {
         Change::File(file) if file.path == REAPER_PATH => 0,
         Change::Members { .. } => 2,
+        Change::RestoreAccount { .. } => 3,
         _ => 1,
     };
     let mut others = others;
@@ -145,7 +146,7 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
         uid: 0,
         expires: 0,
     };
-    let mut lines = new_file(canary.key, canary.policy, &stamp, &[]);
+    let mut lines = new_file(canary.key, canary.policy, &stamp, &[], None);
     // Its own logins come in quick succession.
     if let Some(Line::Text(limit)) = lines.get_mut(1) {
         "\" RATE_LIMIT 10 30".clone_into(limit);

@@ -12,8 +12,8 @@ use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::inventory::model::{Admin, Realm};
 use crate::ledger::{
-    Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, LedgerError, NewGeneration,
-    TokenRecord, Vouched,
+    Cause, Confirmation, ConfirmedHow, GenerationRecord, IssueKind, Ledger, LedgerError,
+    NewGeneration, TokenRecord, Vouched,
 };
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::wish::{NextWish, TokenWish};
@@ -43,6 +43,8 @@ pub struct Permissions {
     pub replace: Option<IssueKind>,
     /// Who vouched for the admins of this run.
     pub vouched: Vouched,
+    /// Why rotations are begun or taken back.
+    pub cause: Cause,
 }
 
 /// An admin's place in a realm, as a worker asks for it.
@@ -98,6 +100,17 @@ pub struct Desk {
     pub notes: Vec<String>,
     /// Tokens that a host's log has confirmed in this run.
     pub confirmed: BTreeSet<Serial>,
+}
+
+/// What the vault says of a generation's key.
+#[derive(Debug, Clone)]
+pub enum KeyFound {
+    /// The key.
+    Key(Secret),
+    /// It is there, and cannot be read without the identity.
+    NeedsIdentity,
+    /// It is not there: the ledger was recovered from hosts, or the generation has ended meanwhile.
+    Lost,
 }
 
 /// What a seat gets.
@@ -312,7 +325,9 @@ impl Desk {
             fingerprint: "(new)".to_owned(),
             scratch: Vec::new(),
             key: Some(Secret::from("")),
+            key_lost: false,
             confirmed: false,
+            typed_step: None,
             expires: Some(seat.realm.policy.enrolment_ttl.after(self.this_second())),
             own_serials,
             newest: 1,
@@ -358,8 +373,13 @@ impl Desk {
             generation: i64::from(in_force.number),
             fingerprint: in_force.fingerprint.clone(),
             key: key(in_force),
+            key_lost: false,
             scratch: scratch(in_force),
             confirmed: in_force.state == GenerationState::Active,
+            // What a host has seen itself is in its own file.
+            typed_step: in_force
+                .last_step
+                .filter(|_| in_force.confirmed_how.as_deref() == Some("code")),
             expires: in_force.expires_at,
             own_serials: self.serials_of(admin),
             newest: i64::from(token.generations),
@@ -368,6 +388,7 @@ impl Desk {
                     generation: i64::from(next.number),
                     fingerprint: next.fingerprint.clone(),
                     key: key(next),
+                    key_lost: false,
                     scratch: scratch(next),
                     expires: next.expires_at?,
                 })
@@ -459,6 +480,7 @@ impl Desk {
             expires_at: Some(expires),
             encryption: drawn.encryption,
             vouched: self.permissions.vouched.clone(),
+            cause: self.permissions.cause.clone(),
         };
         for issued in self.ledger.issue(std::slice::from_ref(&new)).await? {
             self.notes.extend(issued.voided.iter().filter_map(destroy));
@@ -484,28 +506,28 @@ impl Desk {
         Ok(true)
     }
 
-    /// Reads the key of a generation from the vault. `None` without the identity.
+    /// Reads the key of a generation from the vault.
     ///
     /// # Errors
-    /// When the ciphertext is gone, damaged or another token's.
+    /// When the ciphertext is damaged or another token's.
     pub async fn key(
         &mut self,
         admin: &AdminName,
         realm: &RealmName,
         number: Generation,
-    ) -> Result<Option<Secret>, Error> {
+    ) -> Result<KeyFound, Error> {
         let Some(serial) = self
             .token(admin, realm)
             .filter(|t| t.generation(number).is_some())
             .map(|t| t.serial.clone())
         else {
-            return Ok(None);
+            return Ok(KeyFound::Lost);
         };
         if let Some(key) = self.keys.get(&(serial.clone(), number)) {
-            return Ok(Some(key.clone()));
+            return Ok(KeyFound::Key(key.clone()));
         }
         let Some(sealed) = self.ledger.sealed_secret(&serial, number).await? else {
-            return Ok(None);
+            return Ok(KeyFound::Lost);
         };
         let label = SealLabel {
             project: self.ledger.project_id(),
@@ -515,9 +537,9 @@ impl Desk {
         match self.vault.open(&label, &sealed) {
             Ok(key) => {
                 self.keys.insert((serial, number), key.clone());
-                Ok(Some(key))
+                Ok(KeyFound::Key(key))
             }
-            Err(VaultError::NeedsIdentity { .. }) => Ok(None),
+            Err(VaultError::NeedsIdentity { .. }) => Ok(KeyFound::NeedsIdentity),
             Err(error) => Err(error.into()),
         }
     }

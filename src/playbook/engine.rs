@@ -15,6 +15,7 @@ use crate::fleet::target::Target;
 use crate::host::facts::Facts;
 use crate::ledger::{Head, HostObservation, ItemReading, Ledger, TokenHostObservation};
 use crate::names::{HostName, Login};
+use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
 use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
@@ -248,11 +249,8 @@ pub async fn run(
     outcome.interrupted = shared.stopping();
     outcome.sheets = std::mem::take(&mut desk.sheets);
     outcome.notes = std::mem::take(&mut desk.notes);
-    outcome.needs_identity = outcome.hosts.values().any(|r| {
-        r.gaps
-            .iter()
-            .any(|g| g.id == crate::plan::finding::NEEDS_KEY)
-    });
+    outcome.needs_identity = outcome.has_gap(NEEDS_KEY);
+    outcome.secret_lost = outcome.has_gap(KEY_LOST);
     Ok(outcome)
 }
 

@@ -14,10 +14,9 @@ use crate::ledger::{HostObservation, HostRecord, ItemReading, TokenHostObservati
 use crate::names::{AdminName, HostName, RealmName};
 use crate::plan::revoke::Leaver;
 use crate::plan::tool::Takeover;
-use crate::playbook::desk::{Place, Seat, SeenLogin};
+use crate::playbook::desk::{KeyFound, Place, Seat, SeenLogin};
 use crate::playbook::outcome::HostReport;
 use crate::token::id::{Generation, Serial};
-use crate::token::secret::Secret;
 
 /// What one worker does.
 #[derive(Debug, Clone)]
@@ -67,6 +66,9 @@ pub struct Memory {
     /// State files (`current/alice`) with their hash and the fingerprint of the secret they held then.
     #[serde(default)]
     pub states: BTreeMap<String, (String, String)>,
+    /// Scratch codes that were left in them then.
+    #[serde(default)]
+    pub scratch_codes: BTreeMap<String, u32>,
 }
 
 impl Memory {
@@ -82,21 +84,18 @@ impl Memory {
 
     /// What the next run need not look at again.
     pub(super) fn from_facts(facts: &Facts) -> Self {
-        let states = facts
-            .states
-            .iter()
-            .map(|((slot, login), state)| {
-                let fingerprint = state.secret_sha256.chars().take(12).collect();
-                (
-                    format!("{}/{login}", slot.as_str()),
-                    (state.file.sha256.clone(), fingerprint),
-                )
-            })
-            .collect();
+        let (mut states, mut scratch_codes) = (BTreeMap::new(), BTreeMap::new());
+        for ((slot, login), state) in &facts.states {
+            let name = format!("{}/{login}", slot.as_str());
+            let fingerprint = state.secret_sha256.chars().take(12).collect();
+            scratch_codes.insert(name.clone(), state.scratch_codes);
+            states.insert(name, (state.file.sha256.clone(), fingerprint));
+        }
         Self {
             judged_hash: None,
             version: facts.version_text.clone(),
             states,
+            scratch_codes,
         }
     }
 }
@@ -106,13 +105,8 @@ impl Memory {
 pub enum Ask {
     /// What should these seats have?
     Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
-    /// The key of a generation of an admin's token in a realm; `None` without the identity.
-    Key(
-        AdminName,
-        RealmName,
-        Generation,
-        oneshot::Sender<Option<Secret>>,
-    ),
+    /// The key of a generation of an admin's token in a realm.
+    Key(AdminName, RealmName, Generation, oneshot::Sender<KeyFound>),
     /// Which of these tokens are to be revoked, as of now: asked immediately before a host is changed.
     Revoked(Vec<String>, oneshot::Sender<Vec<String>>),
     /// A host has seen a complete login with the generation that it has.

@@ -19,6 +19,7 @@ pub mod purge;
 pub mod recover;
 pub mod remove;
 mod revoke;
+pub mod rotate;
 pub mod schema;
 pub mod sheets;
 mod stop;

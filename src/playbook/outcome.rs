@@ -23,6 +23,26 @@ pub enum Status {
     Skipped,
 }
 
+impl Status {
+    /// The worse of two passes over a host: the later one where they are alike.
+    fn worse(before: Self, later: Self) -> Self {
+        if before.rank() > later.rank() {
+            before
+        } else {
+            later
+        }
+    }
+
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Skipped => 1,
+            Self::Unreachable(_) => 2,
+            Self::Failed(_) => 3,
+        }
+    }
+}
+
 /// A change as the user sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShownChange {
@@ -111,6 +131,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// Something needs the vault's identity and stays open.
     pub needs_identity: bool,
+    /// Something needs a secret that the ledger has no more, and stays open.
+    pub secret_lost: bool,
 }
 
 /// A sheet written in this run.
@@ -133,6 +155,14 @@ pub struct IssuedSheet {
     pub passphrase: Option<crate::token::secret::Secret>,
 }
 
+fn extend_new<T: PartialEq>(mine: &mut Vec<T>, more: Vec<T>) {
+    for item in more {
+        if !mine.contains(&item) {
+            mine.push(item);
+        }
+    }
+}
+
 impl Outcome {
     /// Returns whether a host failed.
     pub fn failed(&self) -> bool {
@@ -148,6 +178,13 @@ impl Outcome {
             .any(|r| matches!(r.status, Status::Unreachable(_)))
     }
 
+    /// Returns whether a gap of this kind is left anywhere.
+    pub fn has_gap(&self, id: &str) -> bool {
+        self.hosts
+            .values()
+            .any(|r| r.gaps.iter().any(|g| g.id == id))
+    }
+
     /// Returns whether anything was changed, or would be.
     pub fn changed(&self) -> bool {
         self.hosts.values().any(|r| !r.changes.is_empty())
@@ -160,21 +197,38 @@ impl Outcome {
             (false, true, true) => exit::HOSTS_FAILED_AND_UNREACHABLE,
             (false, true, false) => exit::HOSTS_FAILED,
             (false, false, true) => exit::HOSTS_UNREACHABLE,
-            (false, false, false) if self.needs_identity => exit::FINDINGS,
+            (false, false, false) if self.needs_identity || self.secret_lost => exit::FINDINGS,
             (false, false, false) => exit::DONE,
         }
     }
 
-    /// Takes in what came of a further pass over some hosts.
+    /// Takes in what came of a pass that did the same on some hosts once more: its word counts.
+    pub fn merge_retry(&mut self, other: Self) {
+        self.take_in(other, |_, later| later);
+    }
+
+    /// Takes in what came of a further pass over some hosts. It may have wanted less than the one before, so a host that was
+    /// away or failed in either of them is not fine.
     pub fn merge(&mut self, other: Self) {
+        self.take_in(other, Status::worse);
+    }
+
+    fn take_in(&mut self, other: Self, status: fn(Status, Status) -> Status) {
         for (host, report) in other.hosts {
             match self.hosts.get_mut(&host) {
                 Some(mine) => {
-                    mine.status = report.status;
+                    // What was read last counts, where something was.
+                    if report.status == Status::Ok {
+                        mine.gaps = report.gaps;
+                        mine.findings = report.findings;
+                    } else {
+                        extend_new(&mut mine.gaps, report.gaps);
+                        extend_new(&mut mine.findings, report.findings);
+                    }
+                    let before = std::mem::replace(&mut mine.status, Status::Ok);
+                    mine.status = status(before, report.status);
                     mine.changes.extend(report.changes);
                     mine.enforced.extend(report.enforced);
-                    mine.gaps = report.gaps;
-                    mine.findings = report.findings;
                     mine.revoked
                         .retain(|m| report.revoked.iter().all(|r| r.serial != m.serial));
                     mine.revoked.extend(report.revoked);
@@ -188,6 +242,7 @@ impl Outcome {
         self.notes.extend(other.notes);
         self.interrupted |= other.interrupted;
         self.needs_identity |= other.needs_identity;
+        self.secret_lost |= other.secret_lost;
     }
 }
 
@@ -204,6 +259,50 @@ mod tests {
                 .insert(host.clone(), HostReport::new(host, status.clone()));
         }
         outcome
+    }
+
+    #[test]
+    fn a_later_pass_does_not_hide_that_a_host_was_away() {
+        let (failed, away) = (Status::Failed("x".into()), Status::Unreachable("y".into()));
+        let all = [Status::Ok, Status::Skipped, away.clone(), failed.clone()];
+        for (rank, before) in all.iter().enumerate() {
+            for (later_rank, later) in all.iter().enumerate() {
+                let mut merged = outcome(std::slice::from_ref(before));
+                merged.merge(outcome(std::slice::from_ref(later)));
+                let status = merged.hosts.into_values().next().unwrap().status;
+                assert_eq!(status, all[rank.max(later_rank)]);
+            }
+        }
+        let mut merged = outcome(&[away.clone(), Status::Ok]);
+        merged.merge(outcome(&[Status::Ok, Status::Ok]));
+        assert_eq!(merged.code(), 4);
+        // The same once more, and now it was done.
+        let mut again = outcome(&[away, failed]);
+        again.merge_retry(outcome(&[Status::Ok, Status::Ok]));
+        assert_eq!(again.code(), 0);
+    }
+
+    #[test]
+    fn what_a_pass_read_is_replaced_only_by_a_reading() {
+        let gap = |id| Gap {
+            login: "alice".into(),
+            id,
+            text: String::new(),
+        };
+        let with = |status, id| {
+            let mut outcome = outcome(&[status]);
+            for report in outcome.hosts.values_mut() {
+                report.gaps.push(gap(id));
+            }
+            outcome
+        };
+        let mut merged = with(Status::Ok, "no-account");
+        merged.merge(outcome(&[Status::Unreachable("y".into())]));
+        assert_eq!(merged.hosts.values().next().unwrap().gaps.len(), 1);
+        merged.merge(with(Status::Ok, "clock"));
+        let report = merged.hosts.into_values().next().unwrap();
+        assert_eq!(report.gaps, [gap("clock")]);
+        assert_eq!(report.status, Status::Unreachable("y".into()));
     }
 
     #[test]

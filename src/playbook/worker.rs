@@ -21,7 +21,7 @@ use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::enforcement_request;
 use crate::playbook::behind;
-use crate::playbook::desk::Place;
+use crate::playbook::desk::{KeyFound, Place};
 use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::job::{Ask, Finished, Job, Memory};
 use crate::playbook::observe::{class_of, observations};
@@ -29,7 +29,6 @@ use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
 use crate::token::id::Generation;
-use crate::token::secret::Secret;
 
 /// How long reading a host may take.
 const INSPECT: Duration = Duration::from_secs(60);
@@ -416,13 +415,20 @@ impl Worker {
             }
             for generation in missing {
                 let (admin, realm) = (member.admin.clone(), member.realm.clone());
-                let key = self.key(admin, realm, generation).await?;
+                let found = self.key(admin, realm, generation).await?;
+                let lost = matches!(found, KeyFound::Lost);
+                let key = match found {
+                    KeyFound::Key(key) => Some(key),
+                    KeyFound::NeedsIdentity | KeyFound::Lost => None,
+                };
                 let Some(token) = self.members.get_mut(index).and_then(|m| m.token.as_mut()) else {
                     continue;
                 };
                 match token.next.as_mut() {
-                    Some(next) if next.generation == generation => next.key = key,
-                    _ => token.key = key,
+                    Some(next) if next.generation == generation => {
+                        (next.key, next.key_lost) = (key, lost);
+                    }
+                    _ => (token.key, token.key_lost) = (key, lost),
                 }
             }
         }
@@ -439,9 +445,9 @@ impl Worker {
         admin: AdminName,
         realm: RealmName,
         generation: i64,
-    ) -> Result<Option<Secret>, Stop> {
+    ) -> Result<KeyFound, Stop> {
         let Ok(generation) = Generation::try_from(generation) else {
-            return Ok(None);
+            return Ok(KeyFound::Lost);
         };
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Key(admin, realm, generation, reply)).await?;

@@ -6,6 +6,7 @@
 mod codes;
 mod host;
 mod login;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::AtomicU8;
 
-pub(crate) use codes::{Totp, WINDOW, oathtool};
+pub(crate) use codes::{Totp, WINDOW, oathtool, typed};
 pub(crate) use host::{Host, InodeSnapshot};
 pub(crate) use login::{Code, Key, Prefs};
 

@@ -162,7 +162,9 @@ async fn lab_a_confirmation_killed_at_random_instants_converges() {
         {
             use std::io::Write as _;
             let mut pipe = run.stdin.take().unwrap();
-            writeln!(pipe, "{}", totp.fresh()).unwrap();
+            let code = totp.fresh();
+            crate::lab::typed(&code);
+            writeln!(pipe, "{code}").unwrap();
         }
         if round == 0 {
             let output = run.wait_with_output().unwrap();

@@ -148,6 +148,17 @@ fn lab_an_old_ledger_overwrites_nothing_and_recovers_from_hosts() {
     }
     log_in(&mut alice);
 
+    // A host that needs the key gets none, and is not told that an identity would help.
+    let place = "/var/lib/google-authenticator/current/alice";
+    site.host("web2").sh(&format!("rm {place}"));
+    let synced = project.fleetotp(&["sync"]).expect_code(9).expect_text(&[
+        "(secret-lost)",
+        "has no key",
+        "`rotate alice`",
+    ]);
+    assert!(!synced.stderr.contains("identity"), "{}", synced.stderr);
+    assert!(!site.host("web2").exists(place));
+
     // The way on: a key that the vault has.
     let ran = project
         .fleetotp(&["enroll", "alice", "--lost-device", "-o", "json"])

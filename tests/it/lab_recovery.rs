@@ -149,6 +149,25 @@ fn scratch_codes_are_spent_once_on_each_host_and_never_come_back() {
         Prefs::Default,
     );
     spend("web1", &scratch[1]);
+    // What is left is shown as it was read last, by host, and few are a warning.
+    assert_eq!(
+        project.status("alice", "default")["scratch_codes"],
+        json!({"left": 0, "issued": 2})
+    );
+    project.fleetotp(&["sync"]).expect_code(0);
+    let row = project.status("alice", "default");
+    let left: Vec<&Value> = row["on"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| &cell["scratch_codes"])
+        .collect();
+    assert_eq!(left, [&json!(0), &json!(1), &json!(0)]);
+    project.fleetotp(&["status"]).expect_code(0).expect_text(&[
+        "SCRATCH",
+        "0/2",
+        "few of 2 scratch codes left: 0 on web1, 1 on web2, 0 on web3",
+    ]);
     // A host that comes later has the key, and no scratch code.
     assert!(!state("web3").contains(&scratch[1]));
     lab.assert_refused(

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Key, Lab, Suite};
+use crate::lab::{Code, Key, Lab, Prefs, Suite};
 use crate::support::faults::{ended_within, eventually, text_of};
 use crate::support::leavers::{
     Fleet, HOSTS, WHY, assert_out, in_group, policies, processes, revoke, session, state_files,
@@ -62,6 +62,7 @@ fn a_policy_can_ask_for_the_accounts_end_as_well() {
     let lab = Lab::start(&[("web1", Suite::Bookworm)]);
     let fleet = Fleet::new(&lab, &["web1"], &policy(&["expire_account", "move_keys"]));
     let host = lab.host("web1");
+    host.sh("chage -E 40000 alice");
     host.sh("mkdir -p /var/lib/systemd/linger /var/spool/cron/crontabs; touch /var/lib/systemd/linger/alice /var/spool/cron/crontabs/alice");
     let ran = revoke(&fleet.project, &["alice"]).expect_code(0);
     ran.expect_text(&["(revoked-linger)", "(revoked-cron)", "1 of 1 hosts done"]);
@@ -69,6 +70,31 @@ fn a_policy_can_ask_for_the_accounts_end_as_well() {
     assert!(!host.exists("/home/alice/.ssh/authorized_keys"));
     assert_out(&lab, "web1", "alice", &fleet.alice, &fleet.alices);
     assert_pending(&lab, "web1", "bob", &fleet.bob);
+
+    // Enrolled anew: the account ends when it did before, and the keys of then stay away.
+    let again = fleet
+        .project
+        .fleetotp(&["enroll", "alice", "--reissue", "-o", "json"])
+        .expect_code(0)
+        .expect_text(&["revoked-keys-aside", "/var/lib/fleetotp/revoked/alice/0"]);
+    assert_eq!(host.sh("getent shadow alice | cut -d: -f8").trim(), "40000");
+    assert!(!host.exists("/home/alice/.ssh/authorized_keys"));
+    let mut totp = again.sheet("alice", "default").scan().totp();
+    let key = Key::With(&fleet.alice);
+    let code = totp.fresh();
+    lab.assert_refused("web1", "alice", key, Code::Some(&code), Prefs::Default);
+    host.sh("install -o alice /var/lib/fleetotp/revoked/alice/0 /home/alice/.ssh/authorized_keys; rm -r /var/lib/fleetotp/revoked/alice");
+    lab.assert_refused("web1", "alice", key, Code::No, Prefs::Default);
+    lab.assert_member("web1", "alice", &fleet.alice, &mut totp);
+    // An end that somebody else has set is theirs, and is told.
+    host.sh("chage -E 1 alice");
+    let synced = fleet
+        .project
+        .fleetotp(&["sync"])
+        .expect_code(0)
+        .expect_text(&["account-barred", "has an expired account"]);
+    assert!(!synced.stdout.contains("keys-aside"), "{}", synced.stdout);
+    assert_eq!(host.sh("getent shadow alice | cut -d: -f8").trim(), "1");
 }
 
 /// A host that no inventory names any more is reached as it was before, and one that is gone is attested.

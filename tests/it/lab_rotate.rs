@@ -173,7 +173,16 @@ fn old_and_new_codes_before_during_and_after_an_overlap() {
     // The rotation, while one host is away.
     site.host("db1").cut();
     let ran = project
-        .fleetotp(&["rotate", "alice", "-o", "json"])
+        .fleetotp(&[
+            "rotate",
+            "alice",
+            "-o",
+            "json",
+            "--reason",
+            "new telephone",
+            "--ticket",
+            "OPS-7",
+        ])
         .expect_code(4);
     site.host("db1").mend();
     let sheet = ran.sheet("alice", "default");
@@ -208,10 +217,11 @@ fn old_and_new_codes_before_during_and_after_an_overlap() {
         (&json!(1), &json!(2), &json!(3), &json!(false)),
         "{row:#}"
     );
-    project
-        .fleetotp(&["status"])
-        .expect_code(0)
-        .expect_text(&["rotating", "1 -> 2"]);
+    project.fleetotp(&["status"]).expect_code(0).expect_text(&[
+        "rotating",
+        "1 -> 2",
+        "(OPS-7: new telephone)",
+    ]);
 
     // The new code is used on one host, and another one is away when that becomes known.
     new.gets_in(&site, "web2");
@@ -281,12 +291,17 @@ fn a_confirmation_by_code_ends_the_old_one_on_every_host_at_once() {
         old.gets_in(&site, host);
     }
     let mut new = Phone::of(&site, &again);
+    let typed = again.wide_totp().fresh();
     project
-        .confirm("alice", &again.wide_totp().fresh(), &[])
+        .confirm("alice", &typed, &[])
         .expect_code(0)
         .expect_text(&["the rotation of alice in realm default is complete"]);
     assert_eq!(state(&project), "active");
     for host in &site.hosts {
+        // The code that was typed was for that once.
+        let key = Key::With(&site.alice);
+        site.lab
+            .assert_refused(host, "alice", key, Code::Some(&typed), Prefs::Default);
         old.is_refused(&site, host);
         new.gets_in(&site, host);
     }

@@ -125,7 +125,9 @@ async fn lab_a_rotation_killed_at_random_instants_leaves_a_working_code() {
         {
             use std::io::Write as _;
             let mut pipe = run.stdin.take().unwrap();
-            drop(writeln!(pipe, "{}", new.fresh()));
+            let code = new.fresh();
+            crate::lab::typed(&code);
+            drop(writeln!(pipe, "{code}"));
         }
         if round > 0 && !kills_begin {
             let at = dice.below(confirming);

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetotp::clock::{SystemClock, SystemEntropy};
-use fleetotp::ledger::{IssueKind, Ledger, LedgerError, NewGeneration, SheetEncryption, Vouched};
+use fleetotp::ledger::{
+    Cause, IssueKind, Ledger, LedgerError, NewGeneration, SheetEncryption, Vouched,
+};
 use fleetotp::names::{AdminName, PolicyName, RealmName};
 use fleetotp::token::key;
 use fleetotp::token::params::CodeParams;
@@ -108,6 +110,7 @@ async fn issue(ledger: &Ledger, vault: &Vault, admin: &str) -> String {
         expires_at: None,
         encryption: SheetEncryption::Plain,
         vouched: Vouched::default(),
+        cause: Cause::default(),
     };
     ledger.issue(&[new]).await.unwrap();
     key.fingerprint()

@@ -3,6 +3,8 @@
 //! Each module is marked as test code, so that clippy lets its helpers unwrap.
 
 #[cfg(test)]
+mod activity;
+#[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
 mod docs;
@@ -39,6 +41,8 @@ mod lab_kill;
 #[cfg(test)]
 mod lab_leak;
 #[cfg(test)]
+mod lab_month;
+#[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
 mod lab_recover;
@@ -68,6 +72,8 @@ mod lab_shells;
 mod lab_systemd;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod pack;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]

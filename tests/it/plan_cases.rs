@@ -104,10 +104,14 @@ struct TokenData {
     serial: Option<String>,
     generation: i64,
     confirmed: bool,
+    /// The step of the code that was typed at the controller.
+    typed: Option<u64>,
     /// The ledger's key is another one than the host's.
     other_key: bool,
     /// The key can be read.
     key: bool,
+    /// There is none to read.
+    key_lost: bool,
     expires: i64,
     /// The newest generation of the ledger, where it is dead.
     newest: Option<i64>,
@@ -142,8 +146,10 @@ impl Default for TokenData {
             serial: None,
             generation: 1,
             confirmed: false,
+            typed: None,
             other_key: false,
             key: true,
+            key_lost: false,
             expires: 1_795_763_060,
             newest: None,
             fingerprint: None,
@@ -338,7 +344,9 @@ fn wish(case: &Case) -> Wish {
             key: t
                 .key
                 .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),
+            key_lost: t.key_lost,
             confirmed: t.confirmed,
+            typed_step: t.typed,
             expires: Timestamp::from_second(t.expires).ok(),
             own_serials: [format!("T-{}", name.to_uppercase())].into(),
             newest: t
@@ -351,6 +359,7 @@ fn wish(case: &Case) -> Wish {
                 key: next
                     .key
                     .then(|| Secret::from("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")),
+                key_lost: false,
                 expires: Timestamp::from_second(next.expires).unwrap(),
             }),
         }),
@@ -394,6 +403,7 @@ fn named(change: &Change) -> String {
         Change::Delete { path, .. } => format!("delete {path}"),
         Change::Move { from, to, .. } => format!("move {from} {to}"),
         Change::Purge { path } => format!("purge {path}"),
+        Change::RestoreAccount { login, .. } => format!("restore {login}"),
         Change::ExpireAccount { login } => format!("expire {login}"),
         Change::MoveKeys { login, .. } => format!("keys {login}"),
         Change::Terminate { login, uid } => format!("terminate {login} {uid}"),

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use fleetotp::clock::{Clock as _, FixedClock, Span, SystemClock, SystemEntropy, Timestamp};
 use fleetotp::ledger::{
-    HostObservation, HostOutcome, IssueKind, Ledger, NewGeneration, Reserved, SheetEncryption,
-    Vouched,
+    Cause, HostObservation, HostOutcome, IssueKind, Ledger, NewGeneration, Reserved,
+    SheetEncryption, Vouched,
 };
 use fleetotp::names::{AdminName, HostName, PolicyName, RealmName};
 use fleetotp::token::id::{Serial, SheetId};
@@ -49,6 +49,7 @@ async fn issue(bare: &Bare, realm: &str, days: u64) {
             admin: AdminName::new(&format!("a{n}")).unwrap(),
             realm: RealmName::new(realm).unwrap(),
             kind: IssueKind::First,
+            cause: Cause::default(),
             policy: PolicyName::new("quarterly").unwrap(),
             issuer: "Example Corp".to_owned(),
             label: format!("a{n}@{realm}"),

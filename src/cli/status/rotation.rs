@@ -18,6 +18,10 @@ pub(super) struct RotationCell {
     confirmed: bool,
     /// When the overlap ends, unless it is confirmed.
     ends_at: Option<Timestamp>,
+    /// Why it was asked for.
+    reason: Option<String>,
+    /// The ticket.
+    ticket: Option<String>,
     /// How many hosts were last seen with the new one.
     hosts_with_new: usize,
     /// On how many of them it has the old one's place.
@@ -37,6 +41,8 @@ impl RotationCell {
             new: new.number,
             confirmed: new.state == GenerationState::Active,
             ends_at: new.expires_at,
+            reason: new.cause.reason().map(str::to_owned),
+            ticket: new.cause.ticket().map(str::to_owned),
             hosts_with_new: on
                 .iter()
                 .filter(|c| c.next == Some(new.number) || done(c))
@@ -45,8 +51,21 @@ impl RotationCell {
         })
     }
 
-    /// `1 -> 2, new on 3/4, 6d left`: keep the old entry until it is done everywhere.
+    /// `1 -> 2, new on 3/4, 6d left (OPS-7: laptop lost)`: keep the old entry until it is done everywhere.
     pub(super) fn text(&self, all: usize, now: Timestamp) -> String {
+        let cause: Vec<&str> = [&self.ticket, &self.reason]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        let so_far = self.so_far(all, now);
+        if cause.is_empty() {
+            return so_far;
+        }
+        format!("{so_far} ({})", cause.join(": "))
+    }
+
+    fn so_far(&self, all: usize, now: Timestamp) -> String {
         let Self {
             old,
             new,

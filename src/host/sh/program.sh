@@ -61,6 +61,7 @@ inspect() {
   inspect_system
   inspect_sshd
   inspect_accounts
+  inspect_aside
   inspect_state
   inspect_transactions
   [ -z "$evidence" ] || inspect_evidence
@@ -377,6 +378,18 @@ inspect_accounts() {
   ' /etc/passwd /etc/shadow /etc/group 2>/dev/null
 }
 
+# Tells what revocations did to accounts of those who are asked about: what the end of an account was before, and where the
+# files of its keys were.
+inspect_aside() {
+  for l in $logins; do
+    [ -d "$LIB/revoked/$l" ] || continue
+    [ -f "$LIB/revoked/$l/expired" ] && say aside "$l" expired -
+    [ -f "$LIB/revoked/$l/places" ] && while IFS='	' read -r n f; do
+      [ -e "$LIB/revoked/$l/$n" ] && say aside "$l" "$n" "$f"
+    done <"$LIB/revoked/$l/places"
+  done
+}
+
 inspect_state() {
   present=
   for slot in current next; do
@@ -583,6 +596,7 @@ apply() {
     del) check_before "$a" "$b"; [ "$c" = tx ] && into_transaction "$a" remove_now || rm -f "$a" ;;
     purge) purge "$a" ;;
     expire) expire_account "$a" ;;
+    unexpire) restore_account "$a" ;;
     aside) move_keys_aside "$a" "$b" ;;
     terminate) terminate "$a" "$b" ;;
     flush) flush ;;
@@ -686,8 +700,31 @@ purge() {
 
 # Lets the account of login $1 be over since 1970-01-02: day 0 means never to some (shadow(5)).
 expire_account() {
+  # What it was before, for a new enrolment. If that is our own day already, what is noted stands.
+  end_of "$1"
+  [ "$day" = 1 ] || {
+    mkdir -p "$LIB/revoked/$1" && echo "$day" >"$LIB/revoked/$1/expired" && settle "$LIB/revoked/$1/expired" "$LIB/revoked/$1"
+  } || fail write "cannot write into $LIB/revoked/$1"
   usermod -e 1970-01-02 "$1" >/dev/null 2>&1 || chage -E 1 "$1" >/dev/null 2>&1 || fail expire "neither usermod nor chage could expire the account of $1"
   say expired "$1"
+}
+
+# Says when the account of login $1 ends, in days since 1970 (shadow(5)); - where it does not.
+end_of() {
+  day=$(getent shadow "$1") || fail expire "$1 has no line in shadow"
+  day=${day%:*} day=${day##*:}
+  case $day in '' | *[!0-9]*) day=- ;; esac
+}
+
+# Gives the account of login $1 the end back that it had before a revocation, if the revocation's still stands.
+restore_account() {
+  end_of "$1"
+  [ "$day" = 1 ] && read -r old 2>/dev/null <"$LIB/revoked/$1/expired" || fail changed "the end of the account of $1 changed meanwhile"
+  case $old in -) old=-1 ;; '' | *[!0-9]*) fail expire "$LIB/revoked/$1/expired is damaged" ;; esac
+  chage -E "$old" "$1" >/dev/null 2>&1 || usermod -e "${old#-1}" "$1" >/dev/null 2>&1 || fail expire "neither chage nor usermod could change the end of the account of $1"
+  rm -f "$LIB/revoked/$1/expired"
+  rmdir "$LIB/revoked/$1" 2>/dev/null
+  say restored "$1"
 }
 
 # Moves the files that sshd reads the keys of login $1 from out of its reach; $2 is the daemon to ask. A file that others

@@ -107,7 +107,7 @@ async fn a_rotation_has_codes_of_its_own_and_the_old_ones_until_one_of_them_ends
     assert_eq!(f.count(&serial).await, RecoveryCount { left: 3, issued: 3 });
     // Taken back: the sheet that the admin has goes on to hold.
     f.ledger
-        .take_back_rotation(&serial, "asked for")
+        .take_back_rotation(&serial, "asked for", &Cause::default())
         .await
         .unwrap();
     assert_eq!(f.count(&serial).await, RecoveryCount { left: 2, issued: 2 });

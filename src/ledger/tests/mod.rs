@@ -105,6 +105,7 @@ impl Fixture {
             expires_at: Some(Span::from_secs(72 * 3600).after(self.clock.now())),
             encryption: SheetEncryption::Plain,
             vouched: Vouched::default(),
+            cause: Cause::default(),
             names,
         };
         self.keys.push(key);

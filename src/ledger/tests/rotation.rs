@@ -12,6 +12,7 @@ async fn rotating(f: &mut Fixture) -> TokenRecord {
     f.confirm(&token).await.unwrap();
     let mut second = f.draft("alice", "prod", IssueKind::Rotation).await;
     second.recovery = vec!["c".to_owned()];
+    second.cause = Cause::new(Some("new telephone"), Some("OPS-7"));
     f.ledger.issue(&[second]).await.unwrap().remove(0).token
 }
 
@@ -97,12 +98,37 @@ async fn a_retired_host_holds_no_rotation_back() {
 }
 
 #[tokio::test]
+async fn why_a_rotation_was_asked_for_lasts_as_long_as_it_does() {
+    let mut f = Fixture::new().await;
+    let asked = Cause::new(Some("new telephone"), Some("OPS-7"));
+    let token = rotating(&mut f).await;
+    assert_eq!(token.next.unwrap().cause, asked);
+    // A new sheet is still the same rotation; the next one is another.
+    let token = f.issue("alice", "prod", IssueKind::Reissue).await;
+    assert_eq!(token.next.as_ref().unwrap().cause, asked);
+    let body = last_event(&f).await.body;
+    assert!(body.contains(r#""reason":"new telephone""#), "{body}");
+    assert!(body.contains(r#""ticket":"OPS-7""#), "{body}");
+    let abort = Cause::new(Some("not\nnow"), None);
+    f.ledger
+        .take_back_rotation(&token.serial, "asked for", &abort)
+        .await
+        .unwrap();
+    let body = last_event(&f).await.body;
+    assert!(body.contains(r#""why":"asked for""#), "{body}");
+    assert!(body.contains(r#""reason":"not"#), "{body}");
+    assert!(!body.contains("OPS-7"), "{body}");
+    let token = f.issue("alice", "prod", IssueKind::Rotation).await;
+    assert_eq!(token.next.unwrap().cause, Cause::default());
+}
+
+#[tokio::test]
 async fn a_rotation_is_taken_back_unless_its_code_was_used() {
     let mut f = Fixture::new().await;
     let token = rotating(&mut f).await;
     let end = f
         .ledger
-        .take_back_rotation(&token.serial, "a host failed")
+        .take_back_rotation(&token.serial, "a host failed", &Cause::default())
         .await
         .unwrap();
     assert_eq!((end.token.state, end.ended), (TokenState::Active, 2));
@@ -121,7 +147,7 @@ async fn a_rotation_is_taken_back_unless_its_code_was_used() {
     assert!(open.iter().all(|c| c.generation == 1), "{codes:?}");
     assert!(
         f.ledger
-            .take_back_rotation(&token.serial, "again")
+            .take_back_rotation(&token.serial, "again", &Cause::default())
             .await
             .is_err()
     );
@@ -131,7 +157,7 @@ async fn a_rotation_is_taken_back_unless_its_code_was_used() {
     f.confirm(&token).await.unwrap();
     let error = f
         .ledger
-        .take_back_rotation(&token.serial, "late")
+        .take_back_rotation(&token.serial, "late", &Cause::default())
         .await
         .unwrap_err();
     assert!(error.to_string().contains("was used"), "{error}");

@@ -140,7 +140,7 @@ impl World {
                     let done = self
                         .f
                         .ledger
-                        .take_back_rotation(&token.serial, "test")
+                        .take_back_rotation(&token.serial, "test", &Cause::default())
                         .await;
                     assert_eq!(done.is_ok(), unconfirmed);
                 }

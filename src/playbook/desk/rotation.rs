@@ -6,11 +6,9 @@ use crate::error::Error;
 use crate::ledger::{IssueKind, RotationEnd};
 use crate::names::{AdminName, RealmName};
 use crate::playbook::desk::{Desk, Seat};
+use crate::playbook::rotate::Id;
 use crate::playbook::sheets::destroy;
 use crate::token::state::{GenerationState, SheetState, TokenState};
-
-/// An admin in a realm.
-type Id = (AdminName, RealmName);
 
 impl Desk {
     /// Returns whether an issue of this kind goes into the slot `next`.
@@ -67,7 +65,10 @@ impl Desk {
             return Ok(false);
         }
         let serial = token.serial.clone();
-        let end = self.ledger.take_back_rotation(&serial, why).await?;
+        let end = self
+            .ledger
+            .take_back_rotation(&serial, why, &self.permissions.cause)
+            .await?;
         let id = (admin.clone(), realm.clone());
         self.begun.remove(&id);
         let generation = end.ended;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use fleetotp::clock::{Clock as _, SystemClock};
@@ -39,8 +40,23 @@ pub(crate) fn oathtool(secret_base32: &str, unix_seconds: i64) -> String {
         .to_owned()
 }
 
+/// Codes that were typed at the controller in this test: no host takes them any more.
+static TYPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Remembers a code that is typed at the controller.
+pub(crate) fn typed(code: &str) {
+    let mut codes = TYPED.lock().expect("nobody panics with it");
+    codes.insert(code.to_owned());
+}
+
+fn was_typed(code: &str) -> bool {
+    let codes = TYPED.lock().expect("nobody panics with it");
+    codes.contains(code)
+}
+
+/// The time of the lab.
 fn now() -> i64 {
-    SystemClock.now().as_second()
+    SystemClock.now().as_second() + super::travel::ahead()
 }
 
 /// An admin's authenticator: it knows which codes it has given away.
@@ -78,12 +94,16 @@ impl Totp {
             let step = seconds.div_euclid(STEP);
             let ends_soon = STEP - seconds.rem_euclid(STEP) <= 4;
             let first = if ends_soon { step + 1 } else { step };
-            let found = (first..=step + self.window)
-                .chain((first - self.window..first).rev())
-                .find(|step| !self.used.contains(step));
-            if let Some(step) = found {
+            let candidates = (first..=step + self.window).chain((first - self.window..first).rev());
+            for step in candidates {
+                if self.used.contains(&step) {
+                    continue;
+                }
+                let code = oathtool(&self.secret_base32, step * STEP);
                 self.used.insert(step);
-                return oathtool(&self.secret_base32, step * STEP);
+                if !was_typed(&code) {
+                    return code;
+                }
             }
             wait_for_next_step();
         }

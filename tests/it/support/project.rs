@@ -143,6 +143,7 @@ impl<'lab> Project<'lab> {
             .env("HOME", self.dir.path().join("home"))
             .env("USER", "tester")
             .env("LANG", "C.UTF-8")
+            .envs(self.lab.clock_environment())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -184,6 +185,7 @@ impl<'lab> Project<'lab> {
 
     /// Runs `confirm ADMIN` with a code and more arguments.
     pub(crate) fn confirm(&self, admin: &str, code: &str, args: &[&str]) -> Ran {
+        crate::lab::typed(code);
         self.fleetotp_fed(code, &[&["confirm", admin], args].concat())
     }
 

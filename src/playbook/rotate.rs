@@ -1,46 +1,85 @@
 //! Which tokens a rotation is about: their age, when they are due, and why some are left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Id, RotateArgs};
-use crate::cli::play::json;
-use crate::cli::run::admins_of;
-use crate::cli::setup::Setup;
 use crate::clock::{Span, Timestamp};
 use crate::error::Error;
-use crate::ledger::TokenRecord;
-use crate::names::{AdminName, RealmName};
+use crate::inventory::Inventory;
+use crate::ledger::{Ledger, TokenRecord};
+use crate::names::{AdminName, HostName, RealmName};
 use crate::text::suggest;
 use crate::token::state::TokenState;
 
+/// An admin in a realm.
+pub type Id = (AdminName, RealmName);
+
+/// Which of all tokens are meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Those due by their policy's `rotate_every`.
+    pub due: bool,
+    /// Those whose key is at least this old.
+    pub older_than: Option<Span>,
+    /// Those whose key a former recipient of the vault could read.
+    pub exposed: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Only tokens of these admins; of everyone where absent.
+    pub admins: Option<BTreeSet<AdminName>>,
+    /// Only tokens that are used on one of these hosts.
+    pub hosts: Option<BTreeSet<HostName>>,
+    /// Only tokens of this realm.
+    pub realm: Option<String>,
+    /// Only these of them.
+    pub which: Which,
+    /// Rotations are to be taken back.
+    pub abort: bool,
+}
+
 /// A token that was asked for.
 #[derive(Debug, Serialize)]
-struct Row {
-    admin: AdminName,
-    realm: RealmName,
-    state: String,
-    generation: Option<u32>,
-    issued_at: Option<Timestamp>,
-    age_seconds: Option<i64>,
-    due_at: Option<Timestamp>,
-    due: bool,
+pub struct Row {
+    /// Whose it is.
+    pub admin: AdminName,
+    /// Where it is used.
+    pub realm: RealmName,
+    /// Its state.
+    pub state: String,
+    /// The generation in force.
+    pub generation: Option<u32>,
+    /// When that was issued.
+    pub issued_at: Option<Timestamp>,
+    /// How old it is.
+    pub age_seconds: Option<i64>,
+    /// When it is due by the policy.
+    pub due_at: Option<Timestamp>,
+    /// It is due now.
+    pub due: bool,
     /// Nobody confirmed its last rotation in time.
-    overdue: bool,
+    pub overdue: bool,
     /// Absent where it is taken.
-    left_because: Option<String>,
+    pub left_because: Option<String>,
     #[serde(skip)]
     id: Id,
 }
 
 /// The tokens that were asked for.
 #[derive(Debug)]
-pub(super) struct Choice(Vec<Row>);
+pub struct Choice(Vec<Row>);
 
 impl Choice {
+    /// All of them.
+    pub fn rows(&self) -> &[Row] {
+        &self.0
+    }
+
     /// Those that are rotated, or whose rotation is taken back.
-    pub(super) fn taken(&self) -> impl Iterator<Item = &Id> {
+    pub fn taken(&self) -> impl Iterator<Item = &Id> {
         self.0
             .iter()
             .filter(|r| r.left_because.is_none())
@@ -48,26 +87,25 @@ impl Choice {
     }
 
     /// Those that were asked for and cannot be, and why.
-    pub(super) fn left(&self) -> impl Iterator<Item = (&Id, &str)> {
+    pub fn left(&self) -> impl Iterator<Item = (&Id, &str)> {
         self.0
             .iter()
             .filter_map(|r| Some((&r.id, r.left_because.as_deref()?)))
     }
 }
 
-/// Chooses by what the arguments say. Reads inventory and ledger only.
+/// Chooses by what is asked for. Reads inventory and ledger only.
 ///
 /// # Errors
-/// When nothing matches.
-pub(super) async fn choose(
-    args: &RotateArgs,
-    setup: &Setup,
-    pattern: Option<&str>,
+/// A realm that is not known, or a ledger that cannot be read.
+pub async fn choose(
+    inventory: &Inventory,
+    ledger: &Ledger,
+    query: &Query,
     now: Timestamp,
 ) -> Result<Choice, Error> {
-    let only = admins_of(setup, pattern)?;
-    let realms = &setup.inventory.enrolment().realms;
-    if let Some(wanted) = args
+    let realms = &inventory.enrolment().realms;
+    if let Some(wanted) = query
         .realm
         .as_deref()
         .filter(|w| !realms.keys().any(|r| r.as_str() == *w))
@@ -76,14 +114,14 @@ pub(super) async fn choose(
         return Err(Error::failed(format!("there is no realm `{shown}`"))
             .hinted_if(suggest::hint(wanted, realms.keys().map(RealmName::as_str))));
     }
-    let tokens = setup.ledger.tokens_by_admin().await?;
-    let exposed = setup.ledger.exposed_tokens().await?;
-    let overdue = setup.ledger.unconfirmed_rotations().await?;
-    let places: BTreeSet<Id> = setup
-        .inventory
+    let tokens = ledger.tokens_by_admin().await?;
+    let exposed = ledger.exposed_tokens().await?;
+    let overdue = ledger.unconfirmed_rotations().await?;
+    let places: BTreeSet<Id> = inventory
         .assignments()
-        .filter(|a| only.as_ref().is_none_or(|o| o.contains(&a.admin)))
-        .filter(|a| args.realm.as_ref().is_none_or(|r| a.realm.as_str() == r))
+        .filter(|a| query.admins.as_ref().is_none_or(|o| o.contains(&a.admin)))
+        .filter(|a| query.hosts.as_ref().is_none_or(|o| o.contains(&a.host)))
+        .filter(|a| query.realm.as_ref().is_none_or(|r| a.realm.as_str() == r))
         .map(|a| (a.admin, a.realm))
         .collect();
     let mut rows = Vec::new();
@@ -91,37 +129,20 @@ pub(super) async fn choose(
         let token = tokens.get(&id);
         let every = realms.get(&id.1).and_then(|r| r.policy.rotate_every);
         let row = row(id, token, every, &overdue, now);
-        let old_enough = args.older_than.is_none_or(|age| {
+        let old_enough = query.which.older_than.is_none_or(|age| {
             let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
             row.age_seconds.is_some_and(|a| a >= seconds)
         });
         let is_exposed = token.is_some_and(|t| exposed.contains(&t.serial));
-        if !old_enough || (args.due && !row.due) || (args.exposed && !is_exposed) {
+        if !old_enough || (query.which.due && !row.due) || (query.which.exposed && !is_exposed) {
             continue;
         }
         rows.push(Row {
-            left_because: left_because(token, args.abort),
+            left_because: left_because(token, query.abort),
             ..row
         });
     }
-    let choice = Choice(rows);
-    // Whether something is due or exposed may be asked every night.
-    if choice.taken().next().is_none() && !args.due && !args.exposed {
-        let mut why: Vec<String> = choice
-            .left()
-            .map(|(id, why)| format!("{} in realm {}: {why}", id.0, id.1))
-            .take(5)
-            .collect();
-        if why.is_empty() {
-            why.push("no token matches".to_owned());
-        }
-        return Err(Error::failed(format!(
-            "there is nothing to {}: {}",
-            if args.abort { "take back" } else { "rotate" },
-            why.join("; ")
-        )));
-    }
-    Ok(choice)
+    Ok(Choice(rows))
 }
 
 fn row(
@@ -170,51 +191,4 @@ fn left_because(token: Option<&TokenRecord>, abort: bool) -> Option<String> {
         TokenState::Pending => because("its sheet is not confirmed yet"),
         state => Some(format!("it is {state}")),
     }
-}
-
-/// What would be done, for people.
-pub(super) fn table(choice: &Choice) -> String {
-    let mut lines = vec![
-        [
-            "ADMIN",
-            "REALM",
-            "STATE",
-            "GENERATION",
-            "AGE",
-            "DUE",
-            "WOULD BE",
-        ]
-        .map(str::to_owned),
-    ];
-    for row in &choice.0 {
-        let dash = || "-".to_owned();
-        let due = row.due_at.map_or_else(dash, |at| {
-            let day = at.strftime("%Y-%m-%d").to_string();
-            if row.due { format!("{day}, now") } else { day }
-        });
-        lines.push([
-            row.admin.to_string(),
-            row.realm.to_string(),
-            if row.overdue {
-                format!("{}, overdue", row.state)
-            } else {
-                row.state.clone()
-            },
-            row.generation.map_or_else(dash, |g| g.to_string()),
-            row.age_seconds.map_or_else(dash, crate::cli::status::span),
-            due,
-            row.left_because
-                .as_ref()
-                .map_or_else(|| "done".to_owned(), |why| format!("left: {why}")),
-        ]);
-    }
-    crate::cli::inventory::table(&lines)
-}
-
-/// What would be done, as JSON.
-///
-/// # Errors
-/// As [`json`].
-pub(super) fn document(choice: &Choice) -> Result<String, Error> {
-    json(&BTreeMap::from([("tokens", &choice.0)]))
 }

@@ -1,0 +1,324 @@
+//! An evidence pack is checked by its own script with stock tools, and every change to it shows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use fleetotp::report::controls::Controls;
+use fleetotp::report::pack::{MANIFEST, NAMESPACE, Pack, SIGNERS};
+use sha2::{Digest as _, Sha256};
+
+/// Programs that the script may use: nothing of fleetotp's.
+const STOCK: &[&str] = &[
+    "sh",
+    "sha256sum",
+    "awk",
+    "sort",
+    "find",
+    "mktemp",
+    "xargs",
+    "sed",
+    "head",
+    "rm",
+    "mkdir",
+    "dirname",
+    "ssh-keygen",
+];
+
+fn key(dir: &Path, name: &str) -> PathBuf {
+    let path = dir.join(name);
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    path
+}
+
+fn signer(key: &Path) -> String {
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let words: Vec<&str> = public.split_whitespace().collect();
+    format!("auditor@example.com {} {}\n", words[0], words[1])
+}
+
+fn sign(text: &str, key: &Path, dir: &Path) -> String {
+    let file = dir.join("to-sign");
+    fs::write(&file, text).unwrap();
+    let signature = dir.join("to-sign.sig");
+    if signature.exists() {
+        fs::remove_file(&signature).unwrap();
+    }
+    let signed = Command::new("ssh-keygen")
+        .args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"])
+        .arg(key)
+        .arg(&file)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(signed.success());
+    fs::read_to_string(signature).unwrap()
+}
+
+/// Lines of a log of `count` events, as `audit export` writes them, and its head.
+fn log(count: u64) -> (String, String) {
+    let mut last = "0".repeat(64);
+    let mut text = format!(
+        "{{\"export\":{{\"from\":1,\"previous\":\"{last}\",\"project\":\"P\",\"to\":{count},\"v\":1}}}}\n"
+    );
+    for seq in 1..=count {
+        let body = format!(
+            r#"{{"at":"2026-11-01T00:00:00Z","data":{{"why":"quote \" and \\ and é \",\"hash\":\"00\"}}"}},"kind":"k","seq":{seq},"v":1}}"#
+        );
+        let mut hash = Sha256::new();
+        hash.update(&last);
+        hash.update(&body);
+        last = data_encoding::HEXLOWER.encode(&hash.finalize());
+        text.extend(["{\"event\":", &body, ",\"hash\":\"", &last, "\"}\n"]);
+    }
+    (text, last)
+}
+
+/// Makes a pack of a report and a log, signed where there is a key.
+fn pack(dir: &Path, name: &str, key: Option<&Path>) -> PathBuf {
+    let place = dir.join(name);
+    let (log, head) = log(1200);
+    let mut pack = Pack::begin(&place).unwrap();
+    pack.add("reports/rotation.csv", |out| {
+        out.write_all(b"admin\nalice\n")
+    })
+    .unwrap();
+    pack.add("log/events.jsonl", |out| out.write_all(log.as_bytes()))
+        .unwrap();
+    pack.add("log/head", |out| {
+        out.write_all(format!("1200 {head}\n").as_bytes())
+    })
+    .unwrap();
+    if let Some(key) = key {
+        pack.add(SIGNERS, |out| out.write_all(signer(key).as_bytes()))
+            .unwrap();
+    }
+    let signature = key.map(|key| sign(&pack.manifest(), key, dir));
+    pack.finish(signature.as_deref()).unwrap();
+    place
+}
+
+/// Runs the script with stock programs alone; returns whether it was content, and what it said.
+fn verify(dir: &Path, pack: &Path, signers: Option<&Path>) -> (bool, String) {
+    let bin = dir.join("bin");
+    if !bin.exists() {
+        fs::create_dir(&bin).unwrap();
+        for name in STOCK {
+            let found = ["/usr/bin", "/bin"]
+                .map(|d| Path::new(d).join(name))
+                .into_iter()
+                .find(|p| p.exists())
+                .unwrap_or_else(|| panic!("{name} is missing here"));
+            std::os::unix::fs::symlink(found, bin.join(name)).unwrap();
+        }
+    }
+    let mut command = Command::new(bin.join("sh"));
+    command.env_clear().env("PATH", &bin).current_dir(dir);
+    command.arg(pack.join("verify.sh")).args(signers);
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let code = output.status.code().unwrap();
+    assert!(code == 0 || code == 1, "{code}: {text}");
+    (code == 0, text)
+}
+
+#[test]
+fn a_whole_pack_is_right_by_stock_tools() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let signed_by = key(dir, "auditor");
+    let signers = dir.join("held");
+    fs::write(&signers, signer(&signed_by)).unwrap();
+
+    let whole = pack(dir, "signed", Some(&signed_by));
+    let (right, text) = verify(dir, &whole, Some(&signers));
+    assert!(right, "{text}");
+    for line in [
+        "5 files are those of the manifest",
+        "nothing was added",
+        "signed by auditor@example.com, a signer of ",
+        "one chain of 1200 events",
+        "the head which the pack names, event 1200",
+    ] {
+        assert!(text.contains(line), "{line} is missing in {text}");
+    }
+    // A key of the pack itself proves less, and that is said.
+    let (right, text) = verify(dir, &whole, None);
+    assert!(right, "{text}");
+    assert!(text.contains("only a file of allowed signers from elsewhere can tell"));
+
+    let unsigned = pack(dir, "unsigned", None);
+    let (right, text) = verify(dir, &unsigned, None);
+    assert!(right, "{text}");
+    assert!(text.contains("without a signing key"), "{text}");
+    assert!(!verify(dir, &unsigned, Some(&signers)).0);
+}
+
+/// A manipulation of a pack, and the words by which the script tells it.
+type Manipulation = (&'static str, fn(&Path, &Path), &'static str);
+
+#[test]
+fn every_manipulation_of_a_pack_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let signed_by = key(dir, "auditor");
+    key(dir, "stranger");
+    let signers = dir.join("held");
+    fs::write(&signers, signer(&signed_by)).unwrap();
+
+    fn edit(file: &Path, from: &str, to: &str) {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(file, text.replacen(from, to, 1)).unwrap();
+    }
+    /// Makes the manifest fit the files again, as someone would who changed them.
+    fn refit(pack: &Path) {
+        let manifest = fs::read_to_string(pack.join(MANIFEST)).unwrap();
+        let fitted: String = manifest
+            .lines()
+            .filter_map(|line| line.split_once("  "))
+            .map(|(_, path)| {
+                let hash = Sha256::digest(fs::read(pack.join(path)).unwrap());
+                format!("{}  {path}\n", data_encoding::HEXLOWER.encode(&hash))
+            })
+            .collect();
+        fs::write(pack.join(MANIFEST), fitted).unwrap();
+    }
+    let manipulations: &[Manipulation] = &[
+        (
+            "a report edited",
+            |pack, _| edit(&pack.join("reports/rotation.csv"), "alice", "bob"),
+            "reports/rotation.csv: FAILED",
+        ),
+        (
+            "a report and the manifest edited",
+            |pack, _| {
+                edit(&pack.join("reports/rotation.csv"), "alice", "bob");
+                refit(pack);
+            },
+            "signature is not good",
+        ),
+        (
+            "a file removed",
+            |pack, _| fs::remove_file(pack.join("reports/rotation.csv")).unwrap(),
+            "reports/rotation.csv: FAILED open or read",
+        ),
+        (
+            "a file added",
+            |pack, _| fs::write(pack.join("reports/new.csv"), "x").unwrap(),
+            "reports/new.csv is in no manifest",
+        ),
+        (
+            "a link added",
+            |pack, _| std::os::unix::fs::symlink("/etc/passwd", pack.join("reports/link")).unwrap(),
+            "reports/link is in no manifest",
+        ),
+        (
+            "the signature removed",
+            |pack, _| fs::remove_file(pack.join("MANIFEST.sha256.sig")).unwrap(),
+            "MANIFEST.sha256.sig is missing",
+        ),
+        (
+            "signed by another key",
+            |pack, dir| {
+                let stranger = dir.join("stranger");
+                fs::write(pack.join(SIGNERS), signer(&stranger)).unwrap();
+                refit(pack);
+                let text = fs::read_to_string(pack.join(MANIFEST)).unwrap();
+                fs::write(
+                    pack.join("MANIFEST.sha256.sig"),
+                    sign(&text, &stranger, dir),
+                )
+                .unwrap();
+            },
+            "not good for any signer of",
+        ),
+        (
+            "an event edited, and the manifest",
+            |pack, _| {
+                edit(&pack.join("log/events.jsonl"), "2026-11-01", "2026-10-01");
+                refit(pack);
+            },
+            "the hash does not follow at event 1",
+        ),
+        (
+            "an event in the middle removed",
+            |pack, _| {
+                let file = pack.join("log/events.jsonl");
+                let text = fs::read_to_string(&file).unwrap();
+                let kept: Vec<&str> = text
+                    .lines()
+                    .filter(|l| !l.contains(r#""seq":600,"#))
+                    .collect();
+                fs::write(&file, kept.join("\n") + "\n").unwrap();
+            },
+            "holds event 601 where 600 is due",
+        ),
+        (
+            "the last events removed",
+            |pack, _| {
+                let file = pack.join("log/events.jsonl");
+                let text = fs::read_to_string(&file).unwrap();
+                let kept: Vec<&str> = text.lines().take(1000).collect();
+                fs::write(&file, kept.join("\n") + "\n").unwrap();
+                refit(pack);
+            },
+            "the pack names another head",
+        ),
+        (
+            "the manifest removed",
+            |pack, _| fs::remove_file(pack.join(MANIFEST)).unwrap(),
+            "nothing can be checked",
+        ),
+    ];
+    for (number, (what, change, told)) in manipulations.iter().enumerate() {
+        let place = pack(dir, &format!("pack{number}"), Some(&signed_by));
+        change(&place, dir);
+        let (right, text) = verify(dir, &place, Some(&signers));
+        assert!(!right, "{what} was not noticed: {text}");
+        assert!(text.contains(told), "{what}: {told} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_pack_is_never_mixed_with_another_and_paths_stay_inside() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("there");
+    fs::create_dir(&place).unwrap();
+    assert!(Pack::begin(&place).is_err());
+
+    let mut pack = Pack::begin(&dir.path().join("new")).unwrap();
+    for path in ["../x", "/x", "a//b", ".hidden", "a b", "a\nb", "é", ""] {
+        assert!(pack.add(path, |_| Ok(())).is_err(), "{path}");
+    }
+    drop(pack);
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "an unfinished pack leaves nothing");
+}
+
+#[test]
+fn the_table_of_controls_can_be_read() {
+    let controls = Controls::read().unwrap();
+    assert!(
+        controls
+            .general
+            .iter()
+            .any(|g| g.contains("not phishing-resistant"))
+    );
+    assert!(
+        controls
+            .controls
+            .iter()
+            .all(|c| !c.see.is_empty() && !c.not_claimed.is_empty())
+    );
+}
