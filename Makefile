@@ -14,7 +14,7 @@ help:
 	@echo 'make test       everything that must hold: format, lints, tests on lab hosts, docs, licences'
 	@echo 'make check      the part of it that needs neither root nor hosts'
 	@echo 'make demo       a lab of three hosts, a rollout, a login with a code'
-	@echo 'make bench      the floor and the run side by side, on 40 hosts'
+	@echo 'make bench      the floor and the run side by side, on 40 hosts; commands on 10 000 tokens'
 	@echo 'make lab-up     N=3 real hosts in the background; make lab-shell, make lab-down'
 	@echo 'make clean      remove what was built here (the lab roots stay: $(FLEETOTP_CACHE))'
 
@@ -29,6 +29,7 @@ demo:
 
 bench:
 	tests/bench/bench.sh
+	tests/bench/scale.sh
 
 lab-up:
 	@$(LAB) up --count $(N) --background

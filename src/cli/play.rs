@@ -278,6 +278,17 @@ fn list(
     Ok(exit::DONE)
 }
 
+/// Returns a document as JSON for [`write`]. Not by way of a [`serde_json::Value`]: of thousands of rows that takes several
+/// times the memory of the text.
+///
+/// # Errors
+/// When something in it has no form in JSON.
+pub(crate) fn json(document: &impl serde::Serialize) -> Result<String, Error> {
+    let text = serde_json::to_string_pretty(document);
+    text.map(|text| text + "\n")
+        .map_err(|e| Error::failed("cannot write JSON").caused_by(e))
+}
+
 /// Writes to standard output. What hosts said may be anything: nothing of it reaches the terminal as a command.
 pub(crate) fn write(out: &mut (dyn Write + Send), text: &str) -> Result<(), Error> {
     let text = crate::names::without_controls(text);

@@ -106,7 +106,7 @@ pub async fn run(
     if globals.check {
         match globals.output {
             Output::Text => write(out, &table(&choice))?,
-            Output::Json => write(out, &document(&choice))?,
+            Output::Json => write(out, &document(&choice)?)?,
         }
         return Ok(exit::DONE);
     }

@@ -12,7 +12,7 @@ use self::rotation::RotationCell;
 use super::bypass;
 use super::care::{Care, Cares, FEW};
 use super::globals::{Globals, Output};
-use super::play::write;
+use super::play::{json, write};
 use super::revoke::show as revoke;
 use super::run::admins_of;
 use super::setup::{Setup, World};
@@ -31,6 +31,13 @@ pub struct StatusArgs {
     /// Also every host of every token
     #[arg(long, env = "FLEETOTP_STATUS_HOSTS")]
     hosts: bool,
+}
+
+/// All of it, as JSON.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    tokens: &'a [Row],
+    bypasses: Vec<serde_json::Value>,
 }
 
 /// A token's row.
@@ -190,13 +197,10 @@ pub async fn run(
     let open = setup.ledger.open_bypasses().await?;
     let rows = rows(&setup, globals, world.clock.now()).await?;
     let text = match globals.output {
-        Output::Json => {
-            let open: Vec<_> = open.iter().map(bypass::row).collect();
-            format!(
-                "{:#}\n",
-                serde_json::json!({"tokens": rows, "bypasses": open})
-            )
-        }
+        Output::Json => json(&Document {
+            tokens: &rows,
+            bypasses: open.iter().map(bypass::row).collect(),
+        })?,
         Output::Text => {
             let mut text = table(&rows, world.clock.now(), args.hosts);
             text.extend(open.iter().map(|r| {

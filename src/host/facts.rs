@@ -134,7 +134,7 @@ pub struct Os {
 pub enum DeadlineMechanism {
     /// A systemd timer, and a service ordered before sshd at boot.
     Systemd,
-    /// cron: `@reboot` and every minute.
+    /// cron: `@reboot`, and four times every minute.
     Cron,
     /// Nothing: changes that need a deadline are refused.
     #[default]

@@ -477,6 +477,14 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
             "`7` is not a duration",
         ),
         (
+            "policies: {p: {issuer: X, overlap: 0s}}",
+            "inv.yml:3:36: it would be over before it began",
+        ),
+        (
+            "policies: {p: {issuer: X, enrolment_ttl: 0d}}",
+            "it would be over before it began",
+        ),
+        (
             "policies: {p: {issuer: X, services: [sshd, sudo]}}",
             "the service `sudo` is not built yet",
         ),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::lab::{Host, Suite};
 use crate::support::faults::{Site, text_of};
+use crate::support::memory;
 use crate::support::project::{Project, ROLLOUT, all};
 
 /// A project on this machine alone, where `ssh` is a program that tells on whoever calls it.
@@ -363,39 +364,10 @@ fn force(host: Host<'_>, script: &str) {
     host.sh("printf 'Match User root\\n  ForceCommand /usr/local/bin/forced\\n' >>/etc/ssh/sshd_config && sshd -t && kill -HUP \"$(cat /run/sshd.pid)\"");
 }
 
-/// The largest memory a process had, in KiB, as far as it was seen.
-fn peak(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
-    let status = status.ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
 /// Runs the program and watches its memory.
 fn watched(site: &Site, project: &Project<'_>, args: &[&str]) -> (i32, String, u64) {
-    let files = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
-    let mut child = site
-        .command(project, args)
-        .stdout(files[0].reopen().unwrap())
-        .stderr(files[1].reopen().unwrap())
-        .spawn()
-        .unwrap();
-    let (start, mut most) = (Instant::now(), 0);
-    let status = loop {
-        most = most.max(peak(child.id()).unwrap_or_default());
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(
-            start.elapsed() < Duration::from_secs(120),
-            "it does not end"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let text = files
-        .map(|file| String::from_utf8(std::fs::read(file.path()).unwrap()).expect("valid UTF-8"))
-        .concat();
-    (status.code().unwrap_or(-1), text, most)
+    let (code, texts, most) = memory::watched(site.command(project, args));
+    (code, texts.concat(), most)
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::AtomicU8;
 
-pub(crate) use codes::{Totp, oathtool, typed};
+pub(crate) use codes::{Totp, WINDOW, oathtool, typed};
 pub(crate) use host::{Host, InodeSnapshot};
 pub(crate) use login::{Code, Key, Prefs};
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::lab::{Code, Host, Key, Prefs, Suite, Totp, oathtool};
+use crate::lab::{Code, Host, Key, Prefs, Suite, Totp, WINDOW, oathtool};
 use crate::lab_recover::inventory;
 use crate::support::faults::Site;
 use crate::support::project::assert_pending;
@@ -39,8 +39,8 @@ fn lab_a_second_project_is_refused_and_adopt_takes_the_codes_over() {
     let first = site.project(60);
     first.set_inventory(&inventory(&site, &["alice", "bob"]));
     let ran = first.rollout(&["-o", "json"]).expect_code(0);
-    let mut alice = ran.sheet("alice", "default").scan().totp();
-    let mut bob = ran.sheet("bob", "default").scan().totp();
+    let mut alice = ran.sheet("alice", "default").scan().wide_totp();
+    let mut bob = ran.sheet("bob", "default").scan().wide_totp();
     first.confirm("alice", &alice.fresh(), &[]).expect_code(0);
     log_in(&site, "alice", &mut alice);
 
@@ -125,7 +125,7 @@ fn tutorial(site: &Site, enrolled: &[&str]) {
             host.write_file(
                 &format!("/home/{login}/.google_authenticator"),
                 "400",
-                format!("{secret}\n\" RATE_LIMIT 30 30\n\" WINDOW_SIZE 3\n\" DISALLOW_REUSE\n\" TOTP_AUTH\n48151623\n"),
+                format!("{secret}\n\" RATE_LIMIT 30 30\n\" WINDOW_SIZE {}\n\" DISALLOW_REUSE\n\" TOTP_AUTH\n48151623\n", 2 * WINDOW + 1),
             );
             host.sh(&format!(
                 "chown {login}: /home/{login}/.google_authenticator"
@@ -154,7 +154,10 @@ fn lab_adopt_takes_over_google_authenticator_with_steps_and_scratch_codes() {
         ("web2", Suite::Trixie),
     ]);
     tutorial(&site, &["alice", "bob"]);
-    let (mut alice, mut bob) = (Totp::new(ALICE), Totp::new(BOB));
+    let (mut alice, mut bob) = (
+        Totp::with_window(ALICE, WINDOW),
+        Totp::with_window(BOB, WINDOW),
+    );
     let used = alice.fresh();
     for name in &site.hosts {
         site.lab.assert_in(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, Lab, Prefs, Suite, Totp};
+use crate::lab::{Code, Key, Lab, Prefs, Suite, Totp, WINDOW};
 use crate::support::faults::{Site, eventually};
 use crate::support::project::{Project, Ran, all};
 
@@ -23,10 +23,10 @@ fn enforced<'a>(site: &'a Site, more: &[(&str, Value)]) -> (Project<'a>, Totp) {
     project.set_inventory(&json!({
         "all": all(&site.lab, &hosts),
         "admins": {"alice": {"email": "alice@example.com"}, "bob": {"email": "bob@example.com"}},
-        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}},
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}},
     }));
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let mut alice = ran.sheet("alice", "default").scan().totp();
+    let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
     (project, alice)
 }
@@ -248,7 +248,7 @@ fn lab_bypass_stands_beside_a_rotation_and_ends_with_a_revocation() {
     let code = code_for(&grant(&project, "web1", "10m").expect_code(0), "web1");
     // The rotation waits on the host whose slot is taken, and nothing there takes the other for it.
     let rotated = project.fleetotp(&["rotate", "alice", "-o", "json"]);
-    let mut new = rotated.sheet("alice", "default").scan().totp();
+    let mut new = rotated.sheet("alice", "default").scan().wide_totp();
     assert!(
         rotated.stdout.contains("has a one-time code here"),
         "{}",

@@ -5,21 +5,21 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Suite, Totp};
+use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Suite, Totp, WINDOW};
 use crate::support::project::{Project, all, assert_pending};
 
 const PASSWORD: &str = "correct horse";
 
 /// Many logins in little time are what a test does; limits are tested where they are meant.
 fn policies() -> Value {
-    json!({"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}})
+    json!({"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}})
 }
 
 fn all_policies() -> Value {
     json!({
-        "default": {"issuer": "Example Corp", "rate_limit": "30/30s"},
-        "now": {"issuer": "Example Corp", "rate_limit": "30/30s", "enforce": "on_issue"},
-        "later": {"issuer": "Example Corp", "rate_limit": "30/30s", "enforce_from": "2099-01-01T00:00:00Z"},
+        "default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW},
+        "now": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "enforce": "on_issue"},
+        "later": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "enforce_from": "2099-01-01T00:00:00Z"},
     })
 }
 
@@ -81,7 +81,7 @@ fn a_login_with_the_code_confirms_and_less_does_not() {
     );
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
     let mut totp: Vec<Totp> = places
-        .map(|(login, _)| ran.sheet(login, "default").scan().totp())
+        .map(|(login, _)| ran.sheet(login, "default").scan().wide_totp())
         .into();
 
     for (((login, host), key), totp) in places.iter().zip(&keys).zip(&mut totp) {
@@ -194,7 +194,7 @@ fn codes_are_checked_sheets_replaced_and_devices_lost() {
         .expect_text(&["no admin `alcie`", "did you mean `alice`?"]);
 
     let first = ran.sheet("alice", "web");
-    let mut web = first.scan().totp();
+    let mut web = first.scan().wide_totp();
     let confirm = |code: &str| project.confirm("alice", code, &["--realm", "web"]);
     confirm("12345")
         .expect_code(1)
@@ -222,7 +222,7 @@ fn codes_are_checked_sheets_replaced_and_devices_lost() {
 
     // Five wrong codes, and not even the right one is taken for a while.
     let sheet = ran.sheet("bob", "web");
-    let mut old = sheet.scan().totp();
+    let mut old = sheet.scan().wide_totp();
     for _ in 0..4 {
         let refused = project.confirm("bob", &old.wrong(), &[]).expect_code(1);
         assert!(!refused.stderr.contains("too many"), "{}", refused.stderr);
@@ -245,7 +245,7 @@ fn codes_are_checked_sheets_replaced_and_devices_lost() {
     assert!(!sheet.path.exists(), "the old sheet is void and removed");
     let new_sheet = again.sheet("bob", "web");
     assert_ne!(new_sheet.id, sheet.id);
-    let mut new = new_sheet.scan().totp();
+    let mut new = new_sheet.scan().wide_totp();
     assert_pending(&lab, "web1", "bob", &bob);
     project
         .confirm("bob", &old.fresh(), &[])
@@ -288,7 +288,7 @@ fn codes_are_checked_sheets_replaced_and_devices_lost() {
         .expect_code(0);
     assert_eq!(lost.sheets().len(), 1, "only where it was asked for");
     let sheet = lost.sheet("alice", "web");
-    let mut fresh = sheet.scan().totp();
+    let mut fresh = sheet.scan().wide_totp();
     assert_eq!(members(&lab, "web1", "fleetotp"), ["alice", "bob"]);
     assert_eq!(project.state_on("alice", "web", "web1"), "enforced");
     assert_eq!(project.status("alice", "web")["state"], "pending");
@@ -309,7 +309,7 @@ fn codes_are_checked_sheets_replaced_and_devices_lost() {
     assert_pending(&lab, "db1", "alice", &alice);
 
     // Nora's code may be right: without a key she would be locked out, so the host leaves her as she is.
-    let mut code = ran.sheet("nora", "web").scan().totp();
+    let mut code = ran.sheet("nora", "web").scan().wide_totp();
     project
         .confirm("nora", &code.fresh(), &[])
         .expect_code(0)
@@ -366,7 +366,7 @@ fn hosts_and_policies_that_come_later() {
         .expect_text(&["group fleetotp: +alice"]);
     assert!(planned.stdout.contains("before"), "{}", planned.stdout);
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let totp = |realm| ran.sheet("alice", realm).scan().totp();
+    let totp = |realm| ran.sheet("alice", realm).scan().wide_totp();
     lab.assert_member("app1", "alice", &alice, &mut totp("now"));
     assert_eq!(project.state_on("alice", "now", "app1"), "enforced");
     assert_eq!(project.status("alice", "now")["state"], "pending");
@@ -417,7 +417,7 @@ fn hosts_and_policies_that_come_later() {
     lab.assert_key_only("web2", "alice", Key::With(&alice));
     assert_eq!(project.state_on("alice", "web", "web1"), "enforced");
     // Issuing needs no identity: dave's key is on both hosts, and his sheet is written.
-    let mut daves = ran.sheet("dave", "web").scan().totp();
+    let mut daves = ran.sheet("dave", "web").scan().wide_totp();
     for host in ["web1", "web2"] {
         assert_pending(&lab, host, "dave", &dave);
         assert!(code_first(

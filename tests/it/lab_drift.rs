@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Host, Key, KeyPair, Lab, Prefs, Suite, Totp};
+use crate::lab::{Code, Host, Key, KeyPair, Lab, Prefs, Suite, Totp, WINDOW};
 use crate::support::faults::eventually;
 use crate::support::project::{Project, all, assert_pending};
 
@@ -22,7 +22,7 @@ fn inventory(lab: &Lab, hosts: &[&str], admins: &[&str]) -> Value {
     json!({
         "all": all(lab, &hosts),
         "admins": admins,
-        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}},
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}},
     })
 }
 
@@ -85,7 +85,7 @@ fn lab_what_was_changed_by_hand_is_shown_and_repaired() {
     }
     let project = Project::new(&lab, &inventory(&lab, &names, &["alice"]));
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let mut totp = ran.sheet("alice", "default").scan().totp();
+    let mut totp = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &totp.fresh(), &[]).expect_code(0);
     let everywhere = |totp: &Totp| member_everywhere(&lab, &names, "alice", &alice, totp);
     everywhere(&totp);
@@ -156,7 +156,7 @@ fn lab_new_hosts_and_admins_of_the_inventory_are_enrolled() {
     }
     let project = Project::new(&lab, &inventory(&lab, &["old"], &["alice"]));
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let mut hers = ran.sheet("alice", "default").scan().totp();
+    let mut hers = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &hers.fresh(), &[]).expect_code(0);
 
     // The inventory grows. Whoever does not want `sync` to begin with what is new can say so.
@@ -177,7 +177,7 @@ fn lab_new_hosts_and_admins_of_the_inventory_are_enrolled() {
         assert_pending(&lab, host, "bob", &bob);
         assert!(lab.host(host).exists(&format!("{STATE}/bob")));
     }
-    let mut his = ran.sheet("bob", "default").scan().totp();
+    let mut his = ran.sheet("bob", "default").scan().wide_totp();
     project.confirm("bob", &his.fresh(), &[]).expect_code(0);
     member_everywhere(&lab, &["old", "mid", "new"], "bob", &bob, &his);
     lab.assert_in("new", "root", Key::Root, Code::No, Prefs::Default);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::lab::{Code, InodeSnapshot, Key, KeyPair, Lab, Prefs, Suite, Totp, run};
+use crate::lab::{Code, InodeSnapshot, Key, KeyPair, Lab, Prefs, Suite, Totp, WINDOW, run};
 use crate::support::project::{Otpauth, Project, Ran, Sheet, all, assert_pending, scan};
 
 const HOSTS: [(&str, Suite); 4] = [
@@ -87,8 +87,8 @@ impl<'lab> Fleet<'lab> {
                 },
                 // Many logins in little time are what a test does; the limit itself is tested elsewhere.
                 "policies": {
-                    "standard": {"issuer": "Example Corp", "rate_limit": "30/30s"},
-                    "strict": {"issuer": "Example Corp Data", "rate_limit": "30/30s", "enrolment_ttl": "24h"},
+                    "standard": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW},
+                    "strict": {"issuer": "Example Corp Data", "rate_limit": "30/30s", "window": WINDOW, "enrolment_ttl": "24h"},
                 },
             }),
         );
@@ -364,7 +364,7 @@ fn a_fleet_is_enrolled_from_keys_alone_to_codes_everywhere() {
     );
     let mut totp: BTreeMap<(&str, &str), Totp> = codes
         .iter()
-        .map(|((admin, realm), code)| ((admin.as_str(), realm.as_str()), code.totp()))
+        .map(|((admin, realm), code)| ((admin.as_str(), realm.as_str()), code.wide_totp()))
         .collect();
     for ((admin, realm), code) in &codes {
         let issuer = if realm == "web" {

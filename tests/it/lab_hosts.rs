@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, Lab, Prefs, Suite};
+use crate::lab::{Code, Key, Lab, Prefs, Suite, WINDOW};
 use crate::support::project::{Project, Ran, all, assert_pending};
 
 /// The admins, on every host of these tests.
@@ -10,7 +10,7 @@ fn inventory(lab: &Lab, hosts: &[(&str, Value)]) -> Value {
     json!({
         "all": all(lab, hosts),
         "admins": {"alice": {"name": "Alice Martin"}},
-        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}},
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}},
     })
 }
 
@@ -184,7 +184,7 @@ fn hosts_configured_by_hand_are_taken_as_they_are() {
                 .all(|l| !l.contains("canary"))
         );
     }
-    let mut totp = ran.sheet("alice", "default").scan().totp();
+    let mut totp = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &totp.fresh(), &[]).expect_code(0);
     for name in names {
         lab.assert_member(name, "alice", &alice, &mut totp.clone());

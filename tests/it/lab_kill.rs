@@ -152,7 +152,7 @@ async fn lab_a_confirmation_killed_at_random_instants_converges() {
             .expect_code(0);
         let sheet = issued.sheet("alice", "default");
         let kept = std::fs::read(&sheet.path).unwrap();
-        let mut totp = sheet.scan().totp();
+        let mut totp = sheet.scan().wide_totp();
         let start = Instant::now();
         let mut run = site
             .command(&project, &["confirm", "alice"])
@@ -205,7 +205,7 @@ async fn lab_a_confirmation_killed_at_random_instants_converges() {
     let issued = project
         .fleetotp(&["enroll", "alice", "--lost-device", "-o", "json"])
         .expect_code(0);
-    let mut totp = issued.sheet("alice", "default").scan().totp();
+    let mut totp = issued.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &totp.fresh(), &[]).expect_code(0);
     site.lab
         .assert_member("web1", "alice", &site.alice, &mut totp);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, Prefs, Suite, run};
+use crate::lab::{Code, Key, Prefs, Suite, WINDOW, run};
 use crate::support::faults::Site;
 use crate::support::project::{Project, all, assert_pending};
 
@@ -22,7 +22,7 @@ pub(crate) fn inventory(site: &Site, admins: &[&str]) -> Value {
     json!({
         "all": all(&site.lab, &hosts),
         "admins": admins,
-        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}},
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}},
     })
 }
 
@@ -50,9 +50,9 @@ fn lab_an_old_ledger_overwrites_nothing_and_recovers_from_hosts() {
     let project: Project<'_> = site.project(60);
     project.set_inventory(&inventory(&site, &["alice", "bob"]));
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let mut lost = ran.sheet("alice", "default").scan().totp();
+    let mut lost = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &lost.fresh(), &[]).expect_code(0);
-    let mut bob = ran.sheet("bob", "default").scan().totp();
+    let mut bob = ran.sheet("bob", "default").scan().wide_totp();
     let (state, backup) = (
         project.path().join("state"),
         project.scratch().join("backup"),
@@ -63,7 +63,7 @@ fn lab_an_old_ledger_overwrites_nothing_and_recovers_from_hosts() {
     let ran = project
         .fleetotp(&["enroll", "alice", "--lost-device", "-o", "json"])
         .expect_code(0);
-    let mut alice = ran.sheet("alice", "default").scan().totp();
+    let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
     project.confirm("bob", &bob.fresh(), &[]).expect_code(0);
     project.set_inventory(&inventory(&site, &["alice", "bob", "carol"]));
@@ -163,7 +163,7 @@ fn lab_an_old_ledger_overwrites_nothing_and_recovers_from_hosts() {
     let ran = project
         .fleetotp(&["enroll", "alice", "--lost-device", "-o", "json"])
         .expect_code(0);
-    let mut alice = ran.sheet("alice", "default").scan().totp();
+    let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
     for name in &site.hosts {
         let mut own = alice.clone();

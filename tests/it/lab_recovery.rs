@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, Lab, Prefs, Suite};
+use crate::lab::{Code, Key, Lab, Prefs, Suite, WINDOW};
 use crate::recovery::codes;
 use crate::support::project::{Project, Sheet, all};
 
@@ -12,7 +12,7 @@ fn inventory(lab: &Lab, hosts: &[&str], rate_limit: &str) -> Value {
         "all": all(lab, &hosts),
         "admins": {"alice": {"name": "Alice"}, "bob": {"name": "Bob"}},
         "policies": {"default": {
-            "issuer": "Example Corp", "rate_limit": rate_limit, "recovery_codes": 2, "scratch_codes": 2,
+            "issuer": "Example Corp", "rate_limit": rate_limit, "window": WINDOW, "recovery_codes": 2, "scratch_codes": 2,
         }},
     })
 }
@@ -45,7 +45,7 @@ fn a_lost_phone_is_replaced_by_a_recovery_code_once() {
     let (sheet, bobs) = (ran.sheet("alice", "default"), ran.sheet("bob", "default"));
     let recovery = codes(&sheet);
     assert_eq!(recovery.len(), 2);
-    let (mut old, mut of_bob) = (sheet.scan().totp(), bobs.scan().totp());
+    let (mut old, mut of_bob) = (sheet.scan().wide_totp(), bobs.scan().wide_totp());
     project.confirm("alice", &old.fresh(), &[]).expect_code(0);
     project.confirm("bob", &of_bob.fresh(), &[]).expect_code(0);
     let bobs_file = |host: &str| {
@@ -71,7 +71,7 @@ fn a_lost_phone_is_replaced_by_a_recovery_code_once() {
         )
         .expect_code(0);
     let new_sheet = recovered.sheet("alice", "default");
-    let new = new_sheet.scan().totp();
+    let new = new_sheet.scan().wide_totp();
     let mut used = new.clone();
     for host in ["web1", "web2"] {
         // Each host remembers its own used codes.
@@ -116,7 +116,7 @@ fn scratch_codes_are_spent_once_on_each_host_and_never_come_back() {
     let sheet = ran.sheet("alice", "default");
     let scratch = scratch_codes(&sheet);
     assert_eq!(scratch.len(), 2, "{scratch:?}");
-    let mut totp = sheet.scan().totp();
+    let mut totp = sheet.scan().wide_totp();
     project.confirm("alice", &totp.fresh(), &[]).expect_code(0);
 
     let key = Key::With(&alice);

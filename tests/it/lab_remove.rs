@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::lab::{Code, Key, Prefs, Suite};
+use crate::lab::{Code, Key, Prefs, Suite, WINDOW};
 use crate::support::faults::{
     Site, assert_nothing_open, ended_within, eventually, login_texts, open_changes, wait_until_open,
 };
@@ -28,7 +28,7 @@ fn policies(project: &Project<'_>, site: &Site) {
     project.set_inventory(&json!({
         "all": crate::support::project::all(&site.lab, &hosts),
         "admins": {"alice": {"email": "alice@example.com"}, "bob": {"email": "bob@example.com"}},
-        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}},
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}},
     }));
 }
 
@@ -51,7 +51,7 @@ fn lab_remove_restores_every_byte_and_says_who_becomes_key_only() {
     let project = site.project(60);
     policies(&project, &site);
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let mut alice = ran.sheet("alice", "default").scan().totp();
+    let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
     for name in &site.hosts {
         // What is used on one host is not on another.
@@ -158,7 +158,7 @@ fn lab_remove_that_is_killed_before_it_is_confirmed_leaves_the_host_enforcing() 
     let project = site.project(8);
     policies(&project, &site);
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let mut alice = ran.sheet("alice", "default").scan().totp();
+    let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
     let before = login_texts(host);
     let mut child = site
@@ -203,7 +203,7 @@ fn lab_remove_lets_nobody_in_who_was_kept_out() {
     let project = site.project(60);
     policies(&project, &site);
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let mut alice = ran.sheet("alice", "default").scan().totp();
+    let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
     // A revocation leaves a member without a secret.
     project

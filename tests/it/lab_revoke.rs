@@ -155,7 +155,7 @@ fn nothing_of_a_revoked_admin_is_left_and_nobody_else_notices() {
     let ran = project
         .fleetotp(&["enroll", "alice", "--reissue", "-o", "json"])
         .expect_code(0);
-    let mut anew = ran.sheet("alice", "default").scan().totp();
+    let mut anew = ran.sheet("alice", "default").scan().wide_totp();
     assert_out(&lab, "web2", "alice", &fleet.alice, &fleet.alices);
     lab.assert_in(
         "web2",

@@ -106,7 +106,7 @@ async fn lab_a_revocation_killed_at_random_instants_is_finished_by_the_next_sync
         let issued = project
             .fleetotp(&["enroll", "alice", kind, "-o", "json"])
             .expect_code(0);
-        anew = issued.sheet("alice", "default").scan().totp();
+        anew = issued.sheet("alice", "default").scan().wide_totp();
     }
     let code = anew.fresh();
     lab.assert_in(

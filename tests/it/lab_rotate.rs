@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, InodeSnapshot, Key, Lab, Prefs, Suite, Totp};
+use crate::lab::{Code, InodeSnapshot, Key, Lab, Prefs, Suite, Totp, WINDOW};
 use crate::support::faults::{Site, login_texts};
 use crate::support::project::{Otpauth, Project, all};
 
@@ -17,7 +17,7 @@ fn project(site: &Site) -> Project<'_> {
         &json!({
             "all": all(&site.lab, &hosts),
             "admins": {"alice": {"name": "Alice"}, "bob": {"name": "Bob"}},
-            "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "rotate_every": "90d"}},
+            "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "rotate_every": "90d"}},
         }),
     );
     project.change_settings("#connect_timeout: 10s", "connect_timeout: 4s");
@@ -32,7 +32,7 @@ fn enrolled(project: &Project<'_>) -> BTreeMap<String, Otpauth> {
         .into();
     for (admin, sheet) in &sheets {
         project
-            .confirm(admin, &sheet.totp().fresh(), &[])
+            .confirm(admin, &sheet.wide_totp().fresh(), &[])
             .expect_code(0);
     }
     sheets
@@ -46,7 +46,7 @@ impl Phone {
         Self(
             site.hosts
                 .iter()
-                .map(|host| (host.clone(), sheet.totp()))
+                .map(|host| (host.clone(), sheet.wide_totp()))
                 .collect(),
         )
     }
@@ -143,7 +143,7 @@ fn old_and_new_codes_before_during_and_after_an_overlap() {
     // Before. Bob has used codes and attempts of his own, which must not be touched by any of this.
     for host in &site.hosts {
         old.gets_in(&site, host);
-        let mut bob = sheets["bob"].totp();
+        let mut bob = sheets["bob"].wide_totp();
         let key = Key::With(&site.bob);
         site.lab
             .assert_in(host, "bob", key, Code::Some(&bob.fresh()), Prefs::Default);
@@ -276,7 +276,7 @@ fn a_confirmation_by_code_ends_the_old_one_on_every_host_at_once() {
         .expect_code(0);
     let sheet = ran.sheet("alice", "default").scan();
     let mut new = Phone::of(&site, &sheet);
-    let mut app = sheet.totp();
+    let mut app = sheet.wide_totp();
 
     // A new sheet replaces only the new generation.
     let again = project
@@ -291,7 +291,7 @@ fn a_confirmation_by_code_ends_the_old_one_on_every_host_at_once() {
         old.gets_in(&site, host);
     }
     let mut new = Phone::of(&site, &again);
-    let typed = again.totp().fresh();
+    let typed = again.wide_totp().fresh();
     project
         .confirm("alice", &typed, &[])
         .expect_code(0)

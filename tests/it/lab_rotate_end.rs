@@ -1,10 +1,14 @@
-//! The end of an overlap without any controller: what the host decides by itself, also when it was rebooted meanwhile.
+//! Deadlines of seconds without any controller, of an overlap and of an enrolment: what the host decides by itself, also
+//! when it was rebooted meanwhile.
 
+use std::time::{Duration, Instant};
+
+use fleetotp::host::program::REAPER_PATH;
 use serde_json::json;
 
-use crate::lab::{Code, Key, Prefs, Suite, Totp};
+use crate::lab::{Code, Key, Prefs, Suite, Totp, WINDOW};
 use crate::support::faults::{Site, eventually};
-use crate::support::project::{Project, all};
+use crate::support::project::{Project, all, assert_pending};
 
 const HOSTS: [(&str, Suite); 5] = [
     ("used", Suite::Bookworm),
@@ -15,6 +19,9 @@ const HOSTS: [(&str, Suite); 5] = [
 ];
 const NEXT: &str = "/var/lib/google-authenticator/next/alice";
 const CURRENT: &str = "/var/lib/google-authenticator/current/alice";
+const BOBS: &str = "/var/lib/google-authenticator/current/bob";
+/// What the overlap lasts: time for a rotation of five hosts and four logins on a busy machine.
+const OVERLAP: Duration = Duration::from_secs(30);
 
 fn can(site: &Site, host: &str, totp: &mut Totp) -> bool {
     let code = totp.fresh();
@@ -35,12 +42,11 @@ fn can(site: &Site, host: &str, totp: &mut Totp) -> bool {
     clippy::too_many_lines,
     reason = "one story, told in order: each step stands on the one before"
 )]
-fn an_overlap_ends_with_the_controller_gone_and_hosts_rebooted() {
+fn deadlines_of_seconds_are_kept_with_the_controller_gone_and_hosts_rebooted() {
     let site = Site::start(&HOSTS);
     let hosts = HOSTS.map(|(name, _)| (name, json!({})));
-    let project = Project::new(
-        &site.lab,
-        &json!({
+    let inventory = |enrolment: &str| {
+        json!({
             "all": all(&site.lab, &hosts),
             "admins": {"alice": {"name": "Alice"}, "bob": {"name": "Bob"}},
             "realms": {
@@ -49,15 +55,17 @@ fn an_overlap_ends_with_the_controller_gone_and_hosts_rebooted() {
                 "expires-used": {"hosts": "strict-used", "policy": "expire"},
             },
             "policies": {
-                "keep": {"issuer": "Example Corp", "rate_limit": "30/30s", "overlap": "60s"},
-                "expire": {"issuer": "Example Corp", "rate_limit": "30/30s", "overlap": "60s", "on_overdue": "expire"},
+                "keep": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "overlap": "30s", "enrolment_ttl": enrolment},
+                "expire": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "overlap": "30s", "enrolment_ttl": enrolment,
+                    "on_overdue": "expire"},
             },
-        }),
-    );
+        })
+    };
+    let project = Project::new(&site.lab, &inventory("1h"));
     let realms = ["keeps", "expires", "expires-used"];
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
     let [mut kept, mut strict, mut strict_used] =
-        realms.map(|realm| ran.sheet("alice", realm).scan().totp());
+        realms.map(|realm| ran.sheet("alice", realm).scan().wide_totp());
     for (realm, totp) in realms
         .iter()
         .zip([&mut kept, &mut strict, &mut strict_used])
@@ -66,13 +74,25 @@ fn an_overlap_ends_with_the_controller_gone_and_hosts_rebooted() {
             .confirm("alice", &totp.fresh(), &["--realm", realm])
             .expect_code(0);
     }
+    // Bob never confirms his sheet.
+    project.set_inventory(&inventory("20s"));
+    let ran = project
+        .fleetotp(&["enroll", "bob", "--reissue", "-o", "json"])
+        .expect_code(0);
+    assert!(site.each().all(|host| host.exists(BOBS)));
+    let bobs = |host: &str| match host {
+        "strict" => ran.sheet("bob", "expires"),
+        "strict-used" => ran.sheet("bob", "expires-used"),
+        _ => ran.sheet("bob", "keeps"),
+    };
+    let bobs = HOSTS.map(|(name, _)| (name, bobs(name).scan().wide_totp()));
     let ran = project
         .fleetotp(&["rotate", "alice", "-o", "json"])
         .expect_code(0)
         .expect_text(&["old-code-expires", "is locked out"]);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let [mut new_kept, mut new_strict, mut new_strict_used] =
-        realms.map(|realm| ran.sheet("alice", realm).scan().totp());
+        realms.map(|realm| ran.sheet("alice", realm).scan().wide_totp());
     assert!(can(&site, "used", &mut new_kept));
     assert!(can(&site, "strict-used", &mut new_strict_used));
     // The code alone, without a key, is not even asked for.
@@ -88,19 +108,28 @@ fn an_overlap_ends_with_the_controller_gone_and_hosts_rebooted() {
     let used = site.host("used").sh(&format!("cat {NEXT}"));
 
     // No controller from here on. A boot before the end of the overlap ends nothing.
+    site.host("rebooted").reboot();
+    assert!(site.host("rebooted").exists(NEXT));
     assert!(
-        began.elapsed().as_secs() < 50,
+        began.elapsed() < OVERLAP,
         "the machine is too slow for this test"
     );
-    site.host("rebooted").reboot();
-    assert!(site.host("rebooted").exists(NEXT) || began.elapsed().as_secs() >= 55);
-    std::thread::sleep(std::time::Duration::from_secs(62).saturating_sub(began.elapsed()));
+    std::thread::sleep((OVERLAP + Duration::from_secs(2)).saturating_sub(began.elapsed()));
     for host in ["rebooted", "strict-used"] {
         site.host(host).reboot();
     }
     eventually("cron has ended the overlap everywhere", 75, || {
         site.each().all(|host| !host.exists(NEXT))
     });
+
+    // The sheet that nobody confirmed is worth nothing, and its admin gets in as before.
+    for (name, mut totp) in bobs {
+        assert!(!site.host(name).exists(BOBS), "{name}");
+        assert_pending(&site.lab, name, "bob", &site.bob);
+        let (key, code) = (Key::With(&site.bob), totp.fresh());
+        site.lab
+            .assert_refused(name, "bob", key, Code::Some(&code), Prefs::CodeOnly);
+    }
 
     // Where the new code was used it has taken the place of the old one, with the steps that were used.
     assert_eq!(site.host("used").sh(&format!("cat {CURRENT}")), used);
@@ -137,6 +166,7 @@ fn an_overlap_ends_with_the_controller_gone_and_hosts_rebooted() {
     ] {
         let row = project.status("alice", realm);
         assert_eq!(row["state"], state, "{realm}: {synced:?}\n{row:#}");
+        assert_eq!(project.status("bob", realm)["state"], "expired", "{realm}");
     }
     for host in ["used", "unused", "rebooted"] {
         assert!(!can(&site, host, &mut kept), "{host}");
@@ -144,9 +174,7 @@ fn an_overlap_ends_with_the_controller_gone_and_hosts_rebooted() {
     }
     project.fleetotp(&["sync"]).expect_code(0);
     eventually("no reaper stays", 75, || {
-        site.each()
-            .filter(|host| !host.exists("/var/lib/fleetotp/deadlines/current.bob"))
-            .all(|host| !host.exists("/var/lib/fleetotp/reaper"))
+        site.each().all(|host| !host.exists(REAPER_PATH))
     });
 }
 
@@ -160,18 +188,19 @@ fn a_rotation_that_nobody_confirms_is_overdue_and_the_old_code_stays() {
         &json!({
             "all": all(&site.lab, &hosts),
             "admins": {"alice": {"name": "Alice"}},
-            "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "overlap": "60s"}},
+            "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "overlap": "8s"}},
         }),
     );
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let mut old = ran.sheet("alice", "default").scan().totp();
+    let mut old = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &old.fresh(), &[]).expect_code(0);
     let ran = project
         .fleetotp(&["rotate", "alice", "-o", "json"])
         .expect_code(0);
+    let ended = Instant::now() + Duration::from_secs(9);
     let sheet = ran.sheet("alice", "default");
-    let mut new = sheet.scan().totp();
-    std::thread::sleep(std::time::Duration::from_secs(61));
+    let mut new = sheet.scan().wide_totp();
+    std::thread::sleep(ended.saturating_duration_since(Instant::now()));
     // One host ends it by itself; the other was away and did not: it is not known whether the code was used there.
     site.host("web1")
         .sh("/bin/sh /var/lib/fleetotp/reaper tick");

@@ -75,12 +75,12 @@ async fn lab_a_rotation_killed_at_random_instants_leaves_a_working_code() {
         .expect_code(0);
     let first = ran.sheet("alice", "default").scan();
     project
-        .confirm("alice", &first.totp().fresh(), &[])
+        .confirm("alice", &first.wide_totp().fresh(), &[])
         .expect_code(0);
     // A copy of the authenticator for each host: what was used on one is fresh on another.
     let copies = |sheet: &Otpauth| -> BTreeMap<String, Totp> {
         let each = site.hosts.iter();
-        each.map(|host| (host.clone(), sheet.totp())).collect()
+        each.map(|host| (host.clone(), sheet.wide_totp())).collect()
     };
     let mut old = copies(&first);
     let (mut whole, mut confirming) = (Duration::ZERO, Duration::ZERO);
@@ -115,7 +115,7 @@ async fn lab_a_rotation_killed_at_random_instants_leaves_a_working_code() {
         }
         let sheet = open_sheet(&project).unwrap();
         let scanned = sheet.scan();
-        let (mut new, mut app) = (scanned.totp(), copies(&scanned));
+        let (mut new, mut app) = (scanned.wide_totp(), copies(&scanned));
         let start = Instant::now();
         let mut run = site
             .command(&project, &["confirm", "alice"])

@@ -10,7 +10,7 @@ use fleetotp::host::request::{Inspect, Judged, Line, Request, Scope};
 use fleetotp::names::Login;
 use serde_json::json;
 
-use crate::lab::{Host, Lab, Suite};
+use crate::lab::{Host, Lab, Suite, WINDOW};
 use crate::support::faults::{ask_host, assert_nothing_open, eventually, open_changes, text_of};
 use crate::support::project::{Project, all, assert_pending};
 
@@ -59,7 +59,7 @@ fn lab_every_shell_rolls_out_confirms_and_enforces() {
             "all": all(&lab, &hosts),
             "admins": {"alice": {"name": "Alice"}},
             "policies": {"default": {
-                "issuer": "Example Corp", "rate_limit": "30/30s", "on_revoke": ["expire_account", "move_keys"],
+                "issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "on_revoke": ["expire_account", "move_keys"],
             }},
         }),
     );
@@ -71,7 +71,7 @@ fn lab_every_shell_rolls_out_confirms_and_enforces() {
     }
     project.rollout(&[]).expect_code(0).expect_unchanged();
     let sheet = project.sheet_files().remove(0);
-    let mut totp = crate::support::project::scan(&sheet).totp();
+    let mut totp = crate::support::project::scan(&sheet).wide_totp();
     let code = totp.fresh();
     project.confirm("alice", &code, &[]).expect_code(0);
     let mut unused = totp.clone();

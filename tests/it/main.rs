@@ -83,6 +83,8 @@ mod recovery;
 #[cfg(test)]
 mod revoke_cli;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod sheet;
 #[cfg(test)]
 mod sheet_codes;

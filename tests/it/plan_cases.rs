@@ -411,7 +411,13 @@ fn wish(case: &Case) -> Wish {
         project: "F-PLAN".to_owned(),
         protected: data.protected.iter().map(login).collect(),
         members: members.collect(),
-        known: data.known.iter().map(login).collect(),
+        // The ledger knows who left.
+        known: data
+            .known
+            .iter()
+            .chain(data.leavers.keys())
+            .map(login)
+            .collect(),
         parts: Parts {
             host: has("host"),
             secrets: has("secrets"),

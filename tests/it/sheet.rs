@@ -121,13 +121,13 @@ pub(crate) fn scanned(pdf: &[u8], dpi: u32) -> String {
     let dpi = dpi.to_string();
     let drawn = run(
         "pdftoppm",
-        &["-r", &dpi, "-png", "-singlefile", "sheet.pdf", "page"],
+        &["-r", &dpi, "-gray", "-singlefile", "sheet.pdf", "page"],
         dir.path(),
     );
     assert!(drawn.status.success(), "{drawn:?}");
     let read = run(
         "zbarimg",
-        &["--quiet", "--raw", "--nodbus", "page.png"],
+        &["--quiet", "--raw", "--nodbus", "page.pgm"],
         dir.path(),
     );
     assert!(read.status.success(), "zbarimg found no code");

@@ -4,4 +4,5 @@ pub(crate) mod bare;
 pub(crate) mod dice;
 pub(crate) mod faults;
 pub(crate) mod leavers;
+pub(crate) mod memory;
 pub(crate) mod project;

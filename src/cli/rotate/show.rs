@@ -1,7 +1,9 @@
 //! What a rotation would do, for people and programs.
 
-use serde_json::json;
+use std::collections::BTreeMap;
 
+use crate::cli::play::json;
+use crate::error::Error;
 use crate::playbook::rotate::Choice;
 
 /// What would be done, for people.
@@ -44,6 +46,9 @@ pub(super) fn table(choice: &Choice) -> String {
 }
 
 /// What would be done, as JSON.
-pub(super) fn document(choice: &Choice) -> String {
-    format!("{:#}\n", json!({"tokens": choice.rows()}))
+///
+/// # Errors
+/// As [`json`].
+pub(super) fn document(choice: &Choice) -> Result<String, Error> {
+    json(&BTreeMap::from([("tokens", choice.rows())]))
 }

@@ -1133,7 +1133,7 @@ canary() {
   ) || fail canary "cannot write the temporary member's key"
 }
 
-# Lets the host revert by itself: at boot, every minute, and by a process that watches this one change. Everything is
+# Lets the host revert by itself: at boot, every 15 seconds, and by a process that watches this one change. Everything is
 # run by /bin/sh: /var may be mounted noexec, and SELinux lets no service run what lies there.
 arm() {
   [ -s "$LIB/reaper" ] || fail changed "the reaper went away meanwhile"
@@ -1147,7 +1147,7 @@ arm() {
     { [ -z "$placed" ] || systemctl daemon-reload; } && systemctl enable fleetotp-boot.service >/dev/null 2>&1 && systemctl enable --now fleetotp-reaper.timer >/dev/null 2>&1 || fail arm "systemd does not take the timer"
     [ -z "$placed" ] || settle $placed $units $units/multi-user.target.wants $units/timers.target.wants
   elif [ -d /etc/cron.d ]; then
-    place /etc/cron.d/fleetotp "$(printf '@reboot root /bin/sh %s/reaper boot\n* * * * * root /bin/sh %s/reaper tick' "$LIB" "$LIB")"
+    place /etc/cron.d/fleetotp "$(printf '@reboot root /bin/sh %s/reaper boot\n* * * * * root /bin/sh %s/reaper minute' "$LIB" "$LIB")"
     [ -z "$placed" ] || settle $placed /etc/cron.d
   else
     fail arm "this host has neither systemd nor cron"

@@ -11,6 +11,10 @@ use fleetotp::clock::{Clock as _, SystemClock};
 /// Seconds a code is for.
 const STEP: i64 = 30;
 
+/// The `window` of the policies of tests with many logins: so many steps either way, where waiting for the next step
+/// would take most of a test's time.
+pub(crate) const WINDOW: i64 = 4;
+
 /// The code of six digits that `oathtool` computes for a time in Unix seconds.
 pub(crate) fn oathtool(secret_base32: &str, unix_seconds: i64) -> String {
     let mut child = Command::new("oathtool")
@@ -59,32 +63,38 @@ fn now() -> i64 {
 #[derive(Debug, Clone)]
 pub(crate) struct Totp {
     secret_base32: String,
+    /// Steps either way that hosts and controller take.
+    window: i64,
     used: BTreeSet<i64>,
 }
 
 impl Totp {
-    /// An authenticator for a secret in base 32.
+    /// An authenticator for a secret in base 32, under a policy with a window of one step.
     pub(crate) fn new(secret_base32: &str) -> Self {
+        Self::with_window(secret_base32, 1)
+    }
+
+    /// The same, under a policy with this window.
+    pub(crate) fn with_window(secret_base32: &str, window: i64) -> Self {
         Self {
             secret_base32: secret_base32.to_owned(),
+            window,
             used: BTreeSet::new(),
         }
     }
 
-    /// A code that a host with a window of one step either way accepts, and that was not given away before.
+    /// A code that a host accepts, and that was not given away before: this step's, else a later one's, else an earlier
+    /// one's.
     ///
-    /// Waits for the next step only when this one and its neighbours are used up, and never gives a code whose
-    /// window ends within four seconds.
+    /// Waits for the next step only when all in the window are used up, and never gives a code whose window ends within
+    /// four seconds.
     pub(crate) fn fresh(&mut self) -> String {
         loop {
             let seconds = now();
             let step = seconds.div_euclid(STEP);
-            let left = STEP - seconds.rem_euclid(STEP);
-            let candidates = if left > 4 {
-                vec![step, step + 1, step - 1]
-            } else {
-                vec![step + 1, step]
-            };
+            let ends_soon = STEP - seconds.rem_euclid(STEP) <= 4;
+            let first = if ends_soon { step + 1 } else { step };
+            let candidates = (first..=step + self.window).chain((first - self.window..first).rev());
             for step in candidates {
                 if self.used.contains(&step) {
                     continue;
@@ -102,13 +112,13 @@ impl Totp {
     /// A code that is wrong now and for several steps to come.
     pub(crate) fn wrong(&self) -> String {
         let step = now().div_euclid(STEP);
-        let right: BTreeSet<String> = (step - 10..step + 10)
+        let right: BTreeSet<String> = (step - 20..step + 20)
             .map(|s| oathtool(&self.secret_base32, s * STEP))
             .collect();
         (0..100)
             .map(|n| format!("{n:06}"))
             .find(|code| !right.contains(code))
-            .expect("twenty codes cannot be a hundred")
+            .expect("forty codes cannot be a hundred")
     }
 }
 

@@ -37,7 +37,8 @@ impl Bare {
         files
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The program with arguments, ready to be run.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fleetotp"));
         command
             .args(args)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::project::{Project, ROLLOUT, all, assert_pending};
-use crate::lab::{Host, Key, KeyPair, Lab, Suite, run};
+use crate::lab::{Host, Key, KeyPair, Lab, Suite, WINDOW, run};
 
 /// Names the processes of one test: every child inherits it.
 const MARK: &str = "FLEETOTP_TEST_MARK";
@@ -55,7 +55,7 @@ impl Site {
             &json!({
                 "all": all(&self.lab, &hosts),
                 "admins": {"alice": {"email": "alice@example.com"}, "bob": {"email": "bob@example.com"}},
-                "policies": {"default": {"issuer": "Example Corp"}},
+                "policies": {"default": {"issuer": "Example Corp", "window": WINDOW}},
             }),
         );
         project.change_settings(

@@ -5,14 +5,14 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Suite, Totp};
+use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Suite, Totp, WINDOW};
 use crate::support::faults::eventually;
 use crate::support::project::{Project, Ran, all};
 
 pub(crate) const WHY: [&str; 4] = ["--reason", "left the company", "--ticket", "HR-7"];
 
 pub(crate) fn policies() -> Value {
-    json!({"default": {"issuer": "Example Corp", "rate_limit": "30/30s"}})
+    json!({"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}})
 }
 
 /// `revoke ADMIN…` with a reason and more arguments.
@@ -156,7 +156,7 @@ impl<'lab> Fleet<'lab> {
         );
         project.change_settings("#connect_timeout: 10s", "connect_timeout: 3s");
         let ran = project.rollout(&["-o", "json"]).expect_code(0);
-        let totp = |admin| ran.sheet(admin, "default").scan().totp();
+        let totp = |admin| ran.sheet(admin, "default").scan().wide_totp();
         let (alices, bobs) = (totp("alice"), totp("bob"));
         Self {
             project,
