@@ -9,6 +9,9 @@
 //! | `pdf` | the archive | as many as it says, and where the others are |
 //! | `markdown` | tickets and wikis | all |
 
+pub mod csv;
+mod json;
+mod markdown;
 mod text;
 mod words;
 
@@ -33,7 +36,7 @@ pub trait Format: Sync {
 }
 
 /// Every format.
-pub const FORMATS: &[&dyn Format] = &[&text::Text];
+pub const FORMATS: &[&dyn Format] = &[&text::Text, &csv::Csv, &json::Json, &markdown::Markdown];
 
 /// Returns the format of a name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {
