@@ -20,6 +20,7 @@ use super::inventory::InventoryCommand;
 use super::ledger;
 use super::play;
 use super::remove;
+use super::report;
 use super::revoke;
 use super::rotate;
 use super::setup::World;
@@ -68,6 +69,9 @@ enum Command {
     Revoke(revoke::RevokeArgs),
     /// Show every token: state, age, sheet, hosts
     Status(status::StatusArgs),
+    /// Compute a report from the event log: rotation, revocation, coverage
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// List the hosts that the ledger knows, or retire one
     #[command(subcommand)]
     Hosts(hosts::HostsCommand),
@@ -220,6 +224,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Revoke(args) => revoke::run(args, globals, &world, &mut stdout).await,
             Command::Hosts(command) => hosts::run(command, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
+            Command::Report(command) => report::run(command, globals, &world, &mut stdout).await,
             Command::Doctor(args) => doctor::run(args, globals, &world, &mut stdout).await,
             Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,

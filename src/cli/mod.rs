@@ -21,6 +21,7 @@ pub mod play;
 pub mod progress;
 pub mod recover;
 pub mod remove;
+pub mod report;
 pub mod revoke;
 pub mod rotate;
 pub mod run;

@@ -12,7 +12,7 @@ use super::leavers::Leavers;
 use super::rotate::push;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
-use super::{inventory, show, status};
+use super::{inventory, report, show, status};
 use crate::error::Error;
 use crate::exit;
 use crate::plan::wish::Parts;
@@ -140,6 +140,7 @@ pub async fn run(
                     write(out, &show::play(play, &outcome, globals))?;
                     if reports {
                         write(out, &status::text(&setup, globals).await?)?;
+                        write(out, &report::summaries(&setup, globals, world).await?)?;
                     }
                 }
                 Output::Json => documents.push(show::play_json(play, &outcome)),

@@ -58,6 +58,11 @@ struct DeclaredExemption {
 }
 
 impl Declared {
+    /// How many admins were declared so far.
+    pub(crate) fn admin_count(&self) -> usize {
+        self.admins.len()
+    }
+
     /// Takes in one of the four top-level keys.
     pub(crate) fn add(&mut self, file: &SourceFile, section: &Entry) -> Result<(), FileError> {
         let name = section.key.scalar.text.as_str();

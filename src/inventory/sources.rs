@@ -41,6 +41,25 @@ pub struct SourceRead {
     pub name: String,
     /// Its kind: `yaml`, `ini`, `script`, `list` or `csv`.
     pub kind: &'static str,
+    /// Hosts that it was the first to name.
+    pub hosts: usize,
+    /// Admins that it declares.
+    pub admins: usize,
+}
+
+impl Sink {
+    /// Notes what was read since the last time.
+    fn note(&mut self, name: &str, kind: &'static str) {
+        let before = |of: fn(&SourceRead) -> usize| self.read.iter().map(of).sum::<usize>();
+        let hosts = self.data.hosts.len() - before(|s| s.hosts);
+        let admins = self.declared.admin_count() - before(|s| s.admins);
+        self.read.push(SourceRead {
+            name: name.to_owned(),
+            kind,
+            hosts,
+            admins,
+        });
+    }
 }
 
 /// Reads one source as given by `-i` or in the project file.
@@ -59,10 +78,7 @@ pub(crate) fn read(
     if !path.exists() {
         if source.contains(',') {
             list::read(source, sink)?;
-            sink.read.push(SourceRead {
-                name: source.to_owned(),
-                kind: "list",
-            });
+            sink.note(source, "list");
             return Ok(None);
         }
         return Err(
@@ -189,10 +205,7 @@ fn read_file(
         let file = read_text(path, shown)?;
         read_source_text(&file, extension, sink)?
     };
-    sink.read.push(SourceRead {
-        name: shown.to_owned(),
-        kind,
-    });
+    sink.note(shown, kind);
     Ok(())
 }
 

@@ -4,11 +4,15 @@
 //! It depends on the ledger, the inventory and a date, and on nothing else: the same three give the same bytes.
 
 pub mod controls;
+pub mod coverage;
 pub mod format;
 pub mod model;
 pub mod pack;
 pub mod picture;
+pub mod revocation;
+pub mod rotation;
 pub mod source;
+pub mod view;
 
 pub use model::{
     Bar, Body, Cell, Column, Figure, Histogram, Kind, Report, Rows, Scope, Section, Table, Tone,

@@ -81,6 +81,7 @@ mod plan_cases;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod report_cmd;
 mod revoke_cli;
 #[cfg(test)]
 mod scale;
