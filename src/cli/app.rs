@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::adopt;
+use super::audit;
 use super::bypass;
 use super::confirm;
 use super::doctor;
@@ -81,6 +82,9 @@ enum Command {
     /// One-time codes for an emergency
     #[command(subcommand)]
     Bypass(bypass::BypassCommand),
+    /// What happened, and the proof that the log of it is what was written
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// What concerns the ledger itself
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -221,6 +225,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Vault(command) => vault::run(command, globals, &world, &mut stdout).await,
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
+            Command::Audit(command) => audit::run(command, globals, &world, &mut stdout).await,
             Command::Ledger(command) => ledger::run(command, globals, &world, &mut stdout).await,
             Command::Adopt(args) => adopt::run(args, globals, &world, &mut stdout).await,
             Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,

@@ -1,5 +1,7 @@
 //! Pseudonyms: events name people by these, and one table says who they are.
 
+use std::collections::BTreeMap;
+
 use crate::ledger::LedgerError;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
@@ -67,6 +69,19 @@ impl Ledger {
             Some(row) => row.maybe_text("name"),
             None => Ok(None),
         }
+    }
+
+    /// Returns the names behind all pseudonyms; erased people have none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn people(&self) -> Result<BTreeMap<String, String>, LedgerError> {
+        sqlx::query("SELECT id, name FROM person WHERE name IS NOT NULL")
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(|row| Ok((row.text("id")?, row.text("name")?)))
+            .collect()
     }
 
     /// Returns an admin's pseudonym, if the admin ever held a token.

@@ -598,8 +598,9 @@ apply() {
     disarm) disarm ;;
     arm) arm ;;
     witness)
-      printf '%s\t%s\t%s\n' "$a" "$b" "$c" >>"$LIB/witness"
-      note "witness of project $a: $b events, head $c"
+      # Time and signature, where the controller has a key: a signed line is a proof wherever it is kept.
+      printf '%s\t%s\t%s%s%s\n' "$a" "$b" "$c" "${d:+	$d}" "${e:+	$e}" >>"$LIB/witness"
+      note "witness of project $a: $b events, head $c${d:+, at $d}${e:+, signature $e}"
       ;;
     hash)
       use_daemon "$a"
@@ -759,6 +760,7 @@ show() {
     case $k in
     file) show_file "$a" ;;
     each) holders "$a" ;;
+    witnesses) [ ! -f "$LIB/witness" ] || sed 's/^/|/' "$LIB/witness" ;;
     end) break ;;
     esac
   done
