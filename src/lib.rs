@@ -19,6 +19,8 @@ pub mod host;
 pub mod inventory;
 pub mod project;
 
+pub mod audit;
+
 pub mod plan;
 
 pub mod activity;

@@ -26,6 +26,8 @@ pub struct Settings {
     pub sheets: SheetSettings,
     /// Where reports go.
     pub reports: ReportSettings,
+    /// How the event log is attested.
+    pub audit: AuditSettings,
     /// Accounts that are never managed; the connecting login is implied.
     pub protected: Vec<Login>,
     /// How unknown host keys are treated.
@@ -44,6 +46,7 @@ impl Default for Settings {
             vault: VaultSettings::default(),
             sheets: SheetSettings::default(),
             reports: ReportSettings::default(),
+            audit: AuditSettings::default(),
             protected: Vec::new(),
             host_key: HostKey::Strict,
             connect_timeout: Span::from_secs(10),
@@ -116,6 +119,15 @@ impl Default for ReportSettings {
             dir: PathBuf::from("reports"),
         }
     }
+}
+
+/// How the event log is attested.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// The SSH key that signs heads of the log: a private key's file, or a public key's whose private half an agent holds.
+    /// `none` says that heads are no longer to be signed.
+    pub signing_key: Option<PathBuf>,
 }
 
 /// How unknown host keys are treated.

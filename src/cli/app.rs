@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::adopt;
+use super::audit;
 use super::bypass;
 use super::collect;
 use super::confirm;
@@ -88,6 +89,9 @@ enum Command {
     Bypass(bypass::BypassCommand),
     /// Read hosts' logs, store who logged in with which token, and say what is odd in it
     Collect(collect::CollectArgs),
+    /// What happened, and the proof that the log of it is what was written
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// What concerns the ledger itself
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -230,6 +234,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Sheets(command) => sheets::run(command, globals, &world, &mut stdout).await,
             Command::Bypass(command) => bypass::run(command, globals, &world, &mut stdout).await,
             Command::Collect(args) => collect::run(args, globals, &world, &mut stdout).await,
+            Command::Audit(command) => audit::run(command, globals, &world, &mut stdout).await,
             Command::Ledger(command) => ledger::run(command, globals, &world, &mut stdout).await,
             Command::Adopt(args) => adopt::run(args, globals, &world, &mut stdout).await,
             Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,

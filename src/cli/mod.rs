@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod app;
+pub mod audit;
 pub mod bypass;
 pub mod care;
 pub mod collect;

@@ -23,6 +23,7 @@ use crate::playbook::engine::{self, Shared};
 use crate::playbook::job::{Job, Memory};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::sheets::{Protection, SheetMaker};
+use crate::playbook::witness::WitnessMaker;
 
 /// What is to be brought about on which hosts.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +53,7 @@ pub struct Run<'a> {
     id: String,
     lock: Option<Lock>,
     pub(super) desk: Desk,
+    witness: Arc<WitnessMaker>,
     stop: Arc<AtomicBool>,
 }
 
@@ -94,6 +96,12 @@ impl<'a> Run<'a> {
         permissions: Permissions,
         protection: Protection,
     ) -> Result<Self, Error> {
+        // Before anything is changed: heads that are to be signed never go out unsigned.
+        let signer = if globals.check {
+            None
+        } else {
+            setup.signer().await?
+        };
         let maker = if permissions.issue || permissions.rotate {
             Some(SheetMaker::new(&setup.project, protection, world.in_ci)?)
         } else {
@@ -117,6 +125,7 @@ impl<'a> Run<'a> {
             id,
             lock,
             desk,
+            witness: Arc::new(WitnessMaker::new(signer)),
             stop,
         })
     }
@@ -186,7 +195,7 @@ impl<'a> Run<'a> {
             ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
-            head: self.setup.ledger.head().await?,
+            witness: self.witness.clone(),
             parts: wanted.parts,
             check: self.globals.check,
             evidence: wanted.evidence,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::globals::{Globals, HostKeyArg};
 use super::inventory;
+use crate::audit::ssh::Signer;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::error::Error;
 use crate::fleet::target::Defaults;
@@ -82,6 +83,12 @@ fn actor(variable: impl Fn(&str) -> Option<String>) -> Actor {
     }
 }
 
+/// Returns the key file that signs heads of the event log, if a project names one.
+pub fn signing_key(project: &Project) -> Option<PathBuf> {
+    let path = project.settings.audit.signing_key.as_ref()?;
+    (path != Path::new("none")).then(|| project.resolve(path))
+}
+
 /// A project, opened.
 #[derive(Debug)]
 pub struct Setup {
@@ -132,6 +139,31 @@ impl Setup {
             ledger,
             vault,
         })
+    }
+
+    /// Returns the key file that signs heads of the event log, if the project names one.
+    pub fn signing_key(&self) -> Option<PathBuf> {
+        signing_key(&self.project)
+    }
+
+    /// Returns what signs heads of the event log; `None` where heads were never to be signed, or are no longer to be.
+    ///
+    /// # Errors
+    /// When the key is gone, or the setting: heads that were signed do not become unsigned in silence.
+    pub async fn signer(&self) -> Result<Option<Signer>, Error> {
+        if let Some(path) = self.signing_key() {
+            return Signer::open(&path).map(Some);
+        }
+        let setting = &self.project.settings.audit.signing_key;
+        match self.ledger.last_signing_key().await? {
+            Some(key) if setting.is_none() => Err(Error::failed(format!(
+                "the heads of this event log were signed by {key}, and fleetotp.yml names no signing key"
+            ))
+            .hinted(
+                "set `audit: {signing_key: FILE}`; with `none` heads stay unsigned from now on, and `audit verify` says so",
+            )),
+            _ => Ok(None),
+        }
     }
 
     /// Returns what flags and project say about connections.

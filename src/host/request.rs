@@ -110,6 +110,13 @@ impl Request {
         request
     }
 
+    /// A request to send every line of the witness file.
+    pub fn witnesses() -> Self {
+        let mut request = Self::new("show");
+        request.line(&["witnesses", "all"]);
+        request
+    }
+
     /// A request to carry out operations; add them with [`Request::line`] and [`Request::file`].
     pub fn apply() -> Self {
         Self::new("apply")

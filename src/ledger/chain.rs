@@ -1,13 +1,14 @@
-//! The hash chain over the events, and what a check of it can tell.
+//! The hash chain over the events: its end, and the check of all of it.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
 use sqlx::AnyConnection;
 
-use crate::clock::Timestamp;
+use crate::ledger::LedgerError;
+use crate::ledger::check::{ChainCheck, ChainFault, ChainReport, Columns, Item};
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
-use crate::ledger::tx::{genesis, link};
-use crate::ledger::{Event, LedgerError, canonical_json};
+use crate::ledger::tx::genesis;
 
 /// Hashed before the project's id to make what the first event links to.
 pub(super) const GENESIS_VERSION: &str = "fleetotp event log v1\n";
@@ -25,6 +26,14 @@ pub struct Head {
 }
 
 impl Head {
+    /// What the first event of a project follows.
+    pub fn genesis(project: &str) -> Self {
+        Self {
+            size: 0,
+            hash: genesis(project),
+        }
+    }
+
     /// Reads the end as the event table has it.
     pub(super) async fn read(
         connection: &mut AnyConnection,
@@ -38,10 +47,7 @@ impl Head {
                 size: row.int("seq")?,
                 hash: row.text("hash")?,
             },
-            None => Self {
-                size: 0,
-                hash: genesis(project),
-            },
+            None => Self::genesis(project),
         };
         // New events are never chained to a log whose end was cut off: that would hide the cut.
         match Self::recorded(connection).await? {
@@ -83,52 +89,6 @@ impl Head {
     }
 }
 
-/// Something is wrong with the chain.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChainFault {
-    /// The event's text or its search columns were changed, or the event was moved or exchanged.
-    #[error("event {seq} is not what was written: {what}")]
-    Altered {
-        /// The event's number.
-        seq: i64,
-        /// How that shows.
-        what: &'static str,
-    },
-    /// Events are missing.
-    #[error("events {from} to {to} are missing")]
-    Missing {
-        /// First missing number.
-        from: i64,
-        /// Last missing number.
-        to: i64,
-    },
-    /// The last events are not those that were written last.
-    #[error("the log ends at number {found}, but number {written} was written last")]
-    End {
-        /// The last number found.
-        found: i64,
-        /// The last number written.
-        written: i64,
-    },
-}
-
-/// Result of a check of the chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChainReport {
-    /// The end of the chain as found.
-    pub head: Head,
-    /// What is wrong, in order; empty for a sound chain.
-    pub faults: Vec<ChainFault>,
-}
-
-impl ChainReport {
-    /// Returns whether nothing is wrong. Whoever can write the database can also rewrite the whole chain: only a head
-    /// that was kept elsewhere shows that.
-    pub const fn is_sound(&self) -> bool {
-        self.faults.is_empty()
-    }
-}
-
 impl Ledger {
     /// Returns the end of the chain, for witnesses.
     ///
@@ -144,101 +104,60 @@ impl Ledger {
     /// # Errors
     /// When the database fails; what is wrong with the chain is in the report.
     pub async fn verify_chain(&self) -> Result<ChainReport, LedgerError> {
-        let mut head = Head {
-            size: 0,
-            hash: genesis(self.inner.project.as_str()),
-        };
-        let mut faults = Vec::new();
+        let start = self.chain_start().await?;
+        let mut check = ChainCheck::new(start, BTreeSet::new());
+        let noted = self.check_events(&mut check).await?;
+        let mut report = check.finish(noted.as_ref());
+        // Only the events themselves say that earlier ones were archived; a row beside them says nothing.
+        if report.start.size > 0 && !report.archived.contains(&report.start) {
+            let (from, to) = (1, report.start.size);
+            report.faults.push(ChainFault::RemovedAtHead { from, to });
+        }
+        Ok(report)
+    }
+
+    /// Returns what the first event here follows: the project's id, or the end of what was archived.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn chain_start(&self) -> Result<Head, LedgerError> {
+        let sealed = self.seal().await?;
+        Ok(sealed.unwrap_or_else(|| Head::genesis(self.inner.project.as_str())))
+    }
+
+    /// Feeds every event to a check, as they are at one moment. Returns the end that was noted when the last one was written.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn check_events(&self, check: &mut ChainCheck) -> Result<Option<Head>, LedgerError> {
+        let mut tx = self.inner.pool.begin().await?;
+        let mut after = i64::MIN;
         loop {
-            let events = self.events_with_columns(head.size).await?;
-            if events.is_empty() {
+            let rows = sqlx::query("SELECT * FROM event WHERE seq > $1 ORDER BY seq LIMIT $2")
+                .bind(after)
+                .bind(i64::from(BATCH))
+                .fetch_all(&mut *tx)
+                .await?;
+            if rows.is_empty() {
                 break;
             }
-            for (event, serial, host) in events {
-                if event.seq != head.size + 1 {
-                    faults.push(ChainFault::Missing {
-                        from: head.size + 1,
-                        to: event.seq - 1,
-                    });
-                }
-                // After a gap the hash cannot fit, and the gap is reported already.
-                let linked =
-                    event.seq != head.size + 1 || link(&head.hash, &event.body) == event.hash;
-                let what = if linked {
-                    fault_of(&event, serial.as_deref(), host.as_deref())
-                } else {
-                    Some("its hash does not follow from its text and the event before")
-                };
-                if let Some(what) = what {
-                    faults.push(ChainFault::Altered {
-                        seq: event.seq,
-                        what,
-                    });
-                }
-                head = Head {
-                    size: event.seq,
-                    hash: event.hash,
-                };
+            for row in rows {
+                after = row.int("seq")?;
+                let (kind, serial) = (row.text("kind")?, row.maybe_text("serial")?);
+                let (host, body) = (row.maybe_text("host")?, row.text("body")?);
+                check.push(&Item {
+                    body: &body,
+                    hash: &row.text("hash")?,
+                    columns: Some(Columns {
+                        seq: after,
+                        at: row.time("at")?,
+                        kind: &kind,
+                        serial: serial.as_deref(),
+                        host: host.as_deref(),
+                    }),
+                });
             }
         }
-        let mut connection = self.inner.pool.acquire().await?;
-        if let Some(written) = Head::recorded(&mut connection).await?
-            && written != head
-        {
-            faults.push(ChainFault::End {
-                found: head.size,
-                written: written.size,
-            });
-        }
-        Ok(ChainReport { head, faults })
-    }
-
-    async fn events_with_columns(
-        &self,
-        after: i64,
-    ) -> Result<Vec<(Event, Option<String>, Option<String>)>, LedgerError> {
-        sqlx::query("SELECT * FROM event WHERE seq > $1 ORDER BY seq LIMIT $2")
-            .bind(after)
-            .bind(i64::from(BATCH))
-            .fetch_all(&self.inner.pool)
-            .await?
-            .iter()
-            .map(|row| {
-                let event = Event {
-                    seq: row.int("seq")?,
-                    at: row.time("at")?,
-                    kind: row.text("kind")?,
-                    body: row.text("body")?,
-                    hash: row.text("hash")?,
-                };
-                Ok((event, row.maybe_text("serial")?, row.maybe_text("host")?))
-            })
-            .collect()
-    }
-}
-
-/// Compares the search columns with the hashed text.
-fn fault_of(event: &Event, serial: Option<&str>, host: Option<&str>) -> Option<&'static str> {
-    let Ok(body) = serde_json::from_str::<Value>(&event.body) else {
-        return Some("its text is not JSON");
-    };
-    let data = |key: &str| {
-        body.pointer(&format!("/data/{key}"))
-            .and_then(Value::as_str)
-    };
-    let at = body.get("at").and_then(Value::as_str);
-    if canonical_json(&body) != event.body {
-        Some("its text is not canonical")
-    } else if body.get("seq").and_then(Value::as_i64) != Some(event.seq) {
-        Some("its number was changed")
-    } else if at.and_then(|t| t.parse::<Timestamp>().ok()) != Some(event.at) {
-        Some("its time was changed")
-    } else if body.get("kind").and_then(Value::as_str) != Some(event.kind.as_str())
-        || data("serial") != serial
-        || data("host") != host
-    {
-        Some("its search columns were changed")
-    } else {
-        None
+        Head::recorded(&mut tx).await
     }
 }

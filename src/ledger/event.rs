@@ -11,7 +11,7 @@ use crate::ledger::open::{Context, Ledger};
 use crate::ledger::row::RowExt as _;
 
 /// Version of an event's form; part of the hashed text.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// An event of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

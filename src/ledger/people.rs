@@ -1,5 +1,7 @@
 //! Pseudonyms: events name people by these, and one table says who they are.
 
+use std::collections::BTreeMap;
+
 use crate::ledger::LedgerError;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
@@ -69,11 +71,11 @@ impl Ledger {
         }
     }
 
-    /// Returns every pseudonym with the name behind it, but for erased people.
+    /// Returns the names behind all pseudonyms; erased people have none.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn people(&self) -> Result<Vec<(String, String)>, LedgerError> {
+    pub async fn people(&self) -> Result<BTreeMap<String, String>, LedgerError> {
         sqlx::query("SELECT id, name FROM person WHERE name IS NOT NULL")
             .fetch_all(&self.inner.pool)
             .await?

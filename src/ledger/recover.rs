@@ -7,7 +7,7 @@ use crate::ledger::event::Draft;
 use crate::ledger::open::Ledger;
 use crate::ledger::people::PersonKind;
 use crate::ledger::row::RowExt as _;
-use crate::ledger::tx::{Tx, genesis};
+use crate::ledger::tx::Tx;
 use crate::ledger::{LedgerError, SheetRecord};
 use crate::names::{AdminName, HostName, PolicyName, RealmName};
 use crate::token::id::{Generation, Serial};
@@ -82,21 +82,6 @@ pub struct TakenToken {
 }
 
 impl Ledger {
-    /// Returns the hash of an event; of the project's id for 0, and `None` for one that is not there.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn hash_at(&self, size: i64) -> Result<Option<String>, LedgerError> {
-        if size == 0 {
-            return Ok(Some(genesis(self.inner.project.as_str())));
-        }
-        let row = sqlx::query("SELECT hash FROM event WHERE seq = $1")
-            .bind(size)
-            .fetch_optional(&self.inner.pool)
-            .await?;
-        row.map(|row| row.text("hash")).transpose()
-    }
-
     /// Takes in a token as hosts have it. Returns sheets that this ended; their files are to be removed.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_moving.sql"),
     include_str!("migrations/0006_rotation_cause.sql"),
     include_str!("migrations/0007_activity.sql"),
+    include_str!("migrations/0008_audit.sql"),
 ];
 
 /// Newest version that this program knows.

@@ -21,6 +21,7 @@ use crate::plan::{oath, pam, stacks};
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Stop};
 use crate::playbook::outcome::{ShownChange, Status};
+use crate::playbook::witness::leave;
 use crate::token::secret::Secret;
 
 /// Reads hosts that are to be taken over.
@@ -318,8 +319,7 @@ impl Errand for TakeOver {
             }
             let mut request = Request::apply();
             adopt::send(&mut request, &changes);
-            let (size, hash) = (shared.head.size.to_string(), &shared.head.hash);
-            request.line(&["witness", &shared.project, &size, hash]);
+            leave(&mut request, shared.witness().await?);
             match errand::send(session, shared, request).await {
                 // A login was faster and has marked its step: what it wrote stays.
                 Err(Stop::Changed(_)) if tries > 1 => tries -= 1,

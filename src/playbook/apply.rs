@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::audit::head::Witness;
 use crate::host::facts::Facts;
 use crate::host::program::REAPER_PATH;
 use crate::host::request::{Line, Request, Scope};
 use crate::inventory::model::Policy;
-use crate::ledger::Head;
 use crate::names::Login;
 use crate::plan::change::{CANARY, Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, state_path};
 use crate::plan::enforce::Enforcement;
 use crate::plan::sshd;
 use crate::plan::state::{Stamp, new_file};
+use crate::playbook::witness::leave;
 use crate::token::secret::Secret;
 
 /// The temporary member of a change that is proved by logins.
@@ -36,8 +37,7 @@ pub fn request(
     plan: &HostPlan,
     transaction: &str,
     window: u64,
-    project: &str,
-    head: &Head,
+    witness: &Witness,
     canary: Option<&Canary<'_>>,
 ) -> Request {
     let mut request = Request::apply();
@@ -81,7 +81,7 @@ pub fn request(
     } else {
         request.line(&["tx", transaction, &window.to_string(), &daemon]);
         if let Some(canary) = canary {
-            add_canary(&mut request, facts, project, canary);
+            add_canary(&mut request, facts, &witness.project, canary);
         }
         for user in &plan.unchanged_users {
             request.line(&["same", user, plan.may_differ]);
@@ -94,7 +94,7 @@ pub fn request(
         }
         request.line(&["go"]);
     }
-    request.line(&["witness", project, &head.size.to_string(), &head.hash]);
+    leave(&mut request, witness);
     request.line(&["hash", &daemon]);
     request
 }
@@ -171,12 +171,7 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
 }
 
 /// Builds the request that makes a host demand codes; judged at once, undone if sshd does not follow.
-pub fn enforcement_request(
-    facts: &Facts,
-    enforcement: &Enforcement,
-    project: &str,
-    head: &Head,
-) -> Request {
+pub fn enforcement_request(facts: &Facts, enforcement: &Enforcement, witness: &Witness) -> Request {
     let mut request = Request::apply();
     let daemon = facts.daemon();
     for change in enforcement
@@ -199,24 +194,19 @@ pub fn enforcement_request(
         change.send(&mut request);
     }
     request.line(&["disarm"]);
-    request.line(&["witness", project, &head.size.to_string(), &head.hash]);
+    leave(&mut request, witness);
     request.line(&["hash", &daemon]);
     request
 }
 
 /// Builds the request for changes that end a token on a host, in their order.
-pub fn revocation_request(
-    facts: &Facts,
-    changes: &[Change],
-    project: &str,
-    head: &Head,
-) -> Request {
+pub fn revocation_request(facts: &Facts, changes: &[Change], witness: &Witness) -> Request {
     let mut request = Request::apply();
     for change in changes {
         change.send(&mut request);
     }
     request.line(&["disarm"]);
-    request.line(&["witness", project, &head.size.to_string(), &head.hash]);
+    leave(&mut request, witness);
     request.line(&["hash", &facts.daemon()]);
     request
 }

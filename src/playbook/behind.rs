@@ -2,7 +2,7 @@
 //! it believes may be brought to that host.
 
 use crate::host::facts::Facts;
-use crate::ledger::LedgerError;
+use crate::ledger::{Head, LedgerError};
 use crate::plan::finding::Finding;
 use crate::playbook::engine::Shared;
 
@@ -25,11 +25,9 @@ pub async fn lost_witness<'a>(
     let (Some(size), Some(hash)) = (size, fields.next()) else {
         return Ok(None);
     };
-    if size == shared.head.size && hash == shared.head.hash {
-        return Ok(None);
-    }
-    let known = shared.ledger.hash_at(size).await?;
-    Ok((known.as_deref() != Some(hash)).then_some(witness))
+    let hash = hash.to_owned();
+    let known = shared.ledger.knows(&Head { size, hash }).await?;
+    Ok((!known).then_some(witness))
 }
 
 /// Returns the refusal of such a host.

@@ -66,15 +66,7 @@ impl Errand for Give {
         if shared.stopping() {
             return Err(Stop::Ended(Status::Skipped));
         }
-        let request = request(
-            &seen.facts,
-            &plan,
-            "none",
-            0,
-            &shared.project,
-            &shared.head,
-            None,
-        );
+        let request = request(&seen.facts, &plan, "none", 0, shared.witness().await?, None);
         errand::send(session, shared, request).await?;
         Ok(Some(code))
     }

@@ -8,18 +8,20 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::audit::head::Witness;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
-use crate::ledger::{Head, HostObservation, ItemReading, Ledger, TokenHostObservation};
+use crate::ledger::{HostObservation, ItemReading, Ledger, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
 use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::witness::WitnessMaker;
 use crate::playbook::worker::work;
 
 /// How many reports are stored at a time.
@@ -30,14 +32,14 @@ const BATCH: usize = 50;
 pub struct Shared {
     /// Control sockets.
     pub control: ControlDir,
-    /// To look up what was written; the dispatcher alone writes.
+    /// To look up what was written; besides the one witness, the dispatcher alone writes.
     pub ledger: Ledger,
     /// The project's id.
     pub project: String,
     /// The run's id.
     pub run: String,
-    /// The end of the event log, left on hosts that are changed: a witness that the log was not rewritten or cut since.
-    pub head: Head,
+    /// Left on hosts that are changed: shows that the log was not rewritten or cut since.
+    pub witness: Arc<WitnessMaker>,
     /// What is to be brought about.
     pub parts: Parts,
     /// Change nothing.
@@ -59,6 +61,14 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Returns the witness that this run leaves on hosts.
+    ///
+    /// # Errors
+    /// When it cannot be made: then nothing may be changed.
+    pub async fn witness(&self) -> Result<&Witness, Error> {
+        self.witness.witness(&self.ledger, self.clock.now()).await
+    }
+
     /// Returns whether a signal asked the run to end: nothing new is begun then.
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

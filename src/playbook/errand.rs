@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock::Timestamp;
+use crate::error::Error;
 use crate::fleet::FleetError;
 use crate::fleet::session::Session;
 use crate::fleet::target::Target;
@@ -77,6 +78,12 @@ impl From<FleetError> for Stop {
         } else {
             Status::Failed(text)
         })
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::failed(error.to_string())
     }
 }
 

@@ -25,4 +25,5 @@ pub mod schema;
 pub mod sheets;
 mod stop;
 mod transact;
+pub mod witness;
 pub mod worker;

@@ -9,6 +9,7 @@ use crate::names::{HostName, Login};
 use crate::playbook::behind::lost_witness;
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Stop};
+use crate::playbook::witness::leave;
 
 /// Reads hosts.
 #[derive(Debug, Default)]
@@ -54,8 +55,7 @@ impl Errand for Witness {
 
     async fn run(&self, _: &HostName, session: &Session, shared: &Shared) -> Result<(), Stop> {
         let mut request = Request::apply();
-        let (size, hash) = (shared.head.size.to_string(), &shared.head.hash);
-        request.line(&["witness", &shared.project, &size, hash]);
+        leave(&mut request, shared.witness().await?);
         errand::send(session, shared, request).await?;
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
 use crate::playbook::outcome::{ShownChange, Status};
 use crate::playbook::prove;
+use crate::playbook::witness::leave;
 
 /// The errand: which logins each host has according to inventory and ledger.
 #[derive(Debug, Default)]
@@ -81,12 +82,7 @@ impl Errand for Remove {
         }
         let mut last = Request::apply();
         // Goes to the host's own log: the file that holds it goes too.
-        last.line(&[
-            "witness",
-            &shared.project,
-            &shared.head.size.to_string(),
-            &shared.head.hash,
-        ]);
+        leave(&mut last, shared.witness().await?);
         for step in &planned.steps {
             step.send(&mut last);
         }
@@ -127,8 +123,8 @@ async fn restore(
 ) -> Result<(), Stop> {
     let id = format!("{}-{}", shared.project, shared.run);
     let window = shared.revert_after.as_secs();
-    let (project, head) = (&shared.project, &shared.head);
-    let request = request(&seen.facts, &planned.plan, &id, window, project, head, None);
+    let witness = shared.witness().await?;
+    let request = request(&seen.facts, &planned.plan, &id, window, witness, None);
     errand::send(session, shared, request).await?;
     shared.pause_for_tests("opened").await;
     let Err(error) = prove::confirm(session, &id, None, shared.clock.as_ref()).await else {

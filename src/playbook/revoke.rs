@@ -47,8 +47,8 @@ impl Worker {
                     return Err(Stop::Interrupted);
                 }
                 self.shared.pause_for_tests("revoking").await;
-                let request =
-                    revocation_request(&facts, &changes, &self.shared.project, &self.shared.head);
+                let witness = self.shared.witness().await?;
+                let request = revocation_request(&facts, &changes, witness);
                 match self.send(session, request).await {
                     Ok(done) => {
                         self.report

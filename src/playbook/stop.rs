@@ -1,5 +1,6 @@
 //! Why the work on a host ended early.
 
+use crate::error::Error;
 use crate::fleet::FleetError;
 use crate::host::reply::ReplyError;
 
@@ -19,6 +20,12 @@ impl From<FleetError> for Stop {
         } else {
             Self::Failed(text)
         }
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 

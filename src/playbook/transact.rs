@@ -13,7 +13,6 @@ use crate::inventory::model::Policy;
 use crate::plan::canary::allowed_groups;
 use crate::plan::change::HostPlan;
 use crate::playbook::apply::{Canary, request};
-use crate::playbook::engine::Shared;
 use crate::playbook::job::{Ask, ClassTurn, ProofEnd};
 use crate::playbook::observe::class_of;
 use crate::playbook::prove::{self, Proof};
@@ -34,7 +33,7 @@ impl Worker {
     ) -> Result<Applied, Fault> {
         let id = format!("{}-{}", self.shared.project, self.shared.run);
         if !plan.needs_transaction() {
-            let request = self.request(facts, plan, &id, None);
+            let request = self.request(facts, plan, &id, None).await?;
             return self.send(session, request).await;
         }
         let class = class_of(facts);
@@ -51,7 +50,7 @@ impl Worker {
             ))
             .into()),
             ClassTurn::Follow => {
-                let request = self.request(facts, plan, &id, None);
+                let request = self.request(facts, plan, &id, None).await?;
                 let opened = self.send(session, request).await?;
                 self.conclude(session, &id, opened, None).await
             }
@@ -93,7 +92,7 @@ impl Worker {
             groups,
             logins: self.job.seats.iter().map(|s| s.login.clone()).collect(),
         };
-        let request = self.request(facts, plan, id, Some(&canary));
+        let request = self.request(facts, plan, id, Some(&canary)).await?;
         let opened = self.send(session, request).await?;
         self.conclude(session, id, opened, Some((&proof, &policy)))
             .await
@@ -132,28 +131,16 @@ impl Worker {
         }
     }
 
-    fn request(
+    async fn request(
         &self,
         facts: &Facts,
         plan: &HostPlan,
         id: &str,
         canary: Option<&Canary<'_>>,
-    ) -> Request {
-        let Shared {
-            project,
-            head,
-            revert_after,
-            ..
-        } = self.shared.as_ref();
-        request(
-            facts,
-            plan,
-            id,
-            revert_after.as_secs(),
-            project,
-            head,
-            canary,
-        )
+    ) -> Result<Request, Stop> {
+        let window = self.shared.revert_after.as_secs();
+        let witness = self.shared.witness().await?;
+        Ok(request(facts, plan, id, window, witness, canary))
     }
 
     /// Sends a request for changes.

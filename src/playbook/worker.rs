@@ -505,8 +505,7 @@ impl Worker {
         if self.shared.stopping() {
             return Err(Stop::Interrupted);
         }
-        let request =
-            enforcement_request(facts, &enforcement, &self.shared.project, &self.shared.head);
+        let request = enforcement_request(facts, &enforcement, self.shared.witness().await?);
         let done = match self.send(session, request).await {
             Ok(done) => done,
             Err(Fault::Stop(stop)) => return Err(stop),

@@ -202,6 +202,7 @@ fn the_settings_file_shows_every_setting() {
         vault,
         sheets,
         reports,
+        audit,
         protected,
         host_key,
         connect_timeout,
@@ -222,6 +223,7 @@ fn the_settings_file_shows_every_setting() {
         assert!(path.is_some());
     }
     assert_eq!(reports.dir, default.reports.dir);
+    assert!(audit.signing_key.is_some());
     assert_eq!(protected.len(), 1);
     assert_eq!(host_key, default.host_key);
     assert_eq!(connect_timeout, default.connect_timeout);

@@ -724,8 +724,9 @@ apply() {
     disarm) disarm ;;
     arm) arm ;;
     witness)
-      printf '%s\t%s\t%s\n' "$a" "$b" "$c" >>"$LIB/witness"
-      note "witness of project $a: $b events, head $c"
+      # Time and signature, where the controller has a key: a signed line is a proof wherever it is kept.
+      printf '%s\t%s\t%s%s%s\n' "$a" "$b" "$c" "${d:+	$d}" "${e:+	$e}" >>"$LIB/witness"
+      note "witness of project $a: $b events, head $c${d:+, at $d}${e:+, signature $e}"
       ;;
     hash)
       use_daemon "$a"
@@ -909,6 +910,7 @@ show() {
     file) show_file "$a" ;;
     under) for f in "$a"/*; do show_file "$f"; done ;;
     each) holders "$a" ;;
+    witnesses) [ ! -f "$LIB/witness" ] || sed 's/^/|/' "$LIB/witness" ;;
     end) break ;;
     esac
   done

@@ -1,0 +1,230 @@
+//! `fleetotp audit export`.
+
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::moment;
+use crate::audit::export::{event_line, first_line, head_line};
+use crate::audit::ssh::Signer;
+use crate::cli::globals::Globals;
+use crate::cli::hold::Hold;
+use crate::cli::setup::{Setup, World};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::exit;
+use crate::ledger::{ExportNote, Head, Ledger};
+use crate::playbook::witness::sign_head;
+
+/// Events read at a time.
+const BATCH: u32 = 1000;
+
+/// Arguments of `audit export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// Where to write it; `-` is standard output. A file that is there is not overwritten
+    #[arg(long, env = "FLEETOTP_OUT", value_name = "FILE")]
+    out: PathBuf,
+    /// Events from this day or time on
+    #[arg(long, env = "FLEETOTP_SINCE", value_name = "DATE", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Events before this day or time
+    #[arg(long, env = "FLEETOTP_UNTIL", value_name = "DATE", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// Events from this number on
+    #[arg(
+        long,
+        env = "FLEETOTP_FROM",
+        value_name = "N",
+        conflicts_with = "since"
+    )]
+    from: Option<i64>,
+    /// Events up to this number
+    #[arg(long, env = "FLEETOTP_TO", value_name = "N", conflicts_with = "until")]
+    to: Option<i64>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When no event is chosen, or the ledger, the key or the file cannot be used.
+pub(super) async fn run(
+    args: &ExportArgs,
+    globals: &Globals,
+    world: &World,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
+    let setup = Setup::open(globals, world).await?;
+    let hold = Hold::begin(&setup.ledger, world, "audit export").await?;
+    let result = export(args, &setup, world, out).await;
+    hold.end(result).await
+}
+
+async fn export(
+    args: &ExportArgs,
+    setup: &Setup,
+    world: &World,
+    out: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
+    let ledger = &setup.ledger;
+    let signer = setup.signer().await?;
+    let first = ledger.chain_start().await?;
+    let whole = args.until.is_none() && args.to.is_none();
+    let mut head = ledger.head().await?;
+    // A part that ends at the end of the log ends at a head that is signed now; any other end and beginning too.
+    let start = match (args.from, args.since) {
+        (Some(from), _) => head_at(ledger, from - 1).await?,
+        (None, Some(since)) => before(ledger, since).await?.unwrap_or(first),
+        (None, None) => first,
+    };
+    if !whole {
+        head = match (args.to, args.until) {
+            (Some(to), _) => head_at(ledger, to).await?,
+            (None, Some(until)) => before(ledger, until)
+                .await?
+                .unwrap_or_else(|| start.clone()),
+            (None, None) => head,
+        };
+    }
+    if head.size <= start.size {
+        return Err(Error::failed("there is no event in that range"));
+    }
+    let text = write_export(
+        ledger,
+        signer.as_ref(),
+        &start,
+        &head,
+        world.clock.now(),
+        &args.out,
+        out,
+    )
+    .await?;
+    let note = ExportNote {
+        from: start.size + 1,
+        to: head.size,
+    };
+    ledger.record_export(note).await?;
+    eprintln!("{text}");
+    Ok(exit::DONE)
+}
+
+/// Writes the events between two heads, both signed where there is a key. Returns what was written, for people.
+///
+/// # Errors
+/// When the ledger, the key or the file cannot be used.
+pub(super) async fn write_export(
+    ledger: &Ledger,
+    signer: Option<&Signer>,
+    start: &Head,
+    end: &Head,
+    now: Timestamp,
+    path: &Path,
+    out: &mut (dyn Write + Send),
+) -> Result<String, Error> {
+    let project = ledger.project_id().as_str();
+    let known = ledger.signed_heads().await?;
+    for head in [start, end] {
+        let has = known
+            .iter()
+            .any(|k| k.head == *head && k.signature.is_some());
+        if head.size > 0 && !has {
+            sign_head(ledger, head, signer.cloned(), now).await?;
+        }
+    }
+    let failed = |e: std::io::Error| {
+        Error::failed(format!("cannot write `{}`", path.display())).caused_by(e)
+    };
+    let stdout = path == Path::new("-");
+    let mut target: Box<dyn Write + Send + '_> = if stdout {
+        Box::new(&mut *out)
+    } else {
+        // Names hosts and what was done there: for nobody else.
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        Box::new(BufWriter::new(file))
+    };
+    let mut put = |line: String| target.write_all(line.as_bytes()).map_err(failed);
+    put(first_line(project, start, end.size))?;
+    let mut after = start.size;
+    while after < end.size {
+        let events = ledger.events(after, BATCH).await?;
+        if events.is_empty() {
+            break;
+        }
+        for event in events.iter().filter(|e| e.seq <= end.size) {
+            put(event_line(&event.body, &event.hash))?;
+        }
+        after = events.last().map_or(end.size, |e| e.seq);
+    }
+    let mut heads = 0;
+    for signed in ledger.signed_heads().await? {
+        if (start.size..=end.size).contains(&signed.head.size)
+            && let Some(line) = head_line(project, &signed)
+        {
+            put(line)?;
+            heads += 1;
+        }
+    }
+    target.flush().map_err(failed)?;
+    drop(target);
+    if !stdout {
+        std::fs::File::open(path)
+            .and_then(|f| f.sync_all())
+            .map_err(failed)?;
+    }
+    let signed = match heads {
+        0 => "unsigned: fleetotp.yml names no `audit: {signing_key: …}`".to_owned(),
+        1 => "1 signed head".to_owned(),
+        n => format!("{n} signed heads"),
+    };
+    Ok(format!(
+        "events {} to {}, {signed}; head {}:{}",
+        start.size + 1,
+        end.size,
+        end.size,
+        end.hash
+    ))
+}
+
+/// Returns the head at a number that was typed.
+async fn head_at(ledger: &Ledger, size: i64) -> Result<Head, Error> {
+    let start = ledger.chain_start().await?;
+    if size == start.size {
+        return Ok(start);
+    }
+    let found = ledger.events(size - 1, 1).await?.into_iter().next();
+    match found.filter(|e| e.seq == size && size > 0) {
+        Some(event) => Ok(Head {
+            size,
+            hash: event.hash,
+        }),
+        None => Err(Error::failed(format!("there is no event {size} here"))),
+    }
+}
+
+/// Returns the head of the last event before a time: events are appended in order, and clocks may be set back.
+pub(super) async fn before(ledger: &Ledger, time: Timestamp) -> Result<Option<Head>, Error> {
+    let (mut last, mut after) = (None, ledger.chain_start().await?.size);
+    loop {
+        let events = ledger.events(after, BATCH).await?;
+        let Some(end) = events.last() else {
+            return Ok(last);
+        };
+        after = end.seq;
+        for event in events {
+            if event.at >= time {
+                return Ok(last);
+            }
+            last = Some(Head {
+                size: event.seq,
+                hash: event.hash,
+            });
+        }
+    }
+}
