@@ -73,6 +73,7 @@ mod plan_cases;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod report;
 mod revoke_cli;
 #[cfg(test)]
 mod sheet;
