@@ -302,6 +302,19 @@ fn a_long_table_is_cut_in_pdf_and_says_so() {
 }
 
 #[test]
+fn a_wide_table_lies_across_and_loses_nothing() {
+    let bytes = written(&sample::wide(40), "pdf");
+    assert!(
+        String::from_utf8_lossy(&bytes).contains("/MediaBox[0 0 841."),
+        "across"
+    );
+    let words = squeezed(&pdf_words(&bytes));
+    assert_eq!(words.matches('Z').count(), 40 * 120);
+    assert_eq!(words.matches("another,").count(), 40 * 3);
+    assert_eq!(words.matches(".example.org").count(), 40);
+}
+
+#[test]
 fn the_same_report_gives_the_same_bytes() {
     for format in FORMATS {
         let name = format.name();
@@ -346,5 +359,7 @@ fn samples_for_a_look() {
     for format in FORMATS {
         let path = dir.join(format!("sample.{}", format.extension()));
         std::fs::write(path, written(&sample::hostile(), format.name())).unwrap();
+        let path = dir.join(format!("wide.{}", format.extension()));
+        std::fs::write(path, written(&sample::wide(40), format.name())).unwrap();
     }
 }

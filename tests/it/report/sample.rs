@@ -206,3 +206,34 @@ pub(super) fn hostile() -> Report {
         .collect();
     report(Box::new(rows))
 }
+
+/// A report whose table is too wide for upright paper, with texts longer than a line and a word longer than a column.
+pub(super) fn wide(rows: usize) -> Report {
+    let mut all = Vec::new();
+    for number in 0..rows {
+        let mut row = vec![Cell::text(format!("host{number}.example.org"))];
+        row.extend(beside(number).into_iter().map(|(cell, _, _)| cell));
+        row.push(Cell::text("Z".repeat(120)));
+        row.extend(beside(number + 1).into_iter().map(|(cell, _, _)| cell));
+        row.push(Cell::text(
+            "one reason after another, in more words than a line of any column holds ".repeat(3),
+        ));
+        all.push(row);
+    }
+    let mut report = report(Box::new(all));
+    let Body::Table(table) = &mut report.sections[2].body else {
+        panic!("the third section is the table");
+    };
+    let column = |id, title, kind| Column {
+        id,
+        title,
+        kind,
+        meaning: "for the test",
+    };
+    let mut twice = columns();
+    twice.push(column("proof", "Proof", Kind::Text));
+    twice.extend(columns().into_iter().skip(1));
+    twice.push(column("why", "Why", Kind::Text));
+    table.columns = twice;
+    report
+}

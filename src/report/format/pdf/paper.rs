@@ -182,7 +182,9 @@ impl<'a> Pages<'a> {
         self.need(height);
         let top = self.y;
         let (x, middle) = (LEFT + column, top + 2.0);
-        self.page.rectangle(x, middle, length, 8.0, colour);
+        if length > 0.0 {
+            self.page.rectangle(x, middle, length, 8.0, colour);
+        }
         let (count, _) = settable(self.fonts, count);
         self.page
             .text(x + length + 5.0, top + size, Style::Text, size, INK, &count);
