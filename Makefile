@@ -15,7 +15,7 @@ help:
 	@echo 'make check      the part of it that needs neither root nor hosts'
 	@echo 'make demo       a lab of three hosts, a rollout, a login with a code'
 	@echo 'make bench      the floor and the run side by side, on 40 hosts'
-	@echo 'make browser    a sample report in headless Chromium, and pictures of it (not part of make test)'
+	@echo 'make browser    a sample report in headless Chromium and LibreOffice, and pictures of it (not part of make test)'
 	@echo 'make lab-up     N=3 real hosts in the background; make lab-shell, make lab-down'
 	@echo 'make clean      remove what was built here (the lab roots stay: $(FLEETOTP_CACHE))'
 
@@ -34,6 +34,7 @@ bench:
 browser:
 	FLEETOTP_REPORT_SAMPLES=$(CURDIR)/target/report-samples cargo test --locked --test it -- report::samples_for_a_look
 	tests/browser/run target/report-samples/sample.html target/report-samples/pictures
+	tests/browser/spreadsheet target/report-samples/sample.csv
 
 lab-up:
 	@$(LAB) up --count $(N) --background

@@ -213,7 +213,7 @@ pub(super) fn wide(rows: usize) -> Report {
     for number in 0..rows {
         let mut row = vec![Cell::text(format!("host{number}.example.org"))];
         row.extend(beside(number).into_iter().map(|(cell, _, _)| cell));
-        row.push(Cell::text("Z".repeat(120)));
+        row.push(Cell::text("ß".repeat(120)));
         row.extend(beside(number + 1).into_iter().map(|(cell, _, _)| cell));
         row.push(Cell::text(
             "one reason after another, in more words than a line of any column holds ".repeat(3),
