@@ -46,7 +46,6 @@ pub use activity::{Collected, LogCursor, LogGap, LoginRecord, NewLogin};
 pub use bypass::{BypassRecord, NewBypass};
 pub use canonical::canonical_json;
 pub use cause::Cause;
-pub use chain::{ChainFault, ChainReport, Head};
 pub use chain::Head;
 pub use check::{ChainCheck, ChainFault, ChainReport, Columns, Item};
 pub use confirm::{Confirmation, Confirmed, ConfirmedHow, Vouched};

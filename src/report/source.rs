@@ -19,12 +19,16 @@ pub enum SourceError {
     /// What stands in the log.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// The beginning of the log is not in the ledger any more.
+    #[error("events 1 to {0} were archived, and a report is told from all of them")]
+    Archived(i64),
 }
 
 impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Ledger(e) => e.into(),
+            archived @ SourceError::Archived(_) => Self::failed(archived.to_string()),
             SourceError::Picture(e) => {
                 Self::failed("the state cannot be told from the event log").caused_by(e)
             }
@@ -41,6 +45,10 @@ pub async fn advance(
     ledger: &Ledger,
     until: Timestamp,
 ) -> Result<(), SourceError> {
+    let start = ledger.chain_start().await?;
+    if picture.log.0 < start.size {
+        return Err(SourceError::Archived(start.size));
+    }
     let last = ledger.last_event_by(until).await?;
     while picture.log.0 < last {
         let events = ledger.events(picture.log.0, BATCH).await?;
@@ -52,7 +60,7 @@ pub async fn advance(
         }
     }
     if picture.log.1.is_empty() {
-        picture.log.1 = ledger.hash_at(0).await?.unwrap_or_default();
+        picture.log.1 = start.hash;
     }
     Ok(())
 }

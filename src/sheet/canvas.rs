@@ -1,4 +1,4 @@
-//! One A4 page to draw on: text, rectangles and the logo, measured in points from the top left.
+//! One page to draw on: text, rectangles and the logo, measured in points from the top left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,36 +14,51 @@ use super::logo::LOGO_RESOURCE;
 use super::rich::Piece;
 
 /// Points per millimetre.
-pub(super) const MM: f32 = 72.0 / 25.4;
+pub(crate) const MM: f32 = 72.0 / 25.4;
 /// Width of A4 in points.
-pub(super) const PAGE_WIDTH: f32 = 210.0 * MM;
+pub(crate) const PAGE_WIDTH: f32 = 210.0 * MM;
 /// Height of A4 in points.
-pub(super) const PAGE_HEIGHT: f32 = 297.0 * MM;
+pub(crate) const PAGE_HEIGHT: f32 = 297.0 * MM;
+
+/// A sheet of paper in millimetres.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Paper {
+    pub(crate) width: f32,
+    pub(crate) height: f32,
+}
+
+/// A4, upright.
+pub(crate) const UPRIGHT: Paper = Paper {
+    width: 210.0,
+    height: 297.0,
+};
 
 /// A page being drawn. Wiped when dropped: its operations hold the key.
-pub(super) struct Canvas<'a> {
+pub(crate) struct Canvas<'a> {
     fonts: &'a Fonts,
+    paper: Paper,
     ops: Vec<Op>,
     used: BTreeMap<Slot, BTreeSet<char>>,
     fill: Option<Colour>,
 }
 
 impl<'a> Canvas<'a> {
-    pub(super) const fn new(fonts: &'a Fonts) -> Self {
+    pub(crate) const fn new(fonts: &'a Fonts, paper: Paper) -> Self {
         Self {
             fonts,
+            paper,
             ops: Vec::new(),
             used: BTreeMap::new(),
             fill: None,
         }
     }
 
-    pub(super) const fn fonts(&self) -> &'a Fonts {
+    pub(crate) const fn fonts(&self) -> &'a Fonts {
         self.fonts
     }
 
     /// Draws a text with its baseline at `y`; returns its width.
-    pub(super) fn text(
+    pub(crate) fn text(
         &mut self,
         x: f32,
         y: f32,
@@ -76,7 +91,7 @@ impl<'a> Canvas<'a> {
     }
 
     /// Draws a line of pieces.
-    pub(super) fn line(&mut self, x: f32, y: f32, size: f32, colour: Colour, pieces: &[Piece]) {
+    pub(crate) fn line(&mut self, x: f32, y: f32, size: f32, colour: Colour, pieces: &[Piece]) {
         let mut pen = x;
         for piece in pieces {
             pen += self.text(pen, y, piece.style, size, colour, &piece.text);
@@ -97,7 +112,7 @@ impl<'a> Canvas<'a> {
             Op::SetTextCursor {
                 pos: Point {
                     x: Pt(rounded(x)),
-                    y: Pt(rounded(PAGE_HEIGHT - y)),
+                    y: Pt(rounded(self.paper.height * MM - y)),
                 },
             },
             Op::ShowText {
@@ -108,11 +123,11 @@ impl<'a> Canvas<'a> {
     }
 
     /// Fills a rectangle whose top left corner is at `x`, `y`.
-    pub(super) fn rectangle(&mut self, x: f32, y: f32, width: f32, height: f32, colour: Colour) {
+    pub(crate) fn rectangle(&mut self, x: f32, y: f32, width: f32, height: f32, colour: Colour) {
         self.fill(colour);
         let mut rectangle = Rect::from_xywh(
             Pt(rounded(x)),
-            Pt(rounded(PAGE_HEIGHT - y - height)),
+            Pt(rounded(self.paper.height * MM - y - height)),
             Pt(rounded(width)),
             Pt(rounded(height)),
         );
@@ -121,12 +136,12 @@ impl<'a> Canvas<'a> {
     }
 
     /// Draws the logo into a rectangle whose top left corner is at `x`, `y`.
-    pub(super) fn logo(&mut self, x: f32, y: f32, width: f32, height: f32) {
+    pub(crate) fn logo(&mut self, x: f32, y: f32, width: f32, height: f32) {
         self.ops.push(Op::UseXobject {
             id: XObjectId(LOGO_RESOURCE.to_owned()),
             transform: XObjectTransform {
                 translate_x: Some(Pt(x)),
-                translate_y: Some(Pt(PAGE_HEIGHT - y - height)),
+                translate_y: Some(Pt(self.paper.height * MM - y - height)),
                 scale_x: Some(width),
                 scale_y: Some(height),
                 no_auto_scale: true,
@@ -152,8 +167,12 @@ impl<'a> Canvas<'a> {
     }
 
     /// Takes the page and the characters it needs of each font.
-    pub(super) fn finish(mut self) -> (PdfPage, BTreeMap<Slot, BTreeSet<char>>) {
-        let page = PdfPage::new(Mm(210.0), Mm(297.0), std::mem::take(&mut self.ops));
+    pub(crate) fn finish(mut self) -> (PdfPage, BTreeMap<Slot, BTreeSet<char>>) {
+        let page = PdfPage::new(
+            Mm(self.paper.width),
+            Mm(self.paper.height),
+            std::mem::take(&mut self.ops),
+        );
         (page, std::mem::take(&mut self.used))
     }
 }
@@ -165,7 +184,7 @@ impl Drop for Canvas<'_> {
 }
 
 /// Overwrites the texts of operations.
-pub(super) fn wipe(ops: &mut [Op]) {
+pub(crate) fn wipe(ops: &mut [Op]) {
     for op in ops {
         if let Op::ShowText { items } = op {
             for item in items {

@@ -17,15 +17,16 @@ use super::logo::{LOGO_RESOURCE, Logo};
 use crate::clock::Timestamp;
 
 /// What readers show about a document; all of it stays readable in an encrypted file's surroundings, so no secret.
-pub(super) struct Metadata<'a> {
-    pub(super) title: &'a str,
-    pub(super) language: &'a str,
-    pub(super) sheet_id: &'a str,
-    pub(super) issued: Timestamp,
+pub(crate) struct Metadata<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) language: &'a str,
+    /// What the document is, in words; its identifier in the file is made of it.
+    pub(crate) id: &'a str,
+    pub(crate) issued: Timestamp,
 }
 
 /// Makes the file. The same page gives the same bytes, whenever and wherever it is made.
-pub(super) fn write(
+pub(crate) fn write(
     mut pages: Vec<PdfPage>,
     characters: &BTreeMap<Slot, BTreeSet<char>>,
     fonts: &Fonts,
@@ -149,7 +150,7 @@ fn describe(document: &mut lopdf::Document, metadata: &Metadata<'_>) -> lopdf::R
         document.objects.remove(&old);
     }
     document.trailer.set("Info", info);
-    let id = Sha256::digest(format!("fleetotp sheet {}", metadata.sheet_id));
+    let id = Sha256::digest(format!("fleetotp {}", metadata.id));
     let id = Object::String(
         id.iter().take(16).copied().collect(),
         StringFormat::Hexadecimal,

@@ -13,7 +13,7 @@ use super::script::needs_shaping;
 
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// Ordinary text.
     Text,
     /// Headings and emphasis.
@@ -24,7 +24,7 @@ pub(super) enum Style {
 
 /// One of the font programs of a sheet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     Text,
     Bold,
     Mono,
@@ -33,7 +33,7 @@ pub(super) enum Slot {
 
 impl Slot {
     /// The name in the PDF's resources; not F1 to F14, which name the built-in fonts.
-    pub(super) const fn resource(self) -> &'static str {
+    pub(crate) const fn resource(self) -> &'static str {
         match self {
             Self::Text => "SheetText",
             Self::Bold => "SheetBold",
@@ -144,7 +144,7 @@ impl Fonts {
 
     /// Returns the font that has a character in a style, or else the nearest style that has it, and how far the
     /// character moves the pen, in parts of the font size.
-    pub(super) fn place(&self, style: Style, c: char) -> Option<(Slot, f32)> {
+    pub(crate) fn place(&self, style: Style, c: char) -> Option<(Slot, f32)> {
         let order: &[Slot] = match style {
             Style::Text => &[Slot::Text, Slot::Project],
             Style::Bold => &[Slot::Bold, Slot::Text, Slot::Project],
@@ -156,17 +156,17 @@ impl Fonts {
     }
 
     /// Returns whether one font program has a character.
-    pub(super) fn has(&self, slot: Slot, c: char) -> bool {
+    pub(crate) fn has(&self, slot: Slot, c: char) -> bool {
         self.face(slot).is_some_and(|f| f.advance(c).is_some())
     }
 
     /// Returns how far a character moves the pen, in parts of the font size.
-    pub(super) fn advance(&self, style: Style, c: char) -> f32 {
+    pub(crate) fn advance(&self, style: Style, c: char) -> f32 {
         self.place(style, c).map_or(0.0, |(_, advance)| advance)
     }
 
     /// Returns the width of a text in points at a font size in points.
-    pub(super) fn width(&self, style: Style, text: &str, size: f32) -> f32 {
+    pub(crate) fn width(&self, style: Style, text: &str, size: f32) -> f32 {
         text.chars().map(|c| self.advance(style, c)).sum::<f32>() * size
     }
 

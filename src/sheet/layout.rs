@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use printpdf::PdfPage;
 use zeroize::Zeroizing;
 
-use super::canvas::{Canvas, MM, PAGE_HEIGHT, PAGE_WIDTH};
+use super::canvas::{Canvas, MM, PAGE_HEIGHT, PAGE_WIDTH, UPRIGHT};
 use super::colour::Colour;
 use super::error::SheetError;
 use super::font::{Fonts, Slot, Style};
@@ -73,7 +73,7 @@ fn fit<'a>(
 ) -> Result<(PdfPage, BTreeMap<Slot, BTreeSet<char>>), SheetError> {
     for scale in SCALES {
         let mut sheet = Sheet {
-            canvas: Canvas::new(fonts),
+            canvas: Canvas::new(fonts, UPRIGHT),
             accent: brand.accent,
             scale,
             y: TOP,

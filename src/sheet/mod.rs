@@ -4,20 +4,20 @@
 //! [`render`] is pure: content, brand, texts and fonts in, the bytes of a PDF out. [`encrypt`] protects the bytes,
 //! [`store`] writes them once and crash-safe.
 
-mod canvas;
+pub(crate) mod canvas;
 mod codes_page;
 pub mod colour;
-mod document;
+pub(crate) mod document;
 pub mod encrypt;
 mod error;
 mod face;
-mod font;
+pub(crate) mod font;
 mod layout;
 mod logo;
 pub mod passphrase;
 pub mod qr;
-mod rich;
-mod script;
+pub(crate) mod rich;
+pub(crate) mod script;
 pub mod store;
 mod text;
 mod text_file;
@@ -125,7 +125,7 @@ pub fn render(
         &document::Metadata {
             title: &words.document_title,
             language: texts.language(),
-            sheet_id: &content.sheet_id,
+            id: &format!("sheet {}", content.sheet_id),
             issued: content.issued,
         },
     )

@@ -7,12 +7,12 @@ const QUOTED_STAR: char = '\u{fdd0}';
 const QUOTED_TICK: char = '\u{fdd1}';
 
 /// Protects a value, such as a name, from being read as markup.
-pub(super) fn quote(value: &str) -> String {
+pub(crate) fn quote(value: &str) -> String {
     value.replace('*', "\u{fdd0}").replace('`', "\u{fdd1}")
 }
 
 /// Returns a text with protected values as they are, for checks; markup stays.
-pub(super) fn unquoted(text: &str) -> String {
+pub(crate) fn unquoted(text: &str) -> String {
     text.replace(QUOTED_STAR, "*").replace(QUOTED_TICK, "`")
 }
 
@@ -25,9 +25,9 @@ struct Glyph {
 
 /// A piece of a line in one style.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) style: Style,
-    pub(super) text: String,
+pub(crate) struct Piece {
+    pub(crate) style: Style,
+    pub(crate) text: String,
 }
 
 /// Reads `**bold**` and `` `code` ``; a newline stays and breaks the line; `base` is the style of the rest.
@@ -63,7 +63,7 @@ fn parse(text: &str, base: Style) -> Vec<Glyph> {
 }
 
 /// Sets a text in lines of at most `width` points: at spaces, or inside a word that is wider than a line.
-pub(super) fn wrap(
+pub(crate) fn wrap(
     fonts: &Fonts,
     text: &str,
     base: Style,

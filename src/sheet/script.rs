@@ -4,7 +4,7 @@
 ///
 /// Set glyph by glyph, Arabic comes out unjoined, Hebrew reversed and Devanagari wrong: better refused than printed so.
 /// The ranges are whole Unicode blocks.
-pub(super) fn needs_shaping(c: char) -> bool {
+pub(crate) fn needs_shaping(c: char) -> bool {
     matches!(u32::from(c),
         // Hebrew, Arabic, Syriac, Thaana, N'Ko, Samaritan, Mandaic and their extensions.
         0x0590..=0x08ff

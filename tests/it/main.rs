@@ -80,6 +80,7 @@ mod pack;
 mod plan_cases;
 #[cfg(test)]
 mod recovery;
+mod report;
 #[cfg(test)]
 mod report_cmd;
 mod revoke_cli;

@@ -79,7 +79,7 @@ fn every_figure_is_what_the_events_say() {
             "passport",
         ],
     );
-    let code = sheet.code();
+    let code = sheet.scan().totp().fresh();
     bare.fed(&code, &["confirm", "alice", "--no-push"])
         .expect_code(0);
     bare.run(&[

@@ -121,7 +121,6 @@ mod tests {
             "-1",
             "@SUM(A1)",
             "\t=1",
-            "\r=1",
             "\n=1",
             " =1",
             "\u{a0}\u{3000}=1",
@@ -141,6 +140,7 @@ mod tests {
         for text in ["ada", "a=b", "1-2", "x@y", " a", "é", "unknown"] {
             assert_eq!(inert(&Cell::text(text)), text);
         }
+        assert_eq!(inert(&Cell::text("\r=1")), "\\u{d}=1");
         assert_eq!(inert(&Cell::Seconds(-5)), "-5");
         assert_eq!(inert(&Cell::Unknown), "unknown");
         assert_eq!(inert(&Cell::Empty), "");

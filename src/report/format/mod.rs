@@ -9,9 +9,12 @@
 //! | `pdf` | the archive | as many as it says, and where the others are |
 //! | `markdown` | tickets and wikis | all |
 
+mod chart;
 pub mod csv;
+mod html;
 mod json;
 mod markdown;
+pub mod pdf;
 mod text;
 mod words;
 
@@ -36,7 +39,14 @@ pub trait Format: Sync {
 }
 
 /// Every format.
-pub const FORMATS: &[&dyn Format] = &[&text::Text, &csv::Csv, &json::Json, &markdown::Markdown];
+pub const FORMATS: &[&dyn Format] = &[
+    &text::Text,
+    &csv::Csv,
+    &json::Json,
+    &html::Html,
+    &pdf::Pdf,
+    &markdown::Markdown,
+];
 
 /// Returns the format of a name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {

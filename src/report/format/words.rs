@@ -55,6 +55,15 @@ pub(super) fn instant(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
+/// The judgement of a value.
+pub(super) const fn tone(cell: &Cell) -> Tone {
+    match cell {
+        Cell::Unknown => Tone::Unknown,
+        Cell::Status(_, tone) => *tone,
+        _ => Tone::Plain,
+    }
+}
+
 /// The sign of a judgement; all of them are in the built-in fonts of the PDF.
 pub(super) const fn symbol(tone: Tone) -> &'static str {
     match tone {
