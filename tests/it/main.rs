@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
+mod audit_tamper;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod doctor_cmd;
