@@ -284,8 +284,9 @@ async fn every_manipulation_of_the_ledger_up_to_the_newest_witness_is_named() {
         python(&bare, script);
         let verify =
             |args: &[&str]| found(&bare.run(&[&["audit", "verify", "-o", "json"], args].concat()));
+        let (with_head, with_key) = (["--head", &head], ["--signer", "kept.pub"]);
         let results = std::thread::scope(|scope| {
-            [&[][..], &["--head", &head], &["--signer", "kept.pub"]]
+            [&[][..], &with_head, &with_key]
                 .map(|args| scope.spawn(move || verify(args)))
                 .map(|thread| thread.join().unwrap())
         });
