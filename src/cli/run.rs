@@ -74,6 +74,8 @@ impl<'a> Run<'a> {
         permissions.check = globals.check;
         let (mut id, mut lock) = ("check".to_owned(), None);
         if !globals.check {
+            // Told before the run begins, and holds the lock.
+            setup.signer().await?;
             lock = Some(take_lock(setup, world).await?);
             id = setup
                 .ledger
@@ -422,6 +424,10 @@ impl<'a> Run<'a> {
     pub async fn finish(self, code: u8) -> Result<(), Error> {
         super::bypass::remind(self.setup).await?;
         if let Some(lock) = self.lock {
+            let opened = self.setup.vault.take_count();
+            if opened > 0 {
+                self.setup.ledger.record_opened(opened).await?;
+            }
             self.setup.ledger.finish_run(code).await?;
             self.setup.ledger.release(lock).await?;
         }

@@ -326,6 +326,7 @@ async fn rekey(
                 ..(*secret).clone()
             });
         }
+        setup.ledger.record_opened(setup.vault.take_count()).await?;
         replaced = setup.ledger.rekey(&fresh, &recipients).await?;
     }
     let shown = if globals.check { stale.len() } else { replaced };

@@ -129,6 +129,17 @@ impl Ledger {
         tx.commit().await
     }
 
+    /// Records that a command opened secrets of the vault, and how many.
+    ///
+    /// # Errors
+    /// When the database fails or the lock was lost.
+    pub async fn record_opened(&self, secrets: u64) -> Result<(), LedgerError> {
+        let mut tx = self.begin().await?;
+        tx.event(Draft::new("vault.opened").with("secrets", secrets))
+            .await?;
+        tx.commit().await
+    }
+
     /// Removes events up to a head and keeps that head as a seal; an event says so.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod recipient;
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
@@ -146,6 +147,8 @@ pub struct Vault {
     identity: Option<PathBuf>,
     /// Read on first use, so that a run which opens nothing never touches the file.
     opened: OnceLock<Vec<age::x25519::Identity>>,
+    /// How many secrets were opened: reading them is an event.
+    count: AtomicU64,
 }
 
 impl std::fmt::Debug for Vault {
@@ -170,6 +173,7 @@ impl Vault {
             recipients,
             identity,
             opened: OnceLock::new(),
+            count: AtomicU64::new(0),
         })
     }
 
@@ -257,7 +261,13 @@ impl Vault {
             })?
             .strip_suffix('\n')
             .ok_or(VaultError::Damaged("it is cut short"))?;
+        self.count.fetch_add(1, Ordering::Relaxed);
         Ok(Secret::from(key))
+    }
+
+    /// Returns how many secrets were opened since this was last asked.
+    pub fn take_count(&self) -> u64 {
+        self.count.swap(0, Ordering::Relaxed)
     }
 
     /// Returns the public keys of the identity at hand.

@@ -7,6 +7,8 @@ mod activity;
 #[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
+mod audit_tamper;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod doctor_cmd;

@@ -125,9 +125,14 @@ fn a_colleague_comes_and_goes() {
         bare.events("vault."),
         [
             "vault.recipient_added",
+            "vault.opened",
             "vault.rekeyed",
+            // Confirming alice; by rekeying; confirming bob.
+            "vault.opened",
             "vault.recipient_removed",
-            "vault.rekeyed"
+            "vault.opened",
+            "vault.rekeyed",
+            "vault.opened"
         ]
     );
 }

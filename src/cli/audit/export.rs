@@ -57,6 +57,10 @@ pub(super) async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
+    if globals.check {
+        eprintln!("would write an export to {}", args.out.display());
+        return Ok(exit::DONE);
+    }
     let hold = Hold::begin(&setup.ledger, world, "audit export").await?;
     let result = export(args, &setup, world, out).await;
     hold.end(result).await
@@ -71,23 +75,18 @@ async fn export(
     let ledger = &setup.ledger;
     let signer = setup.signer().await?;
     let first = ledger.chain_start().await?;
-    let whole = args.until.is_none() && args.to.is_none();
-    let mut head = ledger.head().await?;
-    // A part that ends at the end of the log ends at a head that is signed now; any other end and beginning too.
     let start = match (args.from, args.since) {
         (Some(from), _) => head_at(ledger, from - 1).await?,
         (None, Some(since)) => before(ledger, since).await?.unwrap_or(first),
         (None, None) => first,
     };
-    if !whole {
-        head = match (args.to, args.until) {
-            (Some(to), _) => head_at(ledger, to).await?,
-            (None, Some(until)) => before(ledger, until)
-                .await?
-                .unwrap_or_else(|| start.clone()),
-            (None, None) => head,
-        };
-    }
+    let head = match (args.to, args.until) {
+        (Some(to), _) => head_at(ledger, to).await?,
+        (None, Some(until)) => before(ledger, until)
+            .await?
+            .unwrap_or_else(|| start.clone()),
+        (None, None) => ledger.head().await?,
+    };
     if head.size <= start.size {
         return Err(Error::failed("there is no event in that range"));
     }

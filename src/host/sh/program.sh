@@ -725,8 +725,12 @@ apply() {
     arm) arm ;;
     witness)
       # Time and signature, where the controller has a key: a signed line is a proof wherever it is kept.
-      printf '%s\t%s\t%s%s%s\n' "$a" "$b" "$c" "${d:+	$d}" "${e:+	$e}" >>"$LIB/witness"
-      note "witness of project $a: $b events, head $c${d:+, at $d}${e:+, signature $e}"
+      # A run leaves one, however many requests it takes.
+      w="$a	$b	$c${d:+	$d}${e:+	$e}"
+      if [ "$(tail -n 1 "$LIB/witness" 2>/dev/null)" != "$w" ]; then
+        printf '%s\n' "$w" >>"$LIB/witness"
+        note "witness of project $a: $b events, head $c${d:+, at $d}${e:+, signature $e}"
+      fi
       ;;
     hash)
       use_daemon "$a"
