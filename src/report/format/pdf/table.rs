@@ -17,6 +17,8 @@ const GUTTER: f32 = 9.0;
 const PAD: f32 = 2.2;
 /// A column asks for no more than this; longer texts are broken.
 const WIDEST: f32 = 190.0;
+/// A word asks for no more than this.
+const LONGEST_WORD: f32 = 100.0;
 /// A row higher than this may be broken by the end of a page.
 const BREAKABLE: f32 = 120.0;
 
@@ -25,6 +27,8 @@ struct Column {
     right: bool,
     /// What its texts ask for.
     natural: f32,
+    /// What its longest word asks for, so that none is broken where there is room.
+    word: f32,
 }
 
 struct Value {
@@ -46,7 +50,8 @@ impl Grid {
         let columns = table.columns.iter().map(|column| Column {
             title: column.title.to_owned(),
             right: column.kind == Kind::Count,
-            natural: fonts.width(Style::Bold, column.title, SIZE),
+            natural: fonts.width(Style::Bold, column.title, SIZE) + 0.5,
+            word: longest_word(fonts, Style::Bold, column.title),
         });
         let mut grid = Self {
             columns: columns.collect(),
@@ -65,6 +70,7 @@ impl Grid {
                 let tone = tone(cell);
                 let width = fonts.width(style(tone), &words, SIZE) + 0.5;
                 column.natural = column.natural.max(width.min(WIDEST));
+                column.word = column.word.max(longest_word(fonts, style(tone), &words));
                 values.push(Value { words, tone });
             }
             grid.rows.push(values);
@@ -87,24 +93,29 @@ impl Grid {
         self.count.saturating_sub(self.rows.len())
     }
 
-    /// The width of each column: what it asks for, or, of those that ask for most, equal parts of what is left.
+    /// The width of each column: its longest word, and of what is left as much as it asks for, or, of those that ask for
+    /// most, equal parts.
     fn widths(&self, room: f32) -> Vec<f32> {
-        let gutters = GUTTER * self.columns.len().saturating_sub(1) as f32;
-        let mut order: Vec<f32> = self.columns.iter().map(|c| c.natural).collect();
-        order.sort_by(f32::total_cmp);
-        let mut left = room - gutters;
-        let mut open = order.len();
+        let room = room - GUTTER * self.columns.len().saturating_sub(1) as f32;
+        let words: f32 = self.columns.iter().map(|c| c.word).sum();
+        // Where not even the words have room, they are broken.
+        let floor = |c: &Column| if words <= room { c.word } else { 0.0 };
+        let mut wishes: Vec<f32> = self.columns.iter().map(|c| c.natural - floor(c)).collect();
+        wishes.sort_by(f32::total_cmp);
+        let mut left = room - self.columns.iter().map(floor).sum::<f32>();
+        let mut open = wishes.len();
         let mut most = f32::MAX;
-        for natural in order {
+        for wish in wishes {
             let part = left / open.max(1) as f32;
-            if natural > part {
+            if wish > part {
                 most = part;
                 break;
             }
-            left -= natural;
+            left -= wish;
             open -= 1;
         }
-        self.columns.iter().map(|c| c.natural.min(most)).collect()
+        let width = |c: &Column| floor(c) + (c.natural - floor(c)).min(most);
+        self.columns.iter().map(width).collect()
     }
 
     pub(super) fn draw(&self, pages: &mut Pages<'_>) {
@@ -194,6 +205,11 @@ fn put(
         .sum();
     let x = if right { x + width - used } else { x };
     pages.page.line(x, pages.y + SIZE, SIZE, colour, line);
+}
+
+fn longest_word(fonts: &Fonts, style: Style, text: &str) -> f32 {
+    let widths = text.split(' ').map(|w| fonts.width(style, w, SIZE) + 0.5);
+    widths.fold(0.0, f32::max).min(LONGEST_WORD)
 }
 
 fn style(tone: Tone) -> Style {
