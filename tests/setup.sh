@@ -19,7 +19,7 @@ setup_rust() {
 missing_packages() {
     local pair
     for pair in debootstrap:debootstrap oathtool:oathtool zbarimg:zbar-tools pdftoppm:poppler-utils qpdf:qpdf age:age \
-        ssh:openssh-client ip:iproute2 tc:iproute2 unshare:util-linux mount:mount cc:gcc make:make python3:python3; do
+        ssh:openssh-client sshd:openssh-server systemctl:systemd ip:iproute2 tc:iproute2 unshare:util-linux mount:mount cc:gcc make:make python3:python3; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
     done | sort -u
     # Libraries have no program by which to know them.

@@ -339,7 +339,7 @@ mod tests {
             ),
             (
                 "- hosts: all\n  tasks:\n    - rotate: {older_than: 90}\n",
-                "p.yml:3:27: ",
+                "p.yml:3:28: ",
             ),
             (
                 "- hosts: all\n  tasks:\n    - rotate: {dew: true}\n",
