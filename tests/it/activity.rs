@@ -60,7 +60,7 @@ fn shown(event: &LoginEvent) -> String {
 fn document(joiner: &Joiner, events: &[LoginEvent]) -> String {
     let mut text = format!("strangers: {}\nlogins:\n", joiner.strangers);
     for event in events {
-        _ = write!(text, "- '{}'\n", shown(event));
+        _ = writeln!(text, "- '{}'", shown(event));
     }
     text
 }
