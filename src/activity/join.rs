@@ -7,7 +7,7 @@
 //!
 //! What is not complete at the end of a collection is kept for the next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +159,8 @@ pub struct Joiner {
     connections: BTreeMap<u32, Connection>,
     /// What the module said and sshd has not yet answered, oldest first.
     tries: Vec<Try>,
+    /// Of whom sshd has told a first method: its log level for them is the detailed one.
+    detailed: BTreeSet<Login>,
     /// People without an account, since the last collection.
     #[serde(skip)]
     pub strangers: u64,
@@ -272,7 +274,8 @@ impl Joiner {
                 if connection.told {
                     return None;
                 }
-                let outcome = match (connection.factors.is_empty(), connection.verbose) {
+                let verbose = connection.verbose || self.detailed.contains(&login);
+                let outcome = match (connection.factors.is_empty(), verbose) {
                     (false, _) => Outcome::NoCode,
                     (true, true) => Outcome::NoKey,
                     (true, false) => Outcome::Ended,
@@ -399,6 +402,9 @@ impl Joiner {
         // Only in its detailed log does sshd tell of a first method.
         connection.verbose |= !last;
         if !last {
+            if self.detailed.len() < MOST {
+                self.detailed.insert(login);
+            }
             if let Some(code) = code {
                 // Whoever gives the code first completes the login with the key: the verdict waits.
                 let waiting = Try {

@@ -220,6 +220,12 @@ fn every_finding_and_gap_is_explained() {
             .captures_iter(&read("src/cli/doctor/checks.rs"))
             .map(|c| c[1].to_owned()),
     );
+    // known.about("id", …), known.finding("id", …)
+    in_code.extend(
+        regex(r#"\.(?:about|finding)\(\s*"([a-z-]+)""#)
+            .captures_iter(&read("src/activity/findings.rs"))
+            .map(|c| c[1].to_owned()),
+    );
     let in_docs: BTreeSet<String> = regex(r"(?m)^\| `([a-z-]+)` \|")
         .captures_iter(&read("docs/findings.md"))
         .map(|c| c[1].to_owned())

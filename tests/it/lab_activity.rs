@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, Prefs, Suite};
+use crate::lab::{Code, Host, Key, Prefs, Suite, run};
 use crate::support::faults::{Site, eventually};
 use crate::support::project::{Project, all};
 
@@ -11,6 +11,14 @@ const HOSTS: [(&str, Suite); 3] = [
     ("web1", Suite::Bookworm),
     ("web2", Suite::Trixie),
 ];
+
+/// What logrotate does by Debian's rules.
+fn rotate(host: Host<'_>) {
+    host.sh(&format!(
+        "cd /var/log; [ ! -e auth.log.2 ] || mv auth.log.2 auth.log.3; [ ! -e auth.log.1 ] || mv auth.log.1 auth.log.2
+        [ ! -e auth.log.1.gz ] || mv auth.log.1.gz auth.log.2.gz; mv auth.log auth.log.1; {REOPEN}"
+    ));
+}
 
 fn collect(project: &Project<'_>, more: &[&str]) -> Value {
     project
@@ -26,16 +34,20 @@ fn counts(document: &Value, host: &str) -> [i64; 4] {
     ["logins", "new", "accepted", "strangers"].map(|key| row[key].as_i64().unwrap())
 }
 
+fn query(project: &Project<'_>, sql: &str) -> String {
+    let ledger = project.path().join("state/ledger.db");
+    let text = run(std::process::Command::new("sqlite3").arg(ledger).arg(sql));
+    text.trim_end().to_owned()
+}
+
 /// Outcomes of alice's logins as the ledger holds them.
 fn outcomes(project: &Project<'_>, host: &str) -> Vec<String> {
-    let ledger = project.path().join("state/ledger.db");
     let sql = format!(
         "SELECT outcome || ' ' || factors || ' ' || COALESCE(generation, '-') || ' ' || (address LIKE '10.77.1.%')
          || ' ' || (port IS NOT NULL) || ' ' || (key IS NOT NULL) || ' ' || (serial IS NOT NULL)
          FROM login_event WHERE host = '{host}' AND login = 'alice' ORDER BY at, stored_at, rowid"
     );
-    let text = crate::lab::run(std::process::Command::new("sqlite3").arg(ledger).arg(sql));
-    text.lines().map(str::to_owned).collect()
+    query(project, &sql).lines().map(str::to_owned).collect()
 }
 
 fn ids(document: &Value) -> Vec<String> {
@@ -73,9 +85,15 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
     }
 
     let key = Key::With(&site.alice);
-    let start = totp.clone();
-    for (host, _) in HOSTS {
-        let mut totp = start.clone();
+    let on_each = |work: &(dyn Fn(&str) + Sync)| {
+        std::thread::scope(|scope| {
+            for (host, _) in HOSTS {
+                scope.spawn(move || work(host));
+            }
+        });
+    };
+    on_each(&|host| {
+        let mut totp = totp.clone();
         let code = totp.fresh();
         lab.assert_in(host, "alice", key, Code::Some(&code), Prefs::Default);
         lab.assert_refused(host, "alice", key, Code::Some(&code), Prefs::Default);
@@ -86,14 +104,9 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
         lab.assert_refused(host, "alice", Key::No, Code::Some(&code), Prefs::Default);
         // bob is not confirmed: by key alone; and somebody who has no account.
         lab.assert_in(host, "bob", Key::With(&site.bob), Code::No, Prefs::KeyOnly);
-        lab.login(
-            host,
-            "alice from 1.2.3.4 port 5 ssh2",
-            key,
-            Code::No,
-            Prefs::KeyOnly,
-        );
-    }
+        let name = "alice from 1.2.3.4 port 5 ssh2";
+        lab.login(host, name, key, Code::No, Prefs::KeyOnly);
+    });
     let wanted = [
         "accepted key+code 1 1 1 1 1",
         "replayed key 1 1 1 1 1",
@@ -118,10 +131,10 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
     for (host, _) in HOSTS {
         // Half of what is between two collections came before the log was rotated.
         if host == "web1" {
-            lab.host(host).sh(ROTATE);
+            rotate(lab.host(host));
         }
         if host == "web2" {
-            lab.host(host).sh(ROTATE);
+            rotate(lab.host(host));
             lab.host(host).sh("gzip /var/log/auth.log.1");
         }
         let row = check["hosts"]
@@ -154,12 +167,23 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
     ] {
         assert!(!found.contains(&id.to_owned()), "{id}: {document:#}");
     }
+    assert_eq!(
+        query(
+            &project,
+            "SELECT COUNT(*) FROM token_host WHERE last_accepted_at IS NOT NULL"
+        ),
+        "3"
+    );
+    // One event a host and collection, not one a login.
+    let events = "SELECT COUNT(*) FROM event WHERE kind = 'activity.collected'";
+    assert_eq!(query(&project, events), "3");
     // Again: nothing. With the old findings asked for, they are there, and CI fails.
     let again = collect(&project, &[]);
     for (host, _) in HOSTS {
         assert_eq!(counts(&again, host), [0, 0, 0, 0]);
     }
     assert_eq!(ids(&again), Vec::<String>::new());
+    assert_eq!(query(&project, events), "3");
     project.fleetotp(&["collect", "--strict"]).expect_code(0);
     project
         .fleetotp(&["collect", "--strict", "--since", "1h"])
@@ -169,14 +193,14 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
     // Rotated and rebooted in between, with a login before, between and after.
     let bob =
         |host: &str| lab.assert_in(host, "bob", Key::With(&site.bob), Code::No, Prefs::KeyOnly);
-    for (host, _) in HOSTS {
+    on_each(&|host| {
         bob(host);
-        lab.host(host).sh(ROTATE);
+        rotate(lab.host(host));
         bob(host);
-        lab.host(host).sh(ROTATE);
-        crate::lab::run(lab.command("reboot").arg(host));
+        rotate(lab.host(host));
+        run(lab.command("reboot").arg(host));
         bob(host);
-    }
+    });
     let after = collect(&project, &[]);
     for (host, _) in HOSTS {
         assert_eq!(counts(&after, host), [3, 3, 3, 0], "{after:#}");
@@ -185,7 +209,7 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
 
     // A log that somebody removed is a gap, and told as one; what is there is not stored twice.
     lab.host("web1")
-        .sh("rm /var/log/auth.log*; kill -HUP $(cat /run/rsyslogd.pid)");
+        .sh(&format!("cd /var/log; rm auth.log*; {REOPEN}"));
     bob("web1");
     let gap = collect(&project, &[]);
     assert_eq!(counts(&gap, "web1"), [1, 1, 1, 0], "{gap:#}");
@@ -193,10 +217,6 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
     assert!(ids(&gap).contains(&"log-gap".to_owned()), "{gap:#}");
 }
 
-/// What logrotate does with Debian's rules: rename, then tell rsyslog.
-const ROTATE: &str = "cd /var/log
-    [ ! -e auth.log.2 ] || mv auth.log.2 auth.log.3
-    [ ! -e auth.log.1 ] || mv auth.log.1 auth.log.2
-    [ ! -e auth.log.1.gz ] || mv auth.log.1.gz auth.log.2.gz
-    mv auth.log auth.log.1; kill -HUP $(cat /run/rsyslogd.pid)
+/// Tells rsyslog, and waits until it writes to the new log.
+const REOPEN: &str = "kill -HUP $(cat /run/rsyslogd.pid)
     n=0; while [ ! -e auth.log ] && [ $n -lt 100 ]; do logger -p auth.info rotated; sleep 0.02; n=$((n + 1)); done";

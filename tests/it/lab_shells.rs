@@ -10,7 +10,7 @@ use fleetotp::host::request::{Inspect, Judged, Line, Request, Scope};
 use fleetotp::names::Login;
 use serde_json::json;
 
-use crate::lab::{Host, Lab, Suite, WINDOW};
+use crate::lab::{Code, Host, Key, Lab, Prefs, Suite, WINDOW};
 use crate::support::faults::{ask_host, assert_nothing_open, eventually, open_changes, text_of};
 use crate::support::project::{Project, all, assert_pending};
 
@@ -31,7 +31,7 @@ fn with_shells() -> Lab {
     host.write_file("/usr/bin/busybox", "755", busybox);
     // All that the program calls and busybox has; what manages accounts, sshd and sudo is never busybox's there.
     host.sh("for tool in awk cat chmod chown cmp cp cut date dd df diff grep head id ln ls mkdir mkfifo mv readlink rm rmdir \
-        sed setsid sha256sum sleep sort stat sync tail timeout tr logger; do ln -sf /usr/bin/busybox /usr/bin/$tool; done
+        sed setsid sha256sum sleep sort stat sync tail timeout tr logger gzip wc; do ln -sf /usr/bin/busybox /usr/bin/$tool; done
         ln -sf /usr/bin/busybox /bin/sh");
     for (name, _) in SHELLS {
         assert_eq!(
@@ -83,6 +83,27 @@ fn lab_every_shell_rolls_out_confirms_and_enforces() {
         unused = totp;
     }
     project.rollout(&[]).expect_code(0).expect_unchanged();
+
+    // Each reads its log alike, also where it is there under its number only, and packed.
+    let collect = || {
+        let ran = project.fleetotp(&["collect", "-o", "json"]);
+        let document = ran.expect_code(0).json();
+        let rows = document["hosts"].as_array().unwrap().iter();
+        let counts = |r: &serde_json::Value| (r["logins"].as_i64(), r["new"].as_i64());
+        rows.map(counts).collect::<Vec<_>>()
+    };
+    for (name, _) in SHELLS {
+        let rotate = "cd /var/log; mv auth.log auth.log.1; kill -HUP $(cat /run/rsyslogd.pid); gzip auth.log.1";
+        lab.host(name).sh(rotate);
+    }
+    let first = collect();
+    assert!(first[0].0 >= Some(9), "{first:?}");
+    assert_eq!(first, [first[0]; 3]);
+    assert_eq!(collect(), [(Some(0), Some(0)); 3]);
+    for (name, _) in SHELLS {
+        lab.assert_refused(name, "alice", Key::No, Code::No, Prefs::Default);
+    }
+    assert_eq!(collect(), [(Some(1), Some(1)); 3]);
 
     // And every shell ends it all.
     for (name, _) in SHELLS {

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod activity;
 #[cfg(test)]
+mod activity_findings;
+#[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
 mod audit_tamper;

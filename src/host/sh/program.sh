@@ -552,7 +552,8 @@ collect() {
   done
   text=
   for f in /var/log/auth.log /var/log/secure /var/log/messages; do
-    [ -f "$f" ] && { text=$f; break; }
+    # Just rotated, it may be there under its number only.
+    [ -z "$(ls "$f" "$f".[0-9]* "$f"-[0-9]* 2>/dev/null)" ] || { text=$f; break; }
   done
   if [ -d /run/systemd/system ] && command -v journalctl >/dev/null 2>&1 && { [ -d /var/log/journal ] || [ -z "$text" ]; }; then
     say log journal
