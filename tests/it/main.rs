@@ -74,6 +74,7 @@ mod plan_cases;
 mod recovery;
 #[cfg(test)]
 mod report;
+#[cfg(test)]
 mod revoke_cli;
 #[cfg(test)]
 mod sheet;
