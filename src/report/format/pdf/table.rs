@@ -93,28 +93,20 @@ impl Grid {
         self.count.saturating_sub(self.rows.len())
     }
 
-    /// The width of each column: its longest word, and of what is left as much as it asks for, or, of those that ask for
-    /// most, equal parts.
+    /// The width of each column: its longest word, and of what is left in proportion to what it asks for beyond that.
     fn widths(&self, room: f32) -> Vec<f32> {
         let room = room - GUTTER * self.columns.len().saturating_sub(1) as f32;
         let words: f32 = self.columns.iter().map(|c| c.word).sum();
         // Where not even the words have room, they are broken.
         let floor = |c: &Column| if words <= room { c.word } else { 0.0 };
-        let mut wishes: Vec<f32> = self.columns.iter().map(|c| c.natural - floor(c)).collect();
-        wishes.sort_by(f32::total_cmp);
-        let mut left = room - self.columns.iter().map(floor).sum::<f32>();
-        let mut open = wishes.len();
-        let mut most = f32::MAX;
-        for wish in wishes {
-            let part = left / open.max(1) as f32;
-            if wish > part {
-                most = part;
-                break;
-            }
-            left -= wish;
-            open -= 1;
-        }
-        let width = |c: &Column| floor(c) + (c.natural - floor(c)).min(most);
+        let least: f32 = self.columns.iter().map(floor).sum();
+        let wished: f32 = self.columns.iter().map(|c| c.natural - floor(c)).sum();
+        let part = if wished > 0.0 {
+            ((room - least) / wished).min(1.0)
+        } else {
+            0.0
+        };
+        let width = |c: &Column| floor(c) + (c.natural - floor(c)) * part;
         self.columns.iter().map(width).collect()
     }
 
