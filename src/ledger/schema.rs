@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_ledger.sql"),
     include_str!("migrations/0004_codes.sql"),
     include_str!("migrations/0005_moving.sql"),
+    include_str!("migrations/0006_weaknesses.sql"),
 ];
 
 /// Newest version that this program knows.

@@ -23,4 +23,5 @@ pub mod schema;
 pub mod sheets;
 mod stop;
 mod transact;
+mod weakness;
 pub mod worker;

@@ -6,6 +6,7 @@
 mod ansible_oracle;
 #[cfg(test)]
 mod docs;
+mod docs_reports;
 #[cfg(test)]
 mod doctor_cmd;
 #[cfg(test)]
