@@ -106,6 +106,7 @@ pub(super) fn host_of(row: &AnyRow) -> Result<HostRecord, LedgerError> {
         detail: row.maybe_text("detail")?,
         last_attempt_at: row.time("last_attempt_at")?,
         last_seen_at: row.maybe_time("last_seen_at")?,
+        weaknesses: row.maybe_json("weaknesses")?,
     })
 }
 

@@ -51,6 +51,8 @@ pub struct HostObservation {
     pub class: Option<String>,
     /// Hash over the configuration that this program manages.
     pub config_hash: Option<String>,
+    /// Ways past the code that it has: a list.
+    pub weaknesses: Option<Value>,
 }
 
 impl HostObservation {
@@ -66,6 +68,7 @@ impl HostObservation {
             facts: None,
             class: None,
             config_hash: None,
+            weaknesses: None,
         }
     }
 }
@@ -278,7 +281,7 @@ async fn observe_host(
     let read_at = (seen.outcome == HostOutcome::Read).then(|| seen.at.as_millisecond());
     sqlx::query(
         "INSERT INTO host (name, machine_id, host_key, connection, facts, class, config_hash, reachable, detail,
-         last_attempt_at, last_seen_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         last_attempt_at, last_seen_at, weaknesses) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (name) DO UPDATE SET
          machine_id = COALESCE(excluded.machine_id, host.machine_id),
          host_key = COALESCE(excluded.host_key, host.host_key),
@@ -287,7 +290,8 @@ async fn observe_host(
          class = COALESCE(excluded.class, host.class),
          config_hash = COALESCE(excluded.config_hash, host.config_hash),
          reachable = excluded.reachable, detail = excluded.detail, last_attempt_at = excluded.last_attempt_at,
-         last_seen_at = COALESCE(excluded.last_seen_at, host.last_seen_at), retired_at = NULL",
+         last_seen_at = COALESCE(excluded.last_seen_at, host.last_seen_at),
+         weaknesses = COALESCE(excluded.weaknesses, host.weaknesses), retired_at = NULL",
     )
     .bind(seen.host.as_str().to_owned())
     .bind(seen.machine_id.clone())
@@ -300,6 +304,7 @@ async fn observe_host(
     .bind(detail.clone())
     .bind(seen.at.as_millisecond())
     .bind(read_at)
+    .bind(seen.weaknesses.as_ref().map(canonical_json))
     .execute(tx.db())
     .await?;
     let mut fields = Vec::new();
@@ -325,6 +330,11 @@ async fn observe_host(
         {
             fields.push((key, Value::from(value.as_str())));
         }
+    }
+    if let Some(weaknesses) = &seen.weaknesses
+        && known.and_then(|k| k.weaknesses.as_ref()) != Some(weaknesses)
+    {
+        fields.push(("weaknesses", weaknesses.clone()));
     }
     Ok(fields)
 }

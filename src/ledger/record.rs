@@ -171,6 +171,8 @@ pub struct HostRecord {
     pub last_attempt_at: Timestamp,
     /// Last time it was read.
     pub last_seen_at: Option<Timestamp>,
+    /// Ways past the code that were last seen on it: a list.
+    pub weaknesses: Option<serde_json::Value>,
 }
 
 /// A token on a host, as last read from the host.

@@ -40,7 +40,7 @@ impl Ledger {
                 continue;
             }
             sqlx::query(
-                "UPDATE host SET removed_at = $1, config_hash = NULL, class = NULL, facts = NULL WHERE name = $2",
+                "UPDATE host SET removed_at = $1, config_hash = NULL, class = NULL, facts = NULL, weaknesses = NULL WHERE name = $2",
             )
             .bind(now)
             .bind(host.to_owned())

@@ -26,4 +26,5 @@ pub mod sheets;
 mod stop;
 mod transact;
 pub mod witness;
+mod weakness;
 pub mod worker;

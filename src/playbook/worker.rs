@@ -28,6 +28,7 @@ use crate::playbook::observe::{class_of, observations};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
+use crate::playbook::weakness::weaknesses;
 use crate::token::id::Generation;
 
 /// How long reading a host may take.
@@ -90,6 +91,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         host.connection = Some(worker.job.target.record());
         host.class = Some(class_of(&seen.facts));
         host.config_hash.clone_from(&seen.config_hash);
+        host.weaknesses = weaknesses(&seen.facts).and_then(|w| serde_json::to_value(w).ok());
         host.facts = serde_json::to_value(Memory::from_facts(&seen.facts)).ok();
         tokens = observations(
             &worker.job.name,

@@ -25,14 +25,14 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
         id: "summary",
         title: "Summary".to_owned(),
         about: "An admin's account on a host is one of the population. Coverage is enforced over required; required is the population without accounts that are not there and without those that were revoked.".to_owned(),
-        body: Body::Figures(figures(&counts, "")),
+        body: Body::Figures(figures(&counts)),
     }];
     if let Some(before) = before {
         sections.push(Section {
             id: "at_start",
             title: "At the beginning of the period".to_owned(),
             about: "The same counts, of the first instant of the period. The inventory is read as its files are now.".to_owned(),
-            body: Body::Figures(figures(before, "")),
+            body: Body::Figures(figures(before)),
         });
     }
     sections.extend([
@@ -57,7 +57,7 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
     let mut limits = view.limits();
     limits.extend([
         "TOTP is not resistant to phishing, and a code seen on one host can be used on another for up to 90 seconds where both have the same key.".to_owned(),
-        "Only logins by sshd demand the code: other PAM services are not covered unless they are named here.".to_owned(),
+        "Only logins by sshd demand the code. Which other PAM services a host has, NOPASSWD in sudoers, and when a code was last accepted are not read.".to_owned(),
     ]);
     Judged {
         report: Report {
@@ -71,7 +71,7 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
     }
 }
 
-fn figures(counts: &Counts, _: &str) -> Vec<Figure> {
+fn figures(counts: &Counts) -> Vec<Figure> {
     let mut figures = vec![
         figure(
             "coverage",

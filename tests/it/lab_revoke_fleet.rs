@@ -102,6 +102,39 @@ fn one_of_a_hundred_leaves_forty_hosts_of_which_three_are_down() {
         .fleetotp(&["status"])
         .expect_code(0)
         .expect_text(&["37 hosts proven, 3 open since", "h03, h20, h38"]);
+    // The reports say the same, from the events alone, and know nothing of hosts that are away.
+    let json = |args: &[&str]| project.fleetotp(&[&["report"], args, &["-o", "json"]].concat());
+    let section = |report: &serde_json::Value, id: &str| {
+        let sections = report["sections"].as_array().unwrap();
+        sections.iter().find(|s| s["id"] == id).unwrap().clone()
+    };
+    let hosts_of = |report: &serde_json::Value, id: &str| -> Vec<String> {
+        let section = section(report, id);
+        let rows = section["rows"].as_array().unwrap().iter();
+        rows.map(|r| r["host"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let report = json(&["revocation", "--strict"]).expect_code(9).json();
+    let figures = section(&report, "summary")["figures"].clone();
+    let figure = |id: &str| {
+        let mut all = figures.as_array().unwrap().iter();
+        all.find(|f| f["id"] == id).unwrap()["value"].clone()
+    };
+    assert_eq!(
+        ["proven", "open", "attested"].map(figure),
+        [37, 3, 0].map(serde_json::Value::from)
+    );
+    assert_eq!(hosts_of(&report, "open"), down);
+    let report = json(&["coverage", "--strict", "-a", "a42"])
+        .expect_code(9)
+        .json();
+    assert_eq!(hosts_of(&report, "unknown_hosts"), down);
+    let accounts = section(&report, "accounts");
+    let standing = |wanted: &str| {
+        let rows = accounts["rows"].as_array().unwrap().iter();
+        rows.filter(|r| r["standing"] == wanted).count()
+    };
+    assert_eq!([standing("revoked"), standing("unknown")], [37, 3]);
     // The clock of what is open runs on from the same moment.
     let since = status["revocation"]["requested_at"].clone();
     project

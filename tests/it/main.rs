@@ -12,6 +12,7 @@ mod ansible_oracle;
 mod audit_tamper;
 #[cfg(test)]
 mod docs;
+mod docs_reports;
 #[cfg(test)]
 mod doctor_cmd;
 #[cfg(test)]

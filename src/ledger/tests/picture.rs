@@ -101,6 +101,11 @@ async fn assert_hosts(picture: &Picture, ledger: &Ledger) {
         assert_eq!(told.detail.as_deref(), host.detail.as_deref(), "{name}");
         assert_eq!(told.last_attempt_at, host.last_attempt_at, "{name}");
         assert_eq!(told.last_seen_at, host.last_seen_at, "{name}");
+        let weaknesses = told
+            .weaknesses
+            .as_ref()
+            .map(|w| serde_json::to_value(&**w).unwrap());
+        assert_eq!(weaknesses, host.weaknesses, "{name}");
     }
     let held = ledger.token_hosts().await.unwrap();
     let told = picture.hosts.iter().map(|h| h.places.len()).sum::<usize>();
@@ -180,7 +185,10 @@ async fn a_whole_life_is_told_by_the_events() {
         .await
         .unwrap();
     let at = f.clock.now();
-    let read = |name: &str, at| HostObservation::new(name.parse().unwrap(), at, HostOutcome::Read);
+    let read = |name: &str, at| HostObservation {
+        weaknesses: Some(serde_json::json!([{"kind": "nullok", "detail": "x"}])),
+        ..HostObservation::new(name.parse().unwrap(), at, HostOutcome::Read)
+    };
     f.ledger
         .observe(
             &[read("web1", at), read("web2", at)],

@@ -108,7 +108,7 @@ pub fn weakness_columns() -> Vec<Column> {
             "kind",
             "Kind",
             Kind::Text,
-            "`nullok`: who has no secret gives no code; `grace_period`: a code is not asked for again for a time; `scratch_codes`: codes that need no phone are left; `exempt_group`: members of `fleetotp-exempt`; `sudo_nopasswd`; `pam_service`: another way to log in that asks for no code.",
+            "`nullok`: who has no secret gives no code; `grace_period`: a code is not asked for again for a time; `scratch_codes`: codes that need no phone are left; `exempt_group`: members of `fleetotp-exempt`; unknown where nobody has looked.",
         ),
         column(
             "accounts",

@@ -15,6 +15,14 @@ pub(super) fn weaknesses(view: &View) -> Vec<Vec<Cell>> {
     for host in kept.filter(|h| view.wants_host(&h.name)) {
         let seen = Cell::time(host.last_seen_at);
         let Some(weaknesses) = &host.weaknesses else {
+            rows.push(vec![
+                Cell::Text(Arc::clone(&host.name)),
+                Cell::Unknown,
+                Cell::Unknown,
+                Cell::text("nobody has looked"),
+                seen,
+                Cell::Flag(false),
+            ]);
             continue;
         };
         for weakness in weaknesses.iter() {
