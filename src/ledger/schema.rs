@@ -15,7 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_rotation_cause.sql"),
     include_str!("migrations/0007_activity.sql"),
     include_str!("migrations/0008_audit.sql"),
-    include_str!("migrations/0006_weaknesses.sql"),
+    include_str!("migrations/0009_weaknesses.sql"),
 ];
 
 /// Newest version that this program knows.

@@ -25,6 +25,6 @@ pub mod schema;
 pub mod sheets;
 mod stop;
 mod transact;
-pub mod witness;
 mod weakness;
+pub mod witness;
 pub mod worker;

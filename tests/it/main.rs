@@ -12,6 +12,7 @@ mod ansible_oracle;
 mod audit_tamper;
 #[cfg(test)]
 mod docs;
+#[cfg(test)]
 mod docs_reports;
 #[cfg(test)]
 mod doctor_cmd;
@@ -85,9 +86,11 @@ mod pack;
 mod plan_cases;
 #[cfg(test)]
 mod recovery;
+#[cfg(test)]
 mod report;
 #[cfg(test)]
 mod report_cmd;
+#[cfg(test)]
 mod revoke_cli;
 #[cfg(test)]
 mod scale;
