@@ -54,13 +54,21 @@ impl Signer {
         &self.fingerprint
     }
 
-    /// Signs a text; returns the armoured signature.
+    /// Signs a head's statement; returns the armoured signature.
     ///
     /// # Errors
     /// When the key cannot be used: no agent, no touch, a wrong passphrase.
     pub fn sign(&self, text: &str) -> Result<String, Error> {
+        self.sign_in(NAMESPACE, text)
+    }
+
+    /// Signs a text in a namespace: what is signed in one is good in no other.
+    ///
+    /// # Errors
+    /// When the key cannot be used: no agent, no touch, a wrong passphrase.
+    pub fn sign_in(&self, namespace: &str, text: &str) -> Result<String, Error> {
         let mut command = Command::new(PROGRAM);
-        command.args(["-Y", "sign", "-q", "-n", NAMESPACE, "-f"]);
+        command.args(["-Y", "sign", "-q", "-n", namespace, "-f"]);
         let output = run(command.arg(&self.path), text.as_bytes())?;
         let signature = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() || signature.is_empty() {
@@ -71,6 +79,18 @@ impl Signer {
             )));
         }
         Ok(signature)
+    }
+}
+
+impl Signer {
+    /// Returns the key as a line of ssh-keygen's allowed signers, under the name `fleetotp`.
+    ///
+    /// # Errors
+    /// When the public half cannot be read.
+    pub fn allowed_signers(&self) -> Result<String, Error> {
+        let verifier = Verifier::of_key(&self.path)?;
+        std::fs::read_to_string(verifier.allowed.path())
+            .map_err(|e| Error::failed("cannot read the signing key's public half").caused_by(e))
     }
 }
 

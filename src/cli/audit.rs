@@ -1,7 +1,7 @@
 //! `fleetotp audit`: what happened, and the proof that the log of it is what was written.
 
 mod archive;
-mod export;
+pub(in crate::cli) mod export;
 mod log;
 mod verify;
 
@@ -9,6 +9,7 @@ use std::io::Write;
 
 use clap::Subcommand;
 
+use super::collect;
 use super::globals::Globals;
 use super::setup::World;
 use crate::clock::Timestamp;
@@ -25,6 +26,8 @@ pub enum AuditCommand {
     Verify(verify::VerifyArgs),
     /// Move old events to a file; their end stays as a seal, and the log can still be verified
     Archive(archive::ArchiveArgs),
+    /// The same as `collect`
+    Collect(collect::CollectArgs),
 }
 
 /// Runs the command.
@@ -42,6 +45,7 @@ pub async fn run(
         AuditCommand::Export(args) => export::run(args, globals, world, out).await,
         AuditCommand::Verify(args) => verify::run(args, globals, world, out).await,
         AuditCommand::Archive(args) => archive::run(args, globals, world, out).await,
+        AuditCommand::Collect(args) => collect::run(args, globals, world, out).await,
     }
 }
 

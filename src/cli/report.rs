@@ -1,5 +1,7 @@
 //! `fleetotp report`: rotation, revocation, coverage; of now or of a day before.
 
+mod pack;
+
 use std::io::Write;
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ pub enum ReportCommand {
     Revocation(ReportArgs),
     /// Every account: is a code demanded; exceptions, ways past it, sheets, separation of duties
     Coverage(ReportArgs),
+    /// All reports, the event log and the table of controls in one signed directory, which stock tools can check
+    Pack(pack::PackArgs),
 }
 
 /// Arguments of every report.
@@ -39,6 +43,17 @@ pub struct ReportArgs {
     #[arg(long, env = "FLEETOTP_REPORT_OUT", value_name = "FILE")]
     out: Option<std::path::PathBuf>,
 
+    #[command(flatten)]
+    time: TimeArgs,
+
+    /// Exit code 9 where something is overdue, open, unknown or not enforced
+    #[arg(long, env = "FLEETOTP_REPORT_STRICT")]
+    strict: bool,
+}
+
+/// Of what time a report is.
+#[derive(Debug, Clone, Args)]
+pub struct TimeArgs {
     /// The state at a time: a date (its end, UTC) or an RFC 3339 time
     #[arg(long, env = "FLEETOTP_REPORT_AS_OF", value_name = "TIME")]
     as_of: Option<String>,
@@ -46,10 +61,6 @@ pub struct ReportArgs {
     /// What happened from one time up to another, and the state at the latter; dates mean their beginning and end, UTC
     #[arg(long, env = "FLEETOTP_REPORT_BETWEEN", value_names = ["FROM", "TO"], num_args = 2, value_delimiter = ' ', conflicts_with = "as_of")]
     between: Option<Vec<String>>,
-
-    /// Exit code 9 where something is overdue, open, unknown or not enforced
-    #[arg(long, env = "FLEETOTP_REPORT_STRICT")]
-    strict: bool,
 }
 
 /// Runs the command.
@@ -62,11 +73,14 @@ pub async fn run(
     world: &World,
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
-    let (ReportCommand::Rotation(args)
-    | ReportCommand::Revocation(args)
-    | ReportCommand::Coverage(args)) = command;
+    let args = match command {
+        ReportCommand::Rotation(args)
+        | ReportCommand::Revocation(args)
+        | ReportCommand::Coverage(args) => args,
+        ReportCommand::Pack(args) => return pack::run(args, globals, world, out).await,
+    };
     let format = format_of(args, globals)?;
-    let time = time_of(args, world)?;
+    let time = time_of(&args.time, world)?;
     let setup = Setup::open(globals, world).await?;
     let (view, before) = view(
         &setup,
@@ -79,7 +93,7 @@ pub async fn run(
     let judged = match command {
         ReportCommand::Rotation(_) => rotation::rotation(&view),
         ReportCommand::Revocation(_) => revocation::revocation(&view),
-        ReportCommand::Coverage(_) => coverage(&view, before.as_ref()),
+        ReportCommand::Coverage(_) | ReportCommand::Pack(_) => coverage(&view, before.as_ref()),
     };
     write(&judged, format, args, world, out)?;
     Ok(if args.strict && judged.open > 0 {
@@ -127,7 +141,7 @@ struct Time {
     between: Option<(Timestamp, Timestamp)>,
 }
 
-fn time_of(args: &ReportArgs, world: &World) -> Result<Time, Error> {
+fn time_of(args: &TimeArgs, world: &World) -> Result<Time, Error> {
     let now = world.clock.now();
     // The end of a state is its last instant, the end of a period the first one after it.
     let past = |at: Timestamp| {
@@ -203,6 +217,10 @@ fn format_of(args: &ReportArgs, globals: &Globals) -> Result<&'static dyn Format
         (None, Output::Json) => "json",
         (None, Output::Text) => "text",
     };
+    named_format(name)
+}
+
+fn named_format(name: &str) -> Result<&'static dyn Format, Error> {
     format::by_name(name).ok_or_else(|| {
         let names = format::FORMATS.iter().map(|f| f.name());
         Error::usage(format!(

@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 
 use fleetotp::report::controls::Controls;
 use fleetotp::report::pack::{MANIFEST, NAMESPACE, Pack, SIGNERS};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use crate::support::bare::Bare;
 
 /// Programs that the script may use: nothing of fleetotp's.
 const STOCK: &[&str] = &[
@@ -304,6 +307,96 @@ fn a_pack_is_never_mixed_with_another_and_paths_stay_inside() {
     drop(pack);
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "an unfinished pack leaves nothing");
+}
+
+#[test]
+fn a_project_makes_a_pack_that_is_right_and_answers_what_its_table_says() {
+    let bare = Bare::new(&json!({
+        "all": {"hosts": {"web1": {}, "web2": {}}},
+        "admins": {"alice": {}, "bob": {}},
+    }));
+    let settings = bare.path().join("fleetotp.yml");
+    let text = fs::read_to_string(&settings).unwrap();
+    let signed = text.replace("#signing_key: state/audit_key", "signing_key: audit_key");
+    assert_ne!(text, signed);
+    fs::write(&settings, signed).unwrap();
+    let signed_by = key(bare.path(), "audit_key");
+    let sheet = bare.enroll("alice", &[]);
+    bare.fed(
+        &sheet.scan().totp().fresh(),
+        &["confirm", "alice", "--no-push"],
+    )
+    .expect_code(0);
+    bare.run(&[
+        "report",
+        "pack",
+        "--out",
+        "evidence/q4",
+        "--formats",
+        "text,csv,json,html,markdown,pdf",
+    ])
+    .expect_code(0);
+    let place = bare.path().join("evidence/q4");
+
+    let signers = bare.path().join("held");
+    fs::write(&signers, signer(&signed_by)).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let (right, text) = verify(scratch.path(), &place, Some(&signers));
+    assert!(right, "{text}");
+    assert!(text.contains("one chain of"), "{text}");
+    assert!(text.contains("the head which the pack names"), "{text}");
+
+    // The event log of the pack is an export like any other.
+    bare.run(&[
+        "audit",
+        "verify",
+        "--export",
+        "evidence/q4/log/events.jsonl",
+        "--signer",
+        "audit_key.pub",
+    ])
+    .expect_code(0);
+
+    // Every report in every format, and every place that the table of controls names.
+    for report in ["rotation", "revocation", "coverage", "controls"] {
+        for extension in ["txt", "json", "html", "md", "pdf"] {
+            let file = place.join(format!("reports/{report}.{extension}"));
+            assert!(file.exists(), "{}", file.display());
+        }
+    }
+    for control in Controls::read().unwrap().controls {
+        for see in &control.see {
+            let parts: Vec<&str> = see.split('.').collect();
+            let report = place.join(format!("reports/{}.json", parts[0]));
+            if see.contains('/') || !report.exists() {
+                assert!(place.join(see).exists(), "{}: {see}", control.id);
+                continue;
+            }
+            let document: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+            let section = document["sections"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|s| s["id"] == parts[1]);
+            assert!(section.is_some(), "{}: {see}", control.id);
+            if let Some(column) = parts.get(2) {
+                let table = place.join(format!("reports/{}-{}.csv", parts[0], parts[1]));
+                let text = fs::read_to_string(table).unwrap();
+                let header = text.lines().next().unwrap();
+                assert!(
+                    header.split(',').any(|c| c.trim_matches('"') == *column),
+                    "{}: {see}",
+                    control.id
+                );
+            }
+        }
+    }
+
+    // A pack is not mixed with another, and the log names the one that was made.
+    bare.run(&["report", "pack", "--out", "evidence/q4"])
+        .expect_code(1)
+        .expect_text(&["give another --out"]);
+    assert_eq!(bare.events("events.exported").len(), 1);
 }
 
 #[test]

@@ -113,7 +113,7 @@ async fn export(
 ///
 /// # Errors
 /// When the ledger, the key or the file cannot be used.
-pub(super) async fn write_export(
+pub(in crate::cli) async fn write_export(
     ledger: &Ledger,
     signer: Option<&Signer>,
     start: &Head,
@@ -208,7 +208,10 @@ async fn head_at(ledger: &Ledger, size: i64) -> Result<Head, Error> {
 }
 
 /// Returns the head of the last event before a time: events are appended in order, and clocks may be set back.
-pub(super) async fn before(ledger: &Ledger, time: Timestamp) -> Result<Option<Head>, Error> {
+pub(in crate::cli) async fn before(
+    ledger: &Ledger,
+    time: Timestamp,
+) -> Result<Option<Head>, Error> {
     let (mut last, mut after) = (None, ledger.chain_start().await?.size);
     loop {
         let events = ledger.events(after, BATCH).await?;
