@@ -1,9 +1,13 @@
 //! Four weeks of a fleet with a moved clock, played through on real hosts: issue, late confirmation, rotation, overdue, lost
 //! device, a leaver with a dead host, drift, break-glass, failed logins, a replay.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use fleetotp::clock::{Clock as _, SystemClock, Timestamp};
+use serde_json::{Value, json};
 
 use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Suite, Totp};
+use crate::report_cmd::{figure, rows};
 use crate::support::project::{Project, all};
 
 const HOSTS: [(&str, Suite); 3] = [
@@ -12,6 +16,23 @@ const HOSTS: [(&str, Suite); 3] = [
     ("db1", Suite::Bookworm),
 ];
 const DAY: i64 = 24 * 3600;
+
+fn report(project: &Project<'_>, args: &[&str], code: i32) -> Value {
+    let ran = project.fleetotp(&[&["report"], args, &["-o", "json"]].concat());
+    ran.expect_code(code).json()
+}
+
+/// Asserts figures of a report's summary.
+#[track_caller]
+fn assert_figures(report: &Value, wanted: &[(&str, i64)]) {
+    for (id, number) in wanted {
+        assert_eq!(
+            figure(report, "summary", id),
+            json!(number),
+            "{id}: {report:#}"
+        );
+    }
+}
 
 struct Person {
     name: &'static str,
@@ -31,6 +52,10 @@ fn accepted(lab: &Lab, host: &str, who: &Person, totp: &mut Totp) -> bool {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, told in order: each step stands on the one before"
+)]
 fn four_weeks_are_played_through() {
     let lab = Lab::start_movable(&HOSTS);
     let people = ["alice", "bob", "carol", "dave"].map(|name| Person {
@@ -106,6 +131,16 @@ fn four_weeks_are_played_through() {
         .fleetotp(&["revoke", "dave", "--reason", "left", "--ticket", "HR-1"])
         .expect_code(4);
     assert!(!accepted(&lab, "web1", dave, &mut d));
+    let dead = report(&project, &["revocation", "--strict"], 9);
+    assert_figures(
+        &dead,
+        &[("revocations", 1), ("open", 1), ("done", 0), ("proven", 2)],
+    );
+    assert_eq!(rows(&dead, "open")[0]["host"], "db1");
+    // The next full second: the last host was read in this one.
+    let day = SystemClock.now().as_second() + 1 + 22 * DAY;
+    let while_dead = Timestamp::from_second(day).unwrap().to_string();
+
     // Day 25: db1 is back. carol lost her phone, and somebody edited the group on web1 by hand.
     lab.travel(3 * DAY);
     lab.host("db1").mend();
@@ -182,4 +217,61 @@ fn four_weeks_are_played_through() {
         );
     }
     project.fleetotp(&["sync"]).expect_code(0);
+
+    // What the reports say, against what was done above.
+    let rotation = report(&project, &["rotation"], 0);
+    assert_figures(
+        &rotation,
+        &[
+            // dave's has ended.
+            ("tokens", 3),
+            ("pending", 0),
+            ("active", 3),
+            ("rotating", 0),
+            ("revoked", 1),
+            ("expired", 0),
+            // bob's rotation, which nobody confirmed.
+            ("overdue", 1),
+            ("overlaps", 0),
+        ],
+    );
+    // Four sheets on day 0, one for carol on day 4, two rotations, one for a lost phone.
+    assert_eq!(rows(&rotation, "keys").len(), 8);
+    let revocation = report(&project, &["revocation", "--strict"], 0);
+    assert_figures(
+        &revocation,
+        &[("revocations", 1), ("open", 0), ("done", 1), ("proven", 3)],
+    );
+    let took: BTreeMap<&str, i64> = rows(&revocation, "hosts")
+        .iter()
+        .map(|row| (row["host"].as_str().unwrap(), row["took"].as_i64().unwrap()))
+        .collect();
+    assert_eq!(took.len(), 3, "{took:?}");
+    assert!(took["web1"] < 120 && took["web2"] < 120, "{took:?}");
+    assert!((3 * DAY..3 * DAY + 600).contains(&took["db1"]), "{took:?}");
+    let coverage = report(&project, &["coverage"], 0);
+    // Three admins on three hosts, and a fourth who left.
+    assert_figures(
+        &coverage,
+        &[
+            ("enforced", 9),
+            ("unknown", 0),
+            ("revoked", 3),
+            ("pending", 0),
+        ],
+    );
+    for (host, _) in HOSTS {
+        let group = lab.host(host).sh("getent group fleetotp");
+        assert_eq!(
+            group.trim().rsplit(':').next().unwrap().split(',').count(),
+            4
+        );
+    }
+    assert_eq!(rows(&coverage, "sheets").len(), 8);
+    assert_eq!(rows(&coverage, "codes").len(), 1);
+    assert_eq!(rows(&coverage, "codes")[0]["host"], "web2");
+
+    // And what they said of the day on which db1 was dead.
+    let then = report(&project, &["revocation", "--as-of", &while_dead], 0);
+    assert_figures(&then, &[("open", 1), ("done", 0), ("proven", 2)]);
 }

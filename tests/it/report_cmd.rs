@@ -22,7 +22,7 @@ fn report(bare: &Bare, args: &[&str], code: i32) -> Value {
 }
 
 /// A section of a report.
-fn section<'a>(report: &'a Value, id: &str) -> &'a Value {
+pub(crate) fn section<'a>(report: &'a Value, id: &str) -> &'a Value {
     let sections = report["sections"].as_array().unwrap();
     sections
         .iter()
@@ -31,13 +31,13 @@ fn section<'a>(report: &'a Value, id: &str) -> &'a Value {
 }
 
 /// A figure's value.
-fn figure(report: &Value, in_section: &str, id: &str) -> Value {
+pub(crate) fn figure(report: &Value, in_section: &str, id: &str) -> Value {
     let figures = section(report, in_section)["figures"].as_array().unwrap();
     let found = figures.iter().find(|f| f["id"] == id);
     found.unwrap_or_else(|| panic!("no {id} in {report:#}"))["value"].clone()
 }
 
-fn rows<'a>(report: &'a Value, id: &str) -> &'a Vec<Value> {
+pub(crate) fn rows<'a>(report: &'a Value, id: &str) -> &'a Vec<Value> {
     section(report, id)["rows"].as_array().unwrap()
 }
 

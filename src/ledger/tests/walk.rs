@@ -194,6 +194,10 @@ impl World {
             self.phone.clear();
             self.since = token.generations;
         }
+        // A sheet that nobody had confirmed is replaced, and nothing older works: a host that is away learns of it later.
+        if kind == IssueKind::Reissue && token.state == TokenState::Pending {
+            self.since = token.generations;
+        }
         self.phone.push(token.generations);
     }
 
