@@ -279,7 +279,7 @@ fn list(
     Ok(exit::DONE)
 }
 
-/// Returns a document as JSON for [`write`]. Not by way of a [`serde_json::Value`]: of thousands of rows that takes several
+/// Returns a document as JSON for [`write()`]. Not by way of a [`serde_json::Value`]: of thousands of rows that takes several
 /// times the memory of the text.
 ///
 /// # Errors
