@@ -161,8 +161,13 @@ pub async fn run(
     }
     let start = tokio::time::Instant::now();
     let until = args.wait.map(|wait| start + wait.duration());
-    let lock = match wait_for_lock(&setup, world, until).await {
-        Ok(lock) => lock,
+    let ready = async {
+        let signer = setup.signer().await?;
+        let lock = wait_for_lock(&setup, world, until).await?;
+        Ok::<_, Error>((signer, lock))
+    };
+    let (signer, lock) = match ready.await {
+        Ok(ready) => ready,
         Err(error) => {
             setup.ledger.finish_run(error.kind().code()).await?;
             return Err(error);
@@ -174,6 +179,7 @@ pub async fn run(
         globals,
         world,
         begun,
+        signer,
         Permissions::default(),
         Protection::None,
     )

@@ -9,6 +9,7 @@ use super::globals::Globals;
 use super::leavers::Leavers;
 use super::progress::Bar;
 use super::setup::{Setup, World};
+use crate::audit::ssh::Signer;
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::control::ControlDir;
@@ -72,10 +73,10 @@ impl<'a> Run<'a> {
     ) -> Result<Self, Error> {
         let mut permissions = permissions;
         permissions.check = globals.check;
-        let (mut id, mut lock) = ("check".to_owned(), None);
+        let (mut id, mut lock, mut signer) = ("check".to_owned(), None, None);
         if !globals.check {
             // Told before the run begins, and holds the lock.
-            setup.signer().await?;
+            signer = setup.signer().await?;
             lock = Some(take_lock(setup, world).await?);
             id = setup
                 .ledger
@@ -83,10 +84,21 @@ impl<'a> Run<'a> {
                 .await?
                 .to_string();
         }
-        Self::with_lock(setup, globals, world, (id, lock), permissions, protection).await
+        let begun = (id, lock);
+        Self::with_lock(
+            setup,
+            globals,
+            world,
+            begun,
+            signer,
+            permissions,
+            protection,
+        )
+        .await
     }
 
-    /// Opens the desk for a run that was begun: its id, and the lock unless it only checks.
+    /// Opens the desk for a run that was begun: its id, and the lock unless it only checks. Its signer is looked at before
+    /// the lock is taken: heads that are to be signed never go out unsigned.
     ///
     /// # Errors
     /// When ledger, vault or sheet settings are not as needed.
@@ -95,15 +107,10 @@ impl<'a> Run<'a> {
         globals: &'a Globals,
         world: &'a World,
         (id, lock): (String, Option<Lock>),
+        signer: Option<Signer>,
         permissions: Permissions,
         protection: Protection,
     ) -> Result<Self, Error> {
-        // Before anything is changed: heads that are to be signed never go out unsigned.
-        let signer = if globals.check {
-            None
-        } else {
-            setup.signer().await?
-        };
         let maker = if permissions.issue || permissions.rotate {
             Some(SheetMaker::new(&setup.project, protection, world.in_ci)?)
         } else {

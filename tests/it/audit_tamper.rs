@@ -593,6 +593,17 @@ fn a_key_that_vanished_stops_what_would_leave_heads_unsigned() {
     bare.run(&["sync"])
         .expect_code(1)
         .expect_text(&["the signing key"]);
+    // That somebody leaves is recorded all the same; the run is over and holds no lock.
+    bare.run(&["revoke", "alice", "--reason", "left"])
+        .expect_code(1)
+        .expect_text(&["the signing key"]);
+    assert_eq!(bare.events("token.revoke_requested").len(), 1);
+    assert_eq!(bare.sql("SELECT COUNT(*) FROM run_lock").trim(), "0");
+    assert_eq!(
+        bare.sql("SELECT COUNT(*) FROM run WHERE ended_at IS NULL")
+            .trim(),
+        "0"
+    );
     let settings = bare.path().join("fleetotp.yml");
     let text = std::fs::read_to_string(&settings).unwrap();
     std::fs::write(
