@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::lab::{Code, Key, Prefs, Suite};
 use crate::support::dice::Dice;
-use crate::support::faults::{Site, assert_nothing_open, ledger_of, text_of};
-use crate::support::project::{Otpauth, Project, ROLLOUT, Ran, scan};
+use crate::support::faults::{Site, assert_nothing_open, converge, ledger_of, text_of};
+use crate::support::project::{Otpauth, Project, ROLLOUT, scan};
 
 /// Takes everything off a host that a rollout put there, whatever state it is in. What the tests assert was asserted
 /// before; this only makes the next round cheap.
@@ -68,19 +68,6 @@ async fn assert_chain_holds(project: &Path) {
     let report = ledger.verify_chain().await.unwrap();
     assert!(report.faults.is_empty(), "{:?}", report.faults);
     ledger.close().await;
-}
-
-/// Runs a command until it succeeds, at most twice.
-fn converge(what: &str, mut run: impl FnMut() -> Ran) {
-    let first = run();
-    if first.code != 0 {
-        let second = run();
-        assert_eq!(
-            second.code, 0,
-            "{what}: did not converge\nfirst: {first:?}\nsecond: {second:?}"
-        );
-        println!("{what}: took two runs: {}", first.stdout);
-    }
 }
 
 /// Kills a rollout `rounds` times at random instants, on hosts that know nothing of it.

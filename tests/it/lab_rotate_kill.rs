@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::lab::{Code, Key, Prefs, Suite, Totp};
 use crate::support::dice::Dice;
-use crate::support::faults::{Site, assert_nothing_open, ledger_of, text_of};
-use crate::support::project::{Otpauth, Project, Ran, Sheet};
+use crate::support::faults::{Site, assert_nothing_open, converge, ledger_of, text_of};
+use crate::support::project::{Otpauth, Project, Sheet};
 
 /// The generation that a host has in a slot, by its stamp.
 fn stamped(site: &Site, host: &str, slot: &str) -> Option<u64> {
@@ -160,17 +160,5 @@ async fn lab_a_rotation_killed_at_random_instants_leaves_a_working_code() {
         let report = ledger.verify_chain().await.unwrap();
         assert!(report.faults.is_empty(), "{what}: {:?}", report.faults);
         ledger.close().await;
-    }
-}
-
-/// Runs a command until it succeeds, at most twice.
-fn converge(what: &str, mut run: impl FnMut() -> Ran) {
-    let first = run();
-    if first.code != 0 {
-        let second = run();
-        assert_eq!(
-            second.code, 0,
-            "{what}: did not converge\nfirst: {first:?}\nsecond: {second:?}"
-        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::project::{Project, ROLLOUT, all, assert_pending};
+use super::project::{Project, ROLLOUT, Ran, all, assert_pending};
 use crate::lab::{Host, Key, KeyPair, Lab, Suite, WINDOW, run};
 
 /// Names the processes of one test: every child inherits it.
@@ -197,6 +197,19 @@ pub(crate) fn eventually(what: &str, seconds: u64, mut condition: impl FnMut() -
             "after {seconds} s still not: {what}"
         );
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Runs a command until it succeeds, at most twice.
+pub(crate) fn converge(what: &str, mut run: impl FnMut() -> Ran) {
+    let first = run();
+    if first.code != 0 {
+        let second = run();
+        assert_eq!(
+            second.code, 0,
+            "{what}: did not converge\nfirst: {first:?}\nsecond: {second:?}"
+        );
+        println!("{what}: took two runs: {}", first.stdout);
     }
 }
 
