@@ -2,7 +2,7 @@
 
 mod rotation;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use clap::Args;
@@ -260,8 +260,7 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
     for item in &all_items {
         items.entry(&item.serial).or_default().push(item);
     }
-    let mut places: std::collections::BTreeMap<_, Vec<HostName>> =
-        std::collections::BTreeMap::new();
+    let mut places: BTreeMap<_, Vec<HostName>> = BTreeMap::new();
     for assignment in setup
         .inventory
         .assignments()
@@ -273,6 +272,14 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
             .push(assignment.host);
     }
     let mut cares = Cares::read(&setup.ledger).await?;
+    let realms = &setup.inventory.enrolment().realms;
+    // Once a host, and not for each of its tokens: what a host has is one document.
+    let has_scratch = realms.values().any(|r| r.policy.scratch_codes > 0);
+    let scratch: HashMap<&HostName, BTreeMap<String, u32>> = hosts
+        .values()
+        .filter(|_| has_scratch)
+        .map(|h| (&h.name, Memory::of(h).scratch_codes))
+        .collect();
     // Who left the inventory is not left out of the status.
     for key in tokens
         .keys()
@@ -284,15 +291,13 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
         .into_iter()
         .map(|((admin, realm), names)| {
             let token = tokens.get(&(admin.clone(), realm.clone()));
-            let issued = setup
-                .inventory
-                .enrolment()
-                .realms
-                .get(&realm)
-                .map_or(0, |r| r.policy.scratch_codes);
+            let issued = realms.get(&realm).map_or(0, |r| r.policy.scratch_codes);
             let on: Vec<HostCell> = names
                 .iter()
-                .map(|host| cell(host, token, &hosts, &seen, issued > 0))
+                .map(|host| {
+                    let scratch = scratch.get(host).filter(|_| issued > 0);
+                    cell(host, token, &hosts, &seen, scratch)
+                })
                 .collect();
             let live = token.and_then(|t| t.next.as_ref().or(t.current.as_ref()));
             Row {
@@ -332,7 +337,7 @@ fn cell(
     token: Option<&TokenRecord>,
     hosts: &HashMap<HostName, HostRecord>,
     seen: &HashMap<(crate::token::id::Serial, HostName), TokenHostRecord>,
-    with_scratch: bool,
+    scratch: Option<&BTreeMap<String, u32>>,
 ) -> HostCell {
     let record = hosts.get(host);
     let observed = token.and_then(|t| seen.get(&(t.serial.clone(), host.clone())));
@@ -346,11 +351,11 @@ fn cell(
         current: observed.and_then(|o| o.current),
         next: observed.and_then(|o| o.next),
         scratch_codes: observed
-            .filter(|o| with_scratch && o.current.is_some())
-            .zip(record)
-            .and_then(|(o, record)| {
+            .filter(|o| o.current.is_some())
+            .zip(scratch)
+            .and_then(|(o, left)| {
                 let name = format!("{}/{}", Slot::Current.as_str(), o.login);
-                Memory::of(record).scratch_codes.get(&name).copied()
+                left.get(&name).copied()
             }),
         reason: observed.and_then(|o| o.reason.clone()).or_else(|| {
             record
