@@ -1,20 +1,19 @@
 //! `report revocation`: who was revoked, when that was asked, by whom and why; when each host was read back; what is open,
 //! and how long it took.
 
+use crate::report::columns::{ADMIN, SERIAL};
 use crate::report::model::{Body, Cell, Column, Figure, Kind, Report, Section, Tone};
 use crate::report::picture::{Item, ItemState, Revocation, Token};
 use crate::report::view::{Judged, View, column, count, figure, percentile, seconds, table, words};
 
+/// Of a token that is revoked.
+const REALM: Column = column("realm", "Realm", Kind::Text, "Where the token was used.");
+
 /// Columns of the hosts that are open, or of all.
 pub fn item_columns() -> Vec<Column> {
     vec![
-        column(
-            "admin",
-            "Admin",
-            Kind::Text,
-            "The admin, or the pseudonym of one that was erased.",
-        ),
-        column("realm", "Realm", Kind::Text, "Where the token was used."),
+        ADMIN,
+        REALM,
         column(
             "host",
             "Host",
@@ -63,20 +62,15 @@ pub fn item_columns() -> Vec<Column> {
             Kind::Time,
             "When the host was last read; empty where it never was.",
         ),
-        column("serial", "Serial", Kind::Text, "The token."),
+        SERIAL,
     ]
 }
 
 /// Columns of the revocations.
 pub fn revocation_columns() -> Vec<Column> {
     vec![
-        column(
-            "admin",
-            "Admin",
-            Kind::Text,
-            "The admin, or the pseudonym of one that was erased.",
-        ),
-        column("realm", "Realm", Kind::Text, "Where the token was used."),
+        ADMIN,
+        REALM,
         column(
             "state",
             "State",
@@ -134,7 +128,7 @@ pub fn revocation_columns() -> Vec<Column> {
             Kind::Time,
             "When the admin was given a new key.",
         ),
-        column("serial", "Serial", Kind::Text, "The token."),
+        SERIAL,
     ]
 }
 

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::report::columns::{
+    ADMIN, APPROVED_BY, CONFIRMED_AT, CONFIRMED_BY, ENDED_AT, ISSUED_BY, REALM, SERIAL,
+};
 use crate::report::model::{Bar, Body, Cell, Column, Histogram, Kind, Report, Section, Tone};
 use crate::report::picture::{Generation, Token};
 use crate::report::view::{Judged, View, column, count, figure, percentile, seconds, table, words};
@@ -85,13 +88,8 @@ impl<'a> Standing<'a> {
 /// Columns of the tokens.
 pub fn token_columns() -> Vec<Column> {
     vec![
-        column(
-            "admin",
-            "Admin",
-            Kind::Text,
-            "The admin, or the pseudonym of one that was erased.",
-        ),
-        column("realm", "Realm", Kind::Text, "Where the token is used."),
+        ADMIN,
+        REALM,
         column(
             "status",
             "Status",
@@ -134,7 +132,7 @@ pub fn token_columns() -> Vec<Column> {
             Kind::Count,
             "Number of the key that a rotation brings.",
         ),
-        column("serial", "Serial", Kind::Text, "The token."),
+        SERIAL,
         column("state", "State", Kind::Text, "The token's state."),
         column(
             "issued_at",
@@ -142,25 +140,10 @@ pub fn token_columns() -> Vec<Column> {
             Kind::Time,
             "When the key in force was issued.",
         ),
-        column(
-            "issued_by",
-            "Issued by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
-        column("approved_by", "Approved by", Kind::Text, "Who approved it."),
-        column(
-            "confirmed_at",
-            "Confirmed",
-            Kind::Time,
-            "When a code of it was verified.",
-        ),
-        column(
-            "confirmed_by",
-            "Confirmed by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
+        ISSUED_BY,
+        APPROVED_BY,
+        CONFIRMED_AT,
+        CONFIRMED_BY,
         column(
             "confirmed_how",
             "How",
@@ -180,8 +163,8 @@ pub fn token_columns() -> Vec<Column> {
 pub fn key_columns() -> Vec<Column> {
     vec![
         column("admin", "Admin", Kind::Text, "The admin."),
-        column("realm", "Realm", Kind::Text, "Where the token is used."),
-        column("serial", "Serial", Kind::Text, "The token."),
+        REALM,
+        SERIAL,
         column(
             "generation",
             "Generation",
@@ -196,13 +179,8 @@ pub fn key_columns() -> Vec<Column> {
         ),
         column("state", "State", Kind::Text, "The key's state."),
         column("issued_at", "Issued", Kind::Time, "When it was issued."),
-        column(
-            "issued_by",
-            "Issued by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
-        column("approved_by", "Approved by", Kind::Text, "Who approved it."),
+        ISSUED_BY,
+        APPROVED_BY,
         column(
             "verified_by",
             "Verified by",
@@ -210,25 +188,15 @@ pub fn key_columns() -> Vec<Column> {
             "Who checked the admin's identity.",
         ),
         column("verified_how", "How", Kind::Text, "How that was checked."),
-        column(
-            "confirmed_at",
-            "Confirmed",
-            Kind::Time,
-            "When a code of it was verified.",
-        ),
-        column(
-            "confirmed_by",
-            "Confirmed by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
+        CONFIRMED_AT,
+        CONFIRMED_BY,
         column(
             "time_to_confirm",
             "Time to confirm",
             Kind::Span,
             "From issue to that.",
         ),
-        column("ended_at", "Ended", Kind::Time, "When it ended."),
+        ENDED_AT,
     ]
 }
 
