@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::Timestamp;
 use crate::report::columns::{
     ADMIN, APPROVED_BY, CONFIRMED_AT, CONFIRMED_BY, ENDED_AT, ISSUED_BY, REALM, SERIAL,
 };
@@ -21,8 +22,10 @@ struct Standing<'a> {
     /// The key in force; where none is confirmed, the one that waits.
     key: Option<&'a Generation>,
     age: Option<i64>,
-    due_at: Option<crate::clock::Timestamp>,
+    due_at: Option<Timestamp>,
+    /// It is older than the policy wants, and no rotation is under way.
     due: bool,
+    /// Nobody confirmed its rotation in time.
     overdue: bool,
     /// The end of an overlap that is open.
     overlap: Option<&'a Generation>,
@@ -40,6 +43,7 @@ impl<'a> Standing<'a> {
             .filter(|g| g.state == GenerationState::Active)
             .zip(every)
             .map(|(g, every)| every.after(g.issued_at));
+        let overdue = token.is_overdue(now);
         let overlap = token
             .live(Slot::Next)
             .filter(|_| token.state == TokenState::Rotating);
@@ -48,8 +52,8 @@ impl<'a> Standing<'a> {
             key,
             age: key.map(|g| seconds(g.issued_at, now)),
             due_at,
-            due: due_at.is_some_and(|at| at <= now),
-            overdue: token.is_overdue(now),
+            due: due_at.is_some_and(|at| at <= now) && overlap.is_none() && !overdue,
+            overdue,
             overlap,
         }
     }
@@ -71,9 +75,9 @@ impl<'a> Standing<'a> {
         Cell::Status(word, tone)
     }
 
-    /// What `--strict` counts: due without a rotation under way, or a rotation that nobody confirmed in time.
-    fn is_open(&self) -> bool {
-        self.overdue || (self.due && self.overlap.is_none())
+    /// What `--strict` counts.
+    const fn is_open(&self) -> bool {
+        self.overdue || self.due
     }
 
     fn last_rotation(&self) -> Cell {
@@ -330,11 +334,7 @@ fn figures(all: &[Standing<'_>], live: &[&Standing<'_>]) -> Vec<crate::report::F
         figure(
             "due",
             "Due, and no rotation under way",
-            count(
-                all.iter()
-                    .filter(|s| s.due && s.overlap.is_none() && !s.overdue)
-                    .count(),
-            ),
+            count(all.iter().filter(|s| s.due).count()),
         ),
         figure(
             "overlaps",
@@ -450,7 +450,7 @@ fn grouped(live: &[&Standing<'_>], names: impl Fn(&Standing<'_>) -> Vec<String>)
             vec![
                 Cell::text(name),
                 count(members.len()),
-                number(&|s| s.due && s.overlap.is_none() && !s.overdue),
+                number(&|s| s.due),
                 number(&|s| s.overdue),
                 number(&|s| s.overlap.is_some()),
                 percentile(&ages, 50),
