@@ -84,6 +84,20 @@ pub fn readable_id(
     Ok(id)
 }
 
+/// Reads a time as users write it: RFC 3339, or a day such as `2026-01-31`, which is its first instant in UTC.
+pub fn read_time(text: &str) -> Option<Timestamp> {
+    match text.parse::<jiff::civil::Date>() {
+        // A time with an offset holds a day too.
+        Ok(_) if is_day(text) => format!("{text}T00:00:00Z").parse().ok(),
+        _ => text.parse().ok(),
+    }
+}
+
+/// Whether a text that [`read_time`] can read is a day.
+pub const fn is_day(text: &str) -> bool {
+    text.len() == 10
+}
+
 /// A length of time as users write it: an integer and one of `s`, `m`, `h`, `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);
@@ -201,6 +215,21 @@ mod tests {
             "３h",
         ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_its_first_instant_and_a_time_is_itself() {
+        for (text, day, instant) in [
+            ("2026-01-31", true, "2026-01-31T00:00:00Z"),
+            ("2026-01-31T12:00:00Z", false, "2026-01-31T12:00:00Z"),
+            ("2026-01-31T12:00:00+02:00", false, "2026-01-31T10:00:00Z"),
+        ] {
+            assert_eq!(read_time(text).unwrap().to_string(), instant);
+            assert_eq!(is_day(text), day, "{text}");
+        }
+        for text in ["", "soon", "2026-02-30", "2026-01-31T12:00:00", "20260131"] {
+            assert_eq!(read_time(text), None, "{text}");
         }
     }
 

@@ -12,7 +12,7 @@ use clap::Subcommand;
 use super::collect;
 use super::globals::Globals;
 use super::setup::World;
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::error::Error;
 
 /// What to do with the event log.
@@ -51,9 +51,5 @@ pub async fn run(
 
 /// Reads a time as typed: a day (its beginning in UTC) or RFC 3339.
 fn moment(text: &str) -> Result<Timestamp, String> {
-    let time = match text.parse::<jiff::civil::Date>() {
-        Ok(_) if text.len() == 10 => format!("{text}T00:00:00Z").parse(),
-        _ => text.parse(),
-    };
-    time.map_err(|_| "write a day such as 2026-01-31, or RFC 3339".to_owned())
+    clock::read_time(text).ok_or_else(|| "write a day such as 2026-01-31, or RFC 3339".to_owned())
 }

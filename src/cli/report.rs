@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use super::globals::{Globals, Output};
 use super::run::admins_of;
 use super::setup::{Setup, World};
-use crate::clock::Timestamp;
+use crate::clock::{self, Span, Timestamp};
 use crate::error::Error;
 use crate::exit;
 use crate::report::coverage::{Counts, Pairs, coverage};
@@ -143,43 +143,38 @@ struct Time {
 
 fn time_of(args: &TimeArgs, world: &World) -> Result<Time, Error> {
     let now = world.clock.now();
+    let to_come = |at: Timestamp| Error::usage(format!("{at} is yet to come"));
     // The end of a state is its last instant, the end of a period the first one after it.
-    let past = |at: Timestamp| {
-        if at > now {
-            return Err(Error::usage(format!("{at} is yet to come")));
-        }
-        Ok(at)
-    };
+    let last_before = |at: Timestamp| Timestamp::from_millisecond(at.as_millisecond() - 1);
     if let Some([from, to]) = args.between.as_deref() {
-        let (from, to) = (instant(from, false)?, instant(to, true)?);
+        let ((from, _), (_, to)) = (typed(from)?, typed(to)?);
         if from >= to {
             return Err(Error::usage(
                 "the period of --between ends before it begins",
             ));
         }
-        past(from)?;
-        let last = Timestamp::from_millisecond(to.as_millisecond() - 1).unwrap_or(to);
+        if from > now {
+            return Err(to_come(from));
+        }
         return Ok(Time {
-            as_of: last.min(now),
+            as_of: last_before(to).unwrap_or(to).min(now),
             between: Some((from, to)),
         });
     }
     let as_of = match args.as_of.as_deref() {
         None => now,
         Some(text) => {
-            let end = instant(text, true)?;
-            let is_date = text.len() == 10;
-            let last = if is_date {
-                Timestamp::from_millisecond(end.as_millisecond() - 1).unwrap_or(end)
+            let (first, end) = typed(text)?;
+            let last = if first < end {
+                last_before(end).unwrap_or(end)
             } else {
                 end
             };
-            // Of today there is what happened so far.
-            if is_date && instant(text, false)? <= now {
-                last.min(now)
-            } else {
-                past(last)?
+            if first > now {
+                return Err(to_come(last));
             }
+            // Of today there is what happened so far.
+            last.min(now)
         }
     };
     Ok(Time {
@@ -188,27 +183,21 @@ fn time_of(args: &TimeArgs, world: &World) -> Result<Time, Error> {
     })
 }
 
-/// A date, its beginning or the instant after its end; or a time.
-fn instant(text: &str, end: bool) -> Result<Timestamp, Error> {
-    let wrong = || {
+/// A day, its first instant and the one after its end; or a time, twice.
+fn typed(text: &str) -> Result<(Timestamp, Timestamp), Error> {
+    let first = clock::read_time(text).ok_or_else(|| {
         Error::usage(format!(
             "`{}` is no time",
             crate::names::printable(text, 40)
         ))
         .hinted("write a date such as 2026-11-01, or a time such as 2026-11-01T12:00:00Z")
+    })?;
+    let end = if clock::is_day(text) {
+        Span::from_days(1).after(first)
+    } else {
+        first
     };
-    if let Ok(date) = text.parse::<jiff::civil::Date>() {
-        let date = if end {
-            date.tomorrow().map_err(|_| wrong())?
-        } else {
-            date
-        };
-        let start = date.to_datetime(jiff::civil::Time::midnight());
-        return jiff::tz::Offset::UTC
-            .to_timestamp(start)
-            .map_err(|_| wrong());
-    }
-    text.parse().map_err(|_| wrong())
+    Ok((first, end))
 }
 
 fn format_of(args: &ReportArgs, globals: &Globals) -> Result<&'static dyn Format, Error> {

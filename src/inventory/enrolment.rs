@@ -248,11 +248,7 @@ struct Time(Timestamp);
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let time = match text.parse::<jiff::civil::Date>() {
-            Ok(_) if text.len() == 10 => format!("{text}T00:00:00Z").parse(),
-            _ => text.parse(),
-        };
-        time.map(Self).map_err(|_| {
+        crate::clock::read_time(&text).map(Self).ok_or_else(|| {
             serde::de::Error::custom(format!(
                 "`{}` is no time: write 2026-12-31T18:00:00Z, or 2026-12-31",
                 crate::names::printable(&text, 40)

@@ -4,7 +4,8 @@
 
 use serde::Deserialize;
 
-use crate::report::model::{Body, Cell, Column, Kind, Report, Scope, Section, Table};
+use crate::report::model::{Cell, Kind, Report, Scope};
+use crate::report::view::{column, table};
 
 const TEXT: &str = include_str!("../../templates/report/controls.yml");
 
@@ -45,12 +46,7 @@ impl Controls {
 
     /// Makes the table a report, so that every format can write it.
     pub fn report(&self, scope: Scope) -> Report {
-        let text = |id, title, meaning| Column {
-            id,
-            title,
-            kind: Kind::Text,
-            meaning,
-        };
+        let text = |id, title, meaning| column(id, title, Kind::Text, meaning);
         let rows: Vec<Vec<Cell>> = self
             .controls
             .iter()
@@ -68,27 +64,28 @@ impl Controls {
             name: "controls",
             title: "Controls, and what answers them".to_owned(),
             scope,
-            sections: vec![Section {
-                id: "controls",
-                title: "Controls".to_owned(),
-                about: "Which report and column answers which question. The questions are this project's short reading \
-                        of a control; what counts is the standard's own text."
-                    .to_owned(),
-                body: Body::Table(Table {
-                    columns: vec![
-                        text("framework", "Standard", "The standard."),
-                        text("control", "Control", "The control's number there."),
-                        text("asks", "Question", "What it asks, in short."),
-                        text(
-                            "see",
-                            "Answered by",
-                            "Report, section and column, or a file of the pack.",
-                        ),
-                        text("not_claimed", "Not claimed", "What these files do not show."),
-                    ],
-                    rows: Box::new(rows),
-                }),
-            }],
+            sections: vec![table(
+                "controls",
+                "Controls",
+                "Which report and column answers which question. The questions are this project's short reading \
+                 of a control; what counts is the standard's own text.",
+                vec![
+                    text("framework", "Standard", "The standard."),
+                    text("control", "Control", "The control's number there."),
+                    text("asks", "Question", "What it asks, in short."),
+                    text(
+                        "see",
+                        "Answered by",
+                        "Report, section and column, or a file of the pack.",
+                    ),
+                    text(
+                        "not_claimed",
+                        "Not claimed",
+                        "What these files do not show.",
+                    ),
+                ],
+                rows,
+            )],
             limits: self.general.clone(),
         }
     }

@@ -36,7 +36,7 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
         });
     }
     sections.extend([
-        table("open", "Not enforced", "Every account on which no code is known to be demanded, for whatever reason.", pair_columns(), Pairs::of(view).only_open()),
+        table("open", "Not enforced", "Every account on which no code is known to be demanded, for whatever reason.", pair_columns(), pairs.clone().only_open()),
         table("unknown_hosts", "Hosts that are not known", "Hosts that the last attempt did not reach or could not read, or that were never read: with the date of the last reading, and nothing said of what they have now.", unknown_columns(), population::unknown_hosts(view)),
         table("weaknesses", "Ways past the code", "Seen on hosts when they were last read.", weakness_columns(), exceptions::weaknesses(view)),
         table("exceptions", "Exceptions", "Accounts that the inventory declares exempt. One that is over is a gap.", exception_columns(), exceptions::exceptions(view)),

@@ -1,20 +1,22 @@
 //! `report revocation`: who was revoked, when that was asked, by whom and why; when each host was read back; what is open,
 //! and how long it took.
 
+use crate::report::columns::{ADMIN, SERIAL};
 use crate::report::model::{Body, Cell, Column, Figure, Kind, Report, Section, Tone};
-use crate::report::picture::{Item, ItemState, Revocation, Token};
+use crate::report::picture::{HostId, Item, ItemState, Revocation, Token};
 use crate::report::view::{Judged, View, column, count, figure, percentile, seconds, table, words};
+
+/// A host of a revocation, by its number.
+type Entry<'a> = (&'a Revocation, &'a Token, HostId, &'a Item);
+
+/// Of a token that is revoked.
+const REALM: Column = column("realm", "Realm", Kind::Text, "Where the token was used.");
 
 /// Columns of the hosts that are open, or of all.
 pub fn item_columns() -> Vec<Column> {
     vec![
-        column(
-            "admin",
-            "Admin",
-            Kind::Text,
-            "The admin, or the pseudonym of one that was erased.",
-        ),
-        column("realm", "Realm", Kind::Text, "Where the token was used."),
+        ADMIN,
+        REALM,
         column(
             "host",
             "Host",
@@ -63,20 +65,15 @@ pub fn item_columns() -> Vec<Column> {
             Kind::Time,
             "When the host was last read; empty where it never was.",
         ),
-        column("serial", "Serial", Kind::Text, "The token."),
+        SERIAL,
     ]
 }
 
 /// Columns of the revocations.
 pub fn revocation_columns() -> Vec<Column> {
     vec![
-        column(
-            "admin",
-            "Admin",
-            Kind::Text,
-            "The admin, or the pseudonym of one that was erased.",
-        ),
-        column("realm", "Realm", Kind::Text, "Where the token was used."),
+        ADMIN,
+        REALM,
         column(
             "state",
             "State",
@@ -134,7 +131,7 @@ pub fn revocation_columns() -> Vec<Column> {
             Kind::Time,
             "When the admin was given a new key.",
         ),
-        column("serial", "Serial", Kind::Text, "The token."),
+        SERIAL,
     ]
 }
 
@@ -146,9 +143,9 @@ pub fn revocation(view: &View) -> Judged {
         .iter()
         .filter_map(|r| Some((r, view.picture.token(r.token)?)))
         .filter(|(_, t)| view.wants_admin(view.admin_of(t)))
-        .filter(|(r, _)| is_of_period(view, r))
+        .filter(|(r, _)| view.under_way_in_period(r.asked_at, r.done_at().or(r.replaced_at)))
         .collect();
-    let mut items: Vec<(&Revocation, &Token, u32, &Item)> = Vec::new();
+    let mut items: Vec<Entry<'_>> = Vec::new();
     for (revocation, token) in &chosen {
         for (host, item) in &revocation.items {
             if view
@@ -170,12 +167,11 @@ pub fn revocation(view: &View) -> Judged {
         )
     });
     // A new enrolment takes an open item's place.
-    let open: Vec<_> = items
+    let open: Vec<&Entry<'_>> = items
         .iter()
         .filter(|(r, _, _, i)| i.state == ItemState::Open && r.replaced_at.is_none())
         .collect();
     let open_rows: Vec<Vec<Cell>> = open.iter().map(|i| item_row(view, i)).collect();
-    let number = open_rows.len();
     let all_rows: Vec<Vec<Cell>> = items.iter().map(|i| item_row(view, i)).collect();
     let report = Report {
         name: "revocation",
@@ -186,7 +182,7 @@ pub fn revocation(view: &View) -> Judged {
                 id: "summary",
                 title: "Summary".to_owned(),
                 about: "Times to revoke are those of revocations with no host open, from the request to the last host's reading back; percentiles by nearest rank.".to_owned(),
-                body: Body::Figures(figures(view, &chosen, &items, number)),
+                body: Body::Figures(figures(view, &chosen, &items, &open)),
             },
             table("open", "Open", "Hosts that are still to be proven, the oldest first: each keeps its clock running.", item_columns(), open_rows),
             table("revocations", "Revocations", "Every revocation; in a report of a period, those that were asked for or open in it.", revocation_columns(), chosen.iter().map(|(r, t)| row(view, r, t)).collect::<Vec<_>>()),
@@ -196,24 +192,15 @@ pub fn revocation(view: &View) -> Judged {
     };
     Judged {
         report,
-        open: u64::try_from(number).unwrap_or(u64::MAX),
+        open: u64::try_from(open.len()).unwrap_or(u64::MAX),
     }
-}
-
-/// Whether a revocation was asked for in the period, or was open in it.
-fn is_of_period(view: &View, revocation: &Revocation) -> bool {
-    let Some((from, to)) = view.scope.between else {
-        return true;
-    };
-    let over = revocation.done_at().or(revocation.replaced_at);
-    revocation.asked_at < to && over.is_none_or(|at| at >= from)
 }
 
 fn figures(
     view: &View,
     chosen: &[(&Revocation, &Token)],
-    items: &[(&Revocation, &Token, u32, &Item)],
-    open: usize,
+    items: &[Entry<'_>],
+    open: &[&Entry<'_>],
 ) -> Vec<Figure> {
     let state = |state| count(items.iter().filter(|i| i.3.state == state).count());
     let mut times: Vec<i64> = chosen
@@ -227,13 +214,12 @@ fn figures(
         .filter_map(|(r, _, _, i)| Some(seconds(r.asked_at, i.closed_at?)))
         .collect();
     by_host.sort_unstable();
-    let oldest = items
+    let oldest = open
         .iter()
-        .filter(|(r, _, _, i)| i.state == ItemState::Open && r.replaced_at.is_none())
         .map(|(r, ..)| seconds(r.asked_at, view.now()))
         .max();
     vec![
-        figure("open", "Hosts open", count(open)),
+        figure("open", "Hosts open", count(open.len())),
         figure(
             "oldest_open",
             "Open for, at most",
@@ -277,10 +263,7 @@ fn figures(
     ]
 }
 
-fn item_row(
-    view: &View,
-    (revocation, token, host, item): &(&Revocation, &Token, u32, &Item),
-) -> Vec<Cell> {
+fn item_row(view: &View, (revocation, token, host, item): &Entry<'_>) -> Vec<Cell> {
     let state = match item.state {
         ItemState::Open => Cell::Status("open", Tone::Bad),
         ItemState::Proven => Cell::Status("proven", Tone::Good),

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::Timestamp;
+use crate::report::columns::{
+    ADMIN, APPROVED_BY, CONFIRMED_AT, CONFIRMED_BY, ENDED_AT, ISSUED_BY, REALM, SERIAL,
+};
 use crate::report::model::{Bar, Body, Cell, Column, Histogram, Kind, Report, Section, Tone};
 use crate::report::picture::{Generation, Token};
 use crate::report::view::{Judged, View, column, count, figure, percentile, seconds, table, words};
@@ -18,8 +22,10 @@ struct Standing<'a> {
     /// The key in force; where none is confirmed, the one that waits.
     key: Option<&'a Generation>,
     age: Option<i64>,
-    due_at: Option<crate::clock::Timestamp>,
+    due_at: Option<Timestamp>,
+    /// It is older than the policy wants, and no rotation is under way.
     due: bool,
+    /// Nobody confirmed its rotation in time.
     overdue: bool,
     /// The end of an overlap that is open.
     overlap: Option<&'a Generation>,
@@ -37,6 +43,7 @@ impl<'a> Standing<'a> {
             .filter(|g| g.state == GenerationState::Active)
             .zip(every)
             .map(|(g, every)| every.after(g.issued_at));
+        let overdue = token.is_overdue(now);
         let overlap = token
             .live(Slot::Next)
             .filter(|_| token.state == TokenState::Rotating);
@@ -45,8 +52,8 @@ impl<'a> Standing<'a> {
             key,
             age: key.map(|g| seconds(g.issued_at, now)),
             due_at,
-            due: due_at.is_some_and(|at| at <= now),
-            overdue: token.is_overdue(now),
+            due: due_at.is_some_and(|at| at <= now) && overlap.is_none() && !overdue,
+            overdue,
             overlap,
         }
     }
@@ -68,9 +75,9 @@ impl<'a> Standing<'a> {
         Cell::Status(word, tone)
     }
 
-    /// What `--strict` counts: due without a rotation under way, or a rotation that nobody confirmed in time.
-    fn is_open(&self) -> bool {
-        self.overdue || (self.due && self.overlap.is_none())
+    /// What `--strict` counts.
+    const fn is_open(&self) -> bool {
+        self.overdue || self.due
     }
 
     fn last_rotation(&self) -> Cell {
@@ -85,13 +92,8 @@ impl<'a> Standing<'a> {
 /// Columns of the tokens.
 pub fn token_columns() -> Vec<Column> {
     vec![
-        column(
-            "admin",
-            "Admin",
-            Kind::Text,
-            "The admin, or the pseudonym of one that was erased.",
-        ),
-        column("realm", "Realm", Kind::Text, "Where the token is used."),
+        ADMIN,
+        REALM,
         column(
             "status",
             "Status",
@@ -134,7 +136,7 @@ pub fn token_columns() -> Vec<Column> {
             Kind::Count,
             "Number of the key that a rotation brings.",
         ),
-        column("serial", "Serial", Kind::Text, "The token."),
+        SERIAL,
         column("state", "State", Kind::Text, "The token's state."),
         column(
             "issued_at",
@@ -142,25 +144,10 @@ pub fn token_columns() -> Vec<Column> {
             Kind::Time,
             "When the key in force was issued.",
         ),
-        column(
-            "issued_by",
-            "Issued by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
-        column("approved_by", "Approved by", Kind::Text, "Who approved it."),
-        column(
-            "confirmed_at",
-            "Confirmed",
-            Kind::Time,
-            "When a code of it was verified.",
-        ),
-        column(
-            "confirmed_by",
-            "Confirmed by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
+        ISSUED_BY,
+        APPROVED_BY,
+        CONFIRMED_AT,
+        CONFIRMED_BY,
         column(
             "confirmed_how",
             "How",
@@ -180,8 +167,8 @@ pub fn token_columns() -> Vec<Column> {
 pub fn key_columns() -> Vec<Column> {
     vec![
         column("admin", "Admin", Kind::Text, "The admin."),
-        column("realm", "Realm", Kind::Text, "Where the token is used."),
-        column("serial", "Serial", Kind::Text, "The token."),
+        REALM,
+        SERIAL,
         column(
             "generation",
             "Generation",
@@ -196,13 +183,8 @@ pub fn key_columns() -> Vec<Column> {
         ),
         column("state", "State", Kind::Text, "The key's state."),
         column("issued_at", "Issued", Kind::Time, "When it was issued."),
-        column(
-            "issued_by",
-            "Issued by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
-        column("approved_by", "Approved by", Kind::Text, "Who approved it."),
+        ISSUED_BY,
+        APPROVED_BY,
         column(
             "verified_by",
             "Verified by",
@@ -210,25 +192,15 @@ pub fn key_columns() -> Vec<Column> {
             "Who checked the admin's identity.",
         ),
         column("verified_how", "How", Kind::Text, "How that was checked."),
-        column(
-            "confirmed_at",
-            "Confirmed",
-            Kind::Time,
-            "When a code of it was verified.",
-        ),
-        column(
-            "confirmed_by",
-            "Confirmed by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
+        CONFIRMED_AT,
+        CONFIRMED_BY,
         column(
             "time_to_confirm",
             "Time to confirm",
             Kind::Span,
             "From issue to that.",
         ),
-        column("ended_at", "Ended", Kind::Time, "When it ended."),
+        ENDED_AT,
     ]
 }
 
@@ -362,11 +334,7 @@ fn figures(all: &[Standing<'_>], live: &[&Standing<'_>]) -> Vec<crate::report::F
         figure(
             "due",
             "Due, and no rotation under way",
-            count(
-                all.iter()
-                    .filter(|s| s.due && s.overlap.is_none() && !s.overdue)
-                    .count(),
-            ),
+            count(all.iter().filter(|s| s.due).count()),
         ),
         figure(
             "overlaps",
@@ -482,7 +450,7 @@ fn grouped(live: &[&Standing<'_>], names: impl Fn(&Standing<'_>) -> Vec<String>)
             vec![
                 Cell::text(name),
                 count(members.len()),
-                number(&|s| s.due && s.overlap.is_none() && !s.overdue),
+                number(&|s| s.due),
                 number(&|s| s.overdue),
                 number(&|s| s.overlap.is_some()),
                 percentile(&ages, 50),

@@ -197,6 +197,13 @@ impl View {
             .is_none_or(|(from, to)| from <= at && at < to)
     }
 
+    /// Whether something that began and, where it has, ended was under way in the period; always where it is of none.
+    pub fn under_way_in_period(&self, began: Timestamp, ended: Option<Timestamp>) -> bool {
+        self.scope
+            .between
+            .is_none_or(|(from, to)| began < to && ended.is_none_or(|at| at >= from))
+    }
+
     /// The name of a token's admin, or the pseudonym of an erased one.
     pub fn admin_of<'a>(&'a self, token: &'a Token) -> &'a Arc<str> {
         self.people.name(&token.person)

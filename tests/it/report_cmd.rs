@@ -210,9 +210,17 @@ fn a_day_before_is_told_from_the_events_up_to_then() {
         0,
     );
     assert_eq!(figure(&period, "summary", "revocations"), 0);
+    // A time with an offset is that instant, not the day that stands in it.
+    let offset = report(
+        &bare,
+        &["rotation", "--as-of", "2020-01-01T00:30:00+02:00"],
+        0,
+    );
+    assert_eq!(offset["as_of"], "2019-12-31T22:30:00Z");
     for args in [
         ["--as-of", "2999-01-01"],
         ["--as-of", "soon"],
+        ["--as-of", "2020-01-01T00:30:00"],
         ["--format", "jsn"],
     ] {
         bare.run(&[&["report", "rotation"][..], &args].concat())

@@ -1,20 +1,16 @@
 //! The columns of the coverage report's tables: stable.
 
+use crate::report::columns::{ADMIN, APPROVED_BY, ENDED_AT, HOST, ISSUED_BY, LOGIN, REALM, SERIAL};
 use crate::report::model::{Column, Kind};
 use crate::report::view::column;
 
 /// Of accounts.
 pub fn pair_columns() -> Vec<Column> {
     vec![
-        column("host", "Host", Kind::Text, "The host."),
-        column(
-            "admin",
-            "Admin",
-            Kind::Text,
-            "The admin, or the pseudonym of one that was erased.",
-        ),
-        column("login", "Login", Kind::Text, "The account."),
-        column("realm", "Realm", Kind::Text, "Where the token is used."),
+        HOST,
+        ADMIN,
+        LOGIN,
+        REALM,
         column(
             "standing",
             "Standing",
@@ -69,14 +65,14 @@ pub fn pair_columns() -> Vec<Column> {
             Kind::Text,
             "`inventory`, `ledger`, or `both`.",
         ),
-        column("serial", "Serial", Kind::Text, "The token."),
+        SERIAL,
     ]
 }
 
 /// Of hosts that are not known.
 pub fn unknown_columns() -> Vec<Column> {
     vec![
-        column("host", "Host", Kind::Text, "The host."),
+        HOST,
         column(
             "last_seen_at",
             "Last read",
@@ -103,7 +99,7 @@ pub fn unknown_columns() -> Vec<Column> {
 /// Of ways past the code.
 pub fn weakness_columns() -> Vec<Column> {
     vec![
-        column("host", "Host", Kind::Text, "The host."),
+        HOST,
         column(
             "kind",
             "Kind",
@@ -135,7 +131,7 @@ pub fn weakness_columns() -> Vec<Column> {
 /// Of exemptions.
 pub fn exception_columns() -> Vec<Column> {
     vec![
-        column("login", "Login", Kind::Text, "The account."),
+        LOGIN,
         column(
             "status",
             "Status",
@@ -216,12 +212,7 @@ pub fn sheet_columns() -> Vec<Column> {
             "`rendering`, `issued`, `delivered`; `redeemed`: a code of it was verified; `expired`; `void`.",
         ),
         column("issued_at", "Issued", Kind::Time, "When."),
-        column(
-            "issued_by",
-            "Issued by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
+        ISSUED_BY,
         column(
             "encryption",
             "Protected",
@@ -247,7 +238,7 @@ pub fn sheet_columns() -> Vec<Column> {
             Kind::Time,
             "When its secret stops working unless that happens.",
         ),
-        column("ended_at", "Ended", Kind::Time, "When it ended."),
+        ENDED_AT,
     ]
 }
 
@@ -263,13 +254,8 @@ pub fn duty_columns() -> Vec<Column> {
             Kind::Text,
             "`issuer approved`: one person did both; `issued to oneself`.",
         ),
-        column(
-            "issued_by",
-            "Issued by",
-            Kind::Text,
-            "Who ran the program then, as claimed.",
-        ),
-        column("approved_by", "Approved by", Kind::Text, "Who approved it."),
+        ISSUED_BY,
+        APPROVED_BY,
         column("issued_at", "Issued", Kind::Time, "When."),
     ]
 }

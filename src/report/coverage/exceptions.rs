@@ -74,15 +74,10 @@ pub(super) fn exceptions(view: &View) -> Vec<Vec<Cell>> {
 
 /// One-time codes.
 pub(super) fn bypasses(view: &View) -> Vec<Vec<Cell>> {
-    let of_period = |granted, ended: Option<_>| {
-        view.scope
-            .between
-            .is_none_or(|(from, to)| granted < to && ended.is_none_or(|at| at >= from))
-    };
     view.picture
         .bypasses
         .iter()
-        .filter(|b| of_period(b.granted_at, b.ended_at))
+        .filter(|b| view.under_way_in_period(b.granted_at, b.ended_at))
         .filter_map(|b| Some((b, view.picture.token(b.token)?)))
         .filter(|(_, t)| view.wants_admin(view.admin_of(t)))
         .map(|(b, token)| {

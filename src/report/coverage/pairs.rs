@@ -218,12 +218,12 @@ impl Pair<'_> {
 }
 
 /// The accounts of the population.
+#[derive(Clone)]
 pub struct Pairs {
     view: Arc<View>,
     /// By realm and admin, as the inventory numbers them.
     tokens: Vec<Vec<Option<TokenId>>>,
     open_only: bool,
-    number: usize,
     counts: Counts,
 }
 
@@ -234,7 +234,6 @@ impl Pairs {
             view: Arc::clone(view),
             tokens: view.numbered_tokens(),
             open_only: false,
-            number: 0,
             counts: Counts::default(),
         };
         let mut counts = Counts::default();
@@ -244,7 +243,6 @@ impl Pairs {
                 Ok(())
             })
             .unwrap_or_default();
-        pairs.number = usize::try_from(counts.all()).unwrap_or(usize::MAX);
         pairs.counts = counts;
         pairs
     }
@@ -253,7 +251,6 @@ impl Pairs {
     #[must_use]
     pub fn only_open(mut self) -> Self {
         self.open_only = true;
-        self.number = usize::try_from(self.counts.open()).unwrap_or(usize::MAX);
         self
     }
 
@@ -349,7 +346,12 @@ impl Pairs {
 
 impl Rows for Pairs {
     fn count(&self) -> usize {
-        self.number
+        let number = if self.open_only {
+            self.counts.open()
+        } else {
+            self.counts.all()
+        };
+        usize::try_from(number).unwrap_or(usize::MAX)
     }
 
     fn each(&self, to: &mut dyn FnMut(&[Cell]) -> io::Result<()>) -> io::Result<()> {

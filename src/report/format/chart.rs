@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::html::{escape, tone_class};
 use super::text::scaled;
-use super::words::symbol;
+use super::words::sign;
 use crate::report::model::Histogram;
 
 /// Width of the drawing, which is scaled to the page.
@@ -35,10 +35,7 @@ pub(super) fn write(
         let (text, rail) = (top + 13, top + 19);
         let length = scaled(bar.count, most, WIDTH);
         let (label, class) = (escape(&bar.label), tone_class(bar.tone));
-        let count = match symbol(bar.tone) {
-            "" => bar.count.to_string(),
-            symbol => format!("{symbol} {}", bar.count),
-        };
+        let count = sign(bar.tone, &bar.count.to_string());
         writeln!(
             out,
             "<text x=\"0\" y=\"{text}\">{label}</text><text x=\"{WIDTH}\" y=\"{text}\" text-anchor=\"end\">{count}</text>\

@@ -20,7 +20,7 @@ mod words;
 
 use std::io;
 
-pub use self::words::{columns, human, plain};
+pub use self::words::{human, plain};
 use super::model::Report;
 
 /// A way to write a report.

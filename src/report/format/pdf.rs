@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use self::paper::{GREY, INK, Pages, tint};
 use super::Format;
 use super::text::{scaled, scope};
-use super::words::{LIMITS, human, symbol, tone};
+use super::words::{LIMITS, human, sign, tone};
 use crate::report::model::{Body, Figure, Histogram, Report, Tone};
 use crate::sheet::canvas::{Paper, UPRIGHT};
 use crate::sheet::document::{self, Metadata};
@@ -152,10 +152,7 @@ fn histogram(pages: &mut Pages<'_>, histogram: &Histogram) {
         .fold(0.0, f32::max);
     let column = (widest + 10.0).min(pages.text_width() / 2.0);
     for bar in bars {
-        let count = match symbol(bar.tone) {
-            "" => bar.count.to_string(),
-            symbol => format!("{symbol} {}", bar.count),
-        };
+        let count = sign(bar.tone, &bar.count.to_string());
         let colour = match bar.tone {
             Tone::Plain => paper::BAR,
             tone => tint(tone),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::clock::Timestamp;
 use crate::names::{printable, without_controls};
-use crate::report::model::{Cell, Column, Kind, Tone};
+use crate::report::model::{Cell, Tone};
 
 /// What is written where nobody could read a value: never nothing, which would look like a good one.
 pub(super) const UNKNOWN: &str = "unknown";
@@ -75,7 +75,8 @@ pub(super) const fn symbol(tone: Tone) -> &'static str {
     }
 }
 
-fn sign(tone: Tone, word: &str) -> String {
+/// A word with the sign of its judgement.
+pub(super) fn sign(tone: Tone, word: &str) -> String {
     match symbol(tone) {
         "" => word.to_owned(),
         symbol => format!("{symbol} {word}"),
@@ -99,34 +100,6 @@ fn span(seconds: i64) -> String {
         (true, _) => "0s".to_owned(),
         (false, true) => format!("-{out}"),
         (false, false) => out,
-    }
-}
-
-/// The columns of a table as a Markdown table, for the documentation.
-pub fn columns(columns: &[Column]) -> String {
-    let mut out = String::from("| column | heading | holds | meaning |\n|---|---|---|---|\n");
-    for column in columns {
-        let (id, title, meaning) = (column.id, column.title, column.meaning);
-        // Writing to a string cannot fail.
-        writeln!(
-            out,
-            "| `{id}` | {title} | {} | {meaning} |",
-            holds(column.kind)
-        )
-        .unwrap_or_default();
-    }
-    out
-}
-
-/// What the cells of a kind are in CSV and JSON.
-const fn holds(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Text => "text",
-        Kind::Status => "a word",
-        Kind::Count => "a count",
-        Kind::Time => "an instant, RFC 3339",
-        Kind::Span => "a span in seconds",
-        Kind::Flag => "`true` or `false`",
     }
 }
 

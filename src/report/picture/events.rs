@@ -24,7 +24,6 @@ pub(super) struct Head<'a> {
 /// An event of a kind that a picture is made of.
 #[derive(Deserialize)]
 pub(super) struct Whole<'a> {
-    pub(super) at: Timestamp,
     #[serde(default)]
     pub(super) actor: Option<&'a str>,
     #[serde(borrow)]

@@ -60,7 +60,7 @@ impl Picture {
             let whole: Whole<'_> =
                 serde_json::from_str(&event.body).map_err(|e| unreadable(e.to_string()))?;
             let now = Now {
-                at: head.at.min(whole.at),
+                at: head.at,
                 by: whole.actor.map(Arc::from),
                 data: whole.data,
             };
