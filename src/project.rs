@@ -24,7 +24,7 @@ pub struct Settings {
     pub vault: VaultSettings,
     /// How sheets are made.
     pub sheets: SheetSettings,
-    /// Where reports go.
+    /// Accepted, and not used yet.
     pub reports: ReportSettings,
     /// How the event log is attested.
     pub audit: AuditSettings,
@@ -105,7 +105,7 @@ impl Default for SheetSettings {
     }
 }
 
-/// Where reports go.
+/// Where reports would go: accepted, and not used yet.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportSettings {

@@ -140,7 +140,13 @@ pub async fn run(
                     write(out, &show::play(play, &outcome, globals))?;
                     if reports {
                         write(out, &status::text(&setup, globals).await?)?;
-                        write(out, &report::summaries(&setup, globals, world).await?)?;
+                        match report::summaries(&setup, globals, world).await {
+                            Ok(text) => write(out, &text)?,
+                            // What was done on hosts and printed only once must be told all the same.
+                            Err(e) => outcome
+                                .notes
+                                .push(format!("no numbers of the reports: {e}")),
+                        }
                     }
                 }
                 Output::Json => documents.push(show::play_json(play, &outcome)),

@@ -28,7 +28,8 @@ impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Ledger(e) => e.into(),
-            archived @ SourceError::Archived(_) => Self::failed(archived.to_string()),
+            archived @ SourceError::Archived(_) => Self::failed(archived.to_string())
+                .hinted("`report pack` before `audit archive` keeps the reports of that time"),
             SourceError::Picture(e) => {
                 Self::failed("the state cannot be told from the event log").caused_by(e)
             }

@@ -327,6 +327,11 @@ fn a_project_makes_a_pack_that_is_right_and_answers_what_its_table_says() {
         &["confirm", "alice", "--no-push"],
     )
     .expect_code(0);
+    let place = bare.path().join("evidence/q4");
+    bare.run(&["report", "pack", "--out", "evidence/q4", "--check"])
+        .expect_code(0)
+        .expect_text(&["would write a pack to evidence/q4"]);
+    assert!(!place.exists() && bare.events("events.exported").is_empty());
     bare.run(&[
         "report",
         "pack",
@@ -336,7 +341,6 @@ fn a_project_makes_a_pack_that_is_right_and_answers_what_its_table_says() {
         "text,csv,json,html,markdown,pdf",
     ])
     .expect_code(0);
-    let place = bare.path().join("evidence/q4");
 
     let signers = bare.path().join("held");
     fs::write(&signers, signer(&signed_by)).unwrap();

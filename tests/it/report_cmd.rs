@@ -239,3 +239,20 @@ fn a_day_before_is_told_from_the_events_up_to_then() {
     let text = std::fs::read_to_string(bare.path().join("c.txt")).unwrap();
     assert!(text.contains("web1") && text.contains("unknown"), "{text}");
 }
+
+#[test]
+fn a_play_tells_what_it_did_where_reports_cannot_be_told() {
+    let bare = fleet();
+    bare.enroll("alice", &[]);
+    let archive = ["--before", "2999-01-01", "--out", "old.jsonl"];
+    bare.run(&[&["audit", "archive"], &archive[..]].concat())
+        .expect_code(0);
+    bare.run(&["report", "rotation"])
+        .expect_code(1)
+        .expect_text(&["were archived", "`report pack` before `audit archive`"]);
+    let playbook = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/rotate.yml");
+    bare.run(&["play", playbook])
+        .expect_code(0)
+        .expect_text(&["PLAY RECAP", "no numbers of the reports: events 1 to"]);
+    assert_eq!(bare.events("run.finished").len(), 2);
+}

@@ -57,6 +57,10 @@ pub(super) async fn run(
         .map(|name| named_format(name))
         .collect::<Result<Vec<_>, _>>()?;
     let setup = Setup::open(globals, world).await?;
+    if globals.check {
+        eprintln!("would write a pack to {}", args.out.display());
+        return Ok(exit::DONE);
+    }
     let hold = Hold::begin(&setup.ledger, world, "report pack").await?;
     let result = pack(args, &formats, globals, world, &setup, out).await;
     hold.end(result).await
