@@ -36,6 +36,11 @@ impl Clock for FixedClock {
     }
 }
 
+/// Returns a time in whole milliseconds, as the ledger stores it.
+pub fn whole_milliseconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
 /// Where the program gets random bytes from.
 pub trait Entropy: Send + Sync + fmt::Debug {
     /// Fills `buffer` with random bytes.

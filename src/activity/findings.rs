@@ -113,9 +113,8 @@ pub fn findings(known: &Known, limits: Limits) -> Vec<ActivityFinding> {
 }
 
 impl Known {
-    fn admin_of(&self, serial: Option<&Serial>) -> Option<String> {
-        let token = self.tokens.iter().find(|t| Some(&t.serial) == serial)?;
-        Some(token.admin.as_ref()?.to_string())
+    fn token(&self, serial: Option<&Serial>) -> Option<&TokenRecord> {
+        self.tokens.iter().find(|t| Some(&t.serial) == serial)
     }
 
     fn finding(
@@ -130,7 +129,9 @@ impl Known {
             id,
             severity,
             at,
-            admin: self.admin_of(serial),
+            admin: self
+                .token(serial)
+                .and_then(|t| Some(t.admin.as_ref()?.to_string())),
             login: None,
             hosts: Vec::new(),
             text,
@@ -177,6 +178,11 @@ impl Known {
             .iter()
             .find(|t| t.host == login.host && Some(&t.serial) == login.serial.as_ref())
     }
+}
+
+/// What tells one login from another.
+fn line_of(login: &LoginRecord) -> (&HostName, &str, Timestamp) {
+    (&login.host, login.line.as_str(), login.at)
 }
 
 /// Refused by what somebody typed; a connection that merely ended is none.
@@ -228,17 +234,13 @@ fn rate_limited(known: &Known, found: &mut Vec<ActivityFinding>) {
 
 /// One code on two hosts: from the same address with the same key it is one person at two windows.
 fn two_hosts(known: &Known, found: &mut Vec<ActivityFinding>) {
-    let judged: BTreeSet<(&HostName, &str, Timestamp)> = known
-        .judged
-        .iter()
-        .map(|l| (&l.host, l.line.as_str(), l.at))
-        .collect();
+    let judged: BTreeSet<_> = known.judged.iter().map(line_of).collect();
     for ((serial, login), all) in by_person(known.accepted.iter().filter(|l| l.has_code())) {
         if serial.is_none() {
             continue;
         }
         for (index, second) in all.iter().enumerate() {
-            if !judged.contains(&(&second.host, second.line.as_str(), second.at)) {
+            if !judged.contains(&line_of(second)) {
                 continue;
             }
             let first = all.iter().take(index).rev().take(20).find(|first| {
@@ -305,21 +307,14 @@ fn network(address: &str) -> Option<String> {
 /// The very first login of somebody is from a new network whatever it is; that says nothing.
 fn new_networks(known: &Known, found: &mut Vec<ActivityFinding>) {
     let mut seen: BTreeMap<&Login, BTreeSet<String>> = BTreeMap::new();
-    let judged: BTreeSet<(&HostName, &str, Timestamp)> = known
-        .judged
-        .iter()
-        .map(|l| (&l.host, l.line.as_str(), l.at))
-        .collect();
+    let judged: BTreeSet<_> = known.judged.iter().map(line_of).collect();
     for login in &known.accepted {
         let Some(network) = login.address.as_deref().and_then(network) else {
             continue;
         };
         let mine = seen.entry(&login.login).or_default();
         let is_first = mine.is_empty();
-        if mine.insert(network.clone())
-            && !is_first
-            && judged.contains(&(&login.host, login.line.as_str(), login.at))
-        {
+        if mine.insert(network.clone()) && !is_first && judged.contains(&line_of(login)) {
             let text = format!(
                 "{} logged in from network {network} for the first time",
                 login.login
@@ -358,11 +353,7 @@ fn one_time_codes(known: &Known, found: &mut Vec<ActivityFinding>) {
 /// Somebody got in with what should let nobody in any more.
 fn dead(known: &Known, found: &mut Vec<ActivityFinding>) {
     for login in known.judged.iter().filter(|l| l.is_accepted()) {
-        let Some(token) = known
-            .tokens
-            .iter()
-            .find(|t| Some(&t.serial) == login.serial.as_ref())
-        else {
+        let Some(token) = known.token(login.serial.as_ref()) else {
             continue;
         };
         let ended = matches!(

@@ -53,22 +53,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All of them.
-    const ALL: [Self; 12] = [
-        Self::Accepted,
-        Self::WrongCode,
-        Self::Replayed,
-        Self::RateLimited,
-        Self::NoSecret,
-        Self::NotSaved,
-        Self::NoCode,
-        Self::NoKey,
-        Self::WrongPassword,
-        Self::NotAllowed,
-        Self::PamRefused,
-        Self::Ended,
-    ];
-
     /// Returns the word for people and for the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -85,15 +69,6 @@ impl Outcome {
             Self::PamRefused => "pam-refused",
             Self::Ended => "ended",
         }
-    }
-}
-
-impl std::str::FromStr for Outcome {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|o| o.as_str() == text);
-        found.ok_or_else(|| format!("`{text}` is no outcome of a login"))
     }
 }
 

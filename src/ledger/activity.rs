@@ -408,12 +408,6 @@ fn generation_of(login: &NewLogin, token: &TokenHostRecord) -> Option<Generation
 }
 
 fn login_of(row: &AnyRow) -> Result<LoginRecord, LedgerError> {
-    let small = |key| {
-        row.maybe_int(key)?
-            .map(u16::try_from)
-            .transpose()
-            .map_err(LedgerError::damaged)
-    };
     Ok(LoginRecord {
         host: row.parsed("host")?,
         at: row.time("at")?,
@@ -427,16 +421,12 @@ fn login_of(row: &AnyRow) -> Result<LoginRecord, LedgerError> {
             .map(str::to_owned)
             .collect(),
         address: row.maybe_text("address")?,
-        port: small("port")?,
+        port: row.maybe_number("port")?,
         key: row.maybe_text("key")?,
         serial: row.maybe_parsed("serial")?,
         generation: row.maybe_generation("generation")?,
-        step: row
-            .maybe_int("step")?
-            .map(u64::try_from)
-            .transpose()
-            .map_err(LedgerError::damaged)?,
-        refused_before: small("refused_before")?.unwrap_or(0),
+        step: row.maybe_number("step")?,
+        refused_before: row.maybe_number("refused_before")?.unwrap_or(0),
         line: row.text("line")?,
     })
 }

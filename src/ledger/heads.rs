@@ -1,5 +1,7 @@
 //! Heads of the chain that left the ledger, signed where there is a key; exports; archived events.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::ledger::check::{ARCHIVED, HEAD_SIGNED};
 use crate::ledger::event::Draft;
@@ -112,6 +114,31 @@ impl Ledger {
                 })
             })
             .transpose()
+    }
+
+    /// Returns the head of the last event before a time, `None` where the first event here is not that old: events are
+    /// appended in order, and clocks may be set back.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn head_before(&self, time: Timestamp) -> Result<Option<Head>, LedgerError> {
+        // The ledger keeps whole milliseconds; a time between two of them is after the first.
+        let last = time.checked_sub(Duration::from_nanos(1)).unwrap_or(time);
+        sqlx::query(
+            "SELECT seq, hash FROM event WHERE seq < COALESCE((SELECT MIN(seq) FROM event WHERE at > $1), $2)
+             ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(last.as_millisecond())
+        .bind(i64::MAX)
+        .fetch_optional(&self.inner.pool)
+        .await?
+        .map(|row| {
+            Ok(Head {
+                size: row.int("seq")?,
+                hash: row.text("hash")?,
+            })
+        })
+        .transpose()
     }
 
     /// Records that events were exported.

@@ -123,7 +123,7 @@ impl Ledger {
             let holder = Holder {
                 who: row.text("who")?,
                 host: row.text("host")?,
-                pid: u32::try_from(row.int("pid")?).map_err(LedgerError::damaged)?,
+                pid: row.number("pid")?,
                 since: row.time("since")?,
             };
             let same_machine =

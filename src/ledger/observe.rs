@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, whole_milliseconds};
 use crate::ledger::event::Draft;
 use crate::ledger::hosts::{host_of, token_host_of};
 use crate::ledger::open::Ledger;
@@ -192,7 +192,7 @@ impl Ledger {
         for (host, change) in changes {
             let mut draft = Draft::new("host.observed").with("host", host.as_str());
             if let Some(seen) = attempts.remove(host) {
-                draft = draft.with("at", whole(seen.at).to_string());
+                draft = draft.with("at", whole_milliseconds(seen.at).to_string());
             }
             match unchanged.remove(host) {
                 Some(Unchanged::Rest) => draft = draft.with("rest", true),
@@ -210,7 +210,10 @@ impl Ledger {
             tx.event(draft).await?;
         }
         // The earliest of them: no reading is dated later than it was.
-        let at = attempts.values().map(|seen| whole(seen.at)).min();
+        let at = attempts
+            .values()
+            .map(|seen| whole_milliseconds(seen.at))
+            .min();
         let mut readings = Readings::default();
         for (host, seen) in attempts {
             readings.add(host, seen, unchanged.remove(host));
@@ -239,11 +242,6 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         self.observe(&[], tokens).await
     }
-}
-
-/// The time as the ledger stores it.
-fn whole(at: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 /// What is known of every host, and whether it is retired.

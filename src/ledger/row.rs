@@ -44,14 +44,30 @@ pub(super) trait RowExt {
         self.maybe_int(column)?.map(to_time).transpose()
     }
 
+    /// A number of a narrower type.
+    fn number<T>(&self, column: &'static str) -> Result<T, LedgerError>
+    where
+        T: TryFrom<i64, Error: std::fmt::Display>,
+    {
+        to_number(self.int(column)?)
+    }
+
+    /// The same, where the column can be null.
+    fn maybe_number<T>(&self, column: &'static str) -> Result<Option<T>, LedgerError>
+    where
+        T: TryFrom<i64, Error: std::fmt::Display>,
+    {
+        self.maybe_int(column)?.map(to_number).transpose()
+    }
+
     /// The number of a generation.
     fn generation(&self, column: &'static str) -> Result<Generation, LedgerError> {
-        to_generation(self.int(column)?)
+        self.number(column)
     }
 
     /// The number of a generation that can be null.
     fn maybe_generation(&self, column: &'static str) -> Result<Option<Generation>, LedgerError> {
-        self.maybe_int(column)?.map(to_generation).transpose()
+        self.maybe_number(column)
     }
 
     /// A JSON text that can be null.
@@ -95,6 +111,9 @@ pub(super) fn to_time(milliseconds: i64) -> Result<Timestamp, LedgerError> {
     Timestamp::from_millisecond(milliseconds).map_err(LedgerError::damaged)
 }
 
-fn to_generation(number: i64) -> Result<Generation, LedgerError> {
-    Generation::try_from(number).map_err(LedgerError::damaged)
+fn to_number<T>(number: i64) -> Result<T, LedgerError>
+where
+    T: TryFrom<i64, Error: std::fmt::Display>,
+{
+    T::try_from(number).map_err(LedgerError::damaged)
 }

@@ -86,7 +86,7 @@ impl Ledger {
                 Ok((
                     row.parsed("serial")?,
                     Signals {
-                        count: u32::try_from(row.int("count")?).map_err(LedgerError::damaged)?,
+                        count: row.number("count")?,
                         last_at: row.time("at")?,
                         last: row.text("kind")?.trim_start_matches("signal.").to_owned(),
                     },

@@ -198,7 +198,6 @@ fn token_of(row: &AnyRow, live: Vec<GenerationRecord>) -> Result<TokenRecord, Le
 }
 
 fn generation_of(row: &AnyRow) -> Result<GenerationRecord, LedgerError> {
-    let number = |column| -> Result<i64, LedgerError> { row.int(column) };
     let algorithm = row.text("algorithm")?;
     Ok(GenerationRecord {
         number: row.generation("number")?,
@@ -209,8 +208,8 @@ fn generation_of(row: &AnyRow) -> Result<GenerationRecord, LedgerError> {
         params: CodeParams {
             algorithm: Algorithm::parse(&algorithm)
                 .ok_or_else(|| LedgerError::damaged("it names an unknown hash function"))?,
-            digits: u8::try_from(number("digits")?).map_err(LedgerError::damaged)?,
-            period: u16::try_from(number("period")?).map_err(LedgerError::damaged)?,
+            digits: row.number("digits")?,
+            period: row.number("period")?,
         },
         fingerprint: row.text("fingerprint")?,
         issued_at: row.time("issued_at")?,
@@ -218,11 +217,7 @@ fn generation_of(row: &AnyRow) -> Result<GenerationRecord, LedgerError> {
         confirmed_at: row.maybe_time("confirmed_at")?,
         confirmed_how: row.maybe_text("confirmed_how")?,
         confirmed_on: row.maybe_parsed("confirmed_on")?,
-        last_step: row
-            .maybe_int("last_step")?
-            .map(u64::try_from)
-            .transpose()
-            .map_err(LedgerError::damaged)?,
+        last_step: row.maybe_number("last_step")?,
         cause: Cause {
             reason: row.maybe_text("reason")?,
             ticket: row.maybe_text("ticket")?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Any, AnyConnection, Transaction};
 
-use crate::clock::{Entropy, Timestamp};
+use crate::clock::{Entropy, Timestamp, whole_milliseconds};
 use crate::ledger::chain::{GENESIS_VERSION, Head};
 use crate::ledger::event::Draft;
 use crate::ledger::open::{Context, Ledger};
@@ -40,10 +40,9 @@ impl Tx {
                 return Err(LedgerError::LockLost);
             }
         }
-        let now = ledger.inner.clock.now();
         Ok(Self {
             tx,
-            now: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
+            now: whole_milliseconds(ledger.inner.clock.now()),
             entropy: Arc::clone(&ledger.inner.entropy),
             context,
             head: None,

@@ -132,20 +132,24 @@ pub fn is_second_factor(line: &str) -> bool {
     SECOND_FACTORS.iter().any(|m| line.contains(m))
 }
 
-/// Returns lines outside the block that name another second-factor module.
-pub fn other_mfa(text: &str) -> Vec<&str> {
+/// Returns the lines outside the block that are no comments, without the blanks at their ends.
+pub fn outside_block(text: &str) -> impl Iterator<Item = &str> {
     let mut inside = false;
-    let mut found = Vec::new();
-    for line in text.lines() {
-        match line.trim_end() {
+    text.lines().map(str::trim_end).filter(move |line| {
+        match *line {
             BEGIN => inside = true,
             END => inside = false,
-            line if inside || line.trim_start().starts_with('#') => {}
-            line if is_second_factor(line) => found.push(line),
             _ => {}
         }
-    }
-    found
+        !inside && !line.trim_start().starts_with('#')
+    })
+}
+
+/// Returns lines outside the block that name another second-factor module.
+pub fn other_mfa(text: &str) -> Vec<&str> {
+    outside_block(text)
+        .filter(|line| is_second_factor(line))
+        .collect()
 }
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ impl Reading {
 
     fn lost(&mut self, until: Option<Timestamp>) {
         self.gap = Some((self.last_at, until));
-        self.joiner = Joiner::default();
+        self.strangers += std::mem::take(&mut self.joiner).strangers;
     }
 
     fn hear(&mut self, line: &Line) {
@@ -195,10 +195,9 @@ impl Reading {
             .partition(|e| keep.contains(&e.login));
         let steps: Vec<Option<u64>> = mine.iter().map(|e| self.step_of(e, &mine)).collect();
         let logins = mine.into_iter().zip(steps).map(|(e, step)| stored(e, step));
-        let json = |value| serde_json::to_value(value).ok();
         let cursor = self.place.as_ref().and_then(|place| {
             Some(LogCursor {
-                place: json(place)?,
+                place: serde_json::to_value(place).ok()?,
                 joining: serde_json::to_value(&self.joiner).ok()?,
                 last_at: self.last_at,
             })
@@ -215,6 +214,9 @@ impl Reading {
 
     /// The time step of an accepted code: the host keeps the used ones for a while. Only where one alone can be meant.
     fn step_of(&self, event: &LoginEvent, all: &[LoginEvent]) -> Option<u64> {
+        if !event.factors.contains(&Factor::Code) {
+            return None;
+        }
         let now = event.at.as_second().div_euclid(STEP);
         let near = |step: i64| (step - now).abs() <= 1;
         let coded = |e: &&LoginEvent| {
@@ -223,9 +225,6 @@ impl Reading {
                 && e.factors.contains(&Factor::Code)
                 && (e.at.as_second().div_euclid(STEP) - now).abs() <= 2
         };
-        if !event.factors.contains(&Factor::Code) || all.iter().filter(coded).count() != 1 {
-            return None;
-        }
         let files = self.used.iter().filter(|(file, _)| {
             file.rsplit_once('/')
                 .is_some_and(|(_, login)| login == event.login.as_str())
@@ -233,8 +232,10 @@ impl Reading {
         let mut steps = files
             .flat_map(|(_, steps)| steps)
             .filter(|s| i64::try_from(**s).is_ok_and(near));
-        let step = steps.next().copied();
-        step.filter(|_| steps.next().is_none())
+        let step = *steps.next()?;
+        // The whole of what was read is looked through last: the host names a step for few of many logins.
+        let alone = steps.next().is_none() && all.iter().filter(coded).count() == 1;
+        alone.then_some(step)
     }
 }
 

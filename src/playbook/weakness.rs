@@ -11,7 +11,8 @@ pub(super) fn weaknesses(facts: &Facts) -> Option<Vec<Weakness>> {
     let text = facts.text(pam::SERVICE_FILE)?;
     let mut found = Vec::new();
     let shared = facts.mfa_lines.iter().map(String::as_str);
-    for line in outside_our_block(text).chain(shared) {
+    // Our own line for slot `next` has `nullok`, and may: the line after it asks whoever has nothing there.
+    for line in pam::outside_block(text).chain(shared) {
         let line = line.trim();
         if line.starts_with('#') || !line.contains("pam_google_authenticator") {
             continue;
@@ -61,21 +62,6 @@ fn weakness(kind: &str, accounts: u32, detail: String) -> Weakness {
         accounts,
         detail,
     }
-}
-
-/// Our own line for slot `next` has `nullok`, and may: the line after it asks whoever has nothing there.
-fn outside_our_block(text: &str) -> impl Iterator<Item = &str> {
-    let mut ours = false;
-    text.lines().filter(move |line| {
-        if line.trim() == pam::BEGIN {
-            ours = true;
-        }
-        let keep = !ours;
-        if line.trim() == pam::END {
-            ours = false;
-        }
-        keep
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use tokio::sync::OnceCell;
 
 use crate::audit::head::{Witness, statement};
 use crate::audit::ssh::Signer;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, whole_milliseconds};
 use crate::error::{Error, Kind};
 use crate::fleet::session::Session;
 use crate::host::reply::lines_of;
@@ -57,7 +57,7 @@ pub async fn sign_head(
     now: Timestamp,
 ) -> Result<SignedHead, Error> {
     // The ledger keeps milliseconds, and what is signed must be what is kept.
-    let at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+    let at = whole_milliseconds(now);
     let text = statement(ledger.project_id().as_str(), head, at);
     let signature = match signer {
         None => None,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::export::{before, write_export};
+use super::export::write_export;
 use super::moment;
 use crate::audit::export::Export;
 use crate::cli::globals::Globals;
@@ -41,7 +41,7 @@ pub(super) async fn run(
     let setup = Setup::open(globals, world).await?;
     if globals.check {
         let start = setup.ledger.chain_start().await?;
-        match before(&setup.ledger, args.before).await? {
+        match setup.ledger.head_before(args.before).await? {
             Some(end) => eprintln!("would archive events {} to {}", start.size + 1, end.size),
             None => eprintln!("no event is that old"),
         }
@@ -65,7 +65,8 @@ async fn archive(
     }
     let signer = setup.signer().await?;
     let start = ledger.chain_start().await?;
-    let end = before(ledger, args.before)
+    let end = ledger
+        .head_before(args.before)
         .await?
         .ok_or_else(|| Error::failed("no event is that old"))?;
     let now = world.clock.now();

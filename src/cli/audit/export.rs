@@ -77,12 +77,13 @@ async fn export(
     let first = ledger.chain_start().await?;
     let start = match (args.from, args.since) {
         (Some(from), _) => head_at(ledger, from - 1).await?,
-        (None, Some(since)) => before(ledger, since).await?.unwrap_or(first),
+        (None, Some(since)) => ledger.head_before(since).await?.unwrap_or(first),
         (None, None) => first,
     };
     let head = match (args.to, args.until) {
         (Some(to), _) => head_at(ledger, to).await?,
-        (None, Some(until)) => before(ledger, until)
+        (None, Some(until)) => ledger
+            .head_before(until)
             .await?
             .unwrap_or_else(|| start.clone()),
         (None, None) => ledger.head().await?,
@@ -204,29 +205,5 @@ async fn head_at(ledger: &Ledger, size: i64) -> Result<Head, Error> {
             hash: event.hash,
         }),
         None => Err(Error::failed(format!("there is no event {size} here"))),
-    }
-}
-
-/// Returns the head of the last event before a time: events are appended in order, and clocks may be set back.
-pub(in crate::cli) async fn before(
-    ledger: &Ledger,
-    time: Timestamp,
-) -> Result<Option<Head>, Error> {
-    let (mut last, mut after) = (None, ledger.chain_start().await?.size);
-    loop {
-        let events = ledger.events(after, BATCH).await?;
-        let Some(end) = events.last() else {
-            return Ok(last);
-        };
-        after = end.seq;
-        for event in events {
-            if event.at >= time {
-                return Ok(last);
-            }
-            last = Some(Head {
-                size: event.seq,
-                hash: event.hash,
-            });
-        }
     }
 }

@@ -83,21 +83,19 @@ pub(super) async fn run(
         None
     };
     if let Some(setup) = setup.as_ref().filter(|_| args.witnesses) {
-        let hosts;
-        (outcome, hosts) = read_witnesses(setup, globals, world).await?;
-        evidence.witnesses = hosts;
+        (outcome, evidence.witnesses) = read_witnesses(setup, globals, world).await?;
     }
     for (_, export) in &mut exports {
         evidence.heads.append(&mut export.heads);
     }
     let ledger = setup.as_ref().map(|s| &s.ledger);
-    if let Some(ledger) = ledger.filter(|_| live) {
+    let verified = ledger.filter(|_| live);
+    if let Some(ledger) = verified {
         evidence.heads.extend(ledger.signed_heads().await?);
     }
-    let ledger_of = ledger.filter(|_| live);
     let project = project_of(&exports, ledger)?;
-    let chain = check(&exports, ledger_of, &evidence).await?;
-    let trust = trust(args, globals, world)?;
+    let chain = check(&exports, verified, &evidence).await?;
+    let trust = trust(args, setup.as_ref(), globals, world)?;
     let mut verdict = judge(&project, &chain, &evidence, &trust)?;
     for (name, export) in &exports {
         let lines = export.strange.iter().map(|line| Fault::Line {
@@ -218,12 +216,20 @@ async fn check(
     Ok(chain.finish(noted.as_ref()))
 }
 
-fn trust(args: &VerifyArgs, globals: &Globals, world: &World) -> Result<Trust, Error> {
+fn trust(
+    args: &VerifyArgs,
+    setup: Option<&Setup>,
+    globals: &Globals,
+    world: &World,
+) -> Result<Trust, Error> {
     if let Some(path) = &args.signer {
         return Verifier::open(&world.cwd.join(path)).map(Trust::Keys);
     }
-    let project = Project::load(globals.config.as_deref(), &world.cwd)?;
-    Ok(match signing_key(&project) {
+    let key = match setup {
+        Some(setup) => setup.signing_key(),
+        None => signing_key(&Project::load(globals.config.as_deref(), &world.cwd)?),
+    };
+    Ok(match key {
         None => Trust::Gone("no key is known: give it by --signer".to_owned()),
         Some(path) => match Verifier::of_key(Path::new(&path)) {
             Ok(keys) => Trust::Keys(keys),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{TimeArgs, named_format, time_of, view};
-use crate::cli::audit::export::{before, write_export};
+use crate::cli::audit::export::write_export;
 use crate::cli::globals::Globals;
 use crate::cli::hold::Hold;
 use crate::cli::setup::{Setup, World};
@@ -106,7 +106,7 @@ async fn pack(
         hash: view.scope.log.1.clone(),
     };
     let start = match time.between {
-        Some((from, _)) => before(ledger, from).await?,
+        Some((from, _)) => ledger.head_before(from).await?,
         None => None,
     };
     let start = match start {

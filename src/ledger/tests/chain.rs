@@ -151,3 +151,25 @@ async fn the_hash_is_what_sha256sum_says() {
             .starts_with(&events[1].hash)
     );
 }
+
+#[tokio::test]
+async fn what_was_before_a_time_ends_at_the_first_later_event_also_where_clocks_were_set_back() {
+    let f = with_events().await;
+    // Event 5 was written by a clock that was set back.
+    f.tamper(
+        "UPDATE event SET at = 1000 * seq WHERE seq <> 5; UPDATE event SET at = 1500 WHERE seq = 5",
+    )
+    .await;
+    for (nanoseconds, size) in [
+        (1_000_000_000, None),
+        (1_000_000_001, Some(1)),
+        (2_000_000_000, Some(1)),
+        (3_000_000_000, Some(2)),
+        (4_000_000_001, Some(5)),
+        (i128::from(i64::MAX), Some(6)),
+    ] {
+        let time = Timestamp::from_nanosecond(nanoseconds).unwrap();
+        let head = f.ledger.head_before(time).await.unwrap();
+        assert_eq!(head.map(|h| h.size), size, "{time}");
+    }
+}
