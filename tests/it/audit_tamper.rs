@@ -517,6 +517,10 @@ fn archived_events_and_the_rest_verify_as_one_log() {
         log.stdout
     );
     assert_eq!(log.stdout.lines().count(), 1, "{}", log.stdout);
+    // What leaves the ledger has to be somewhere.
+    bare.run(&["audit", "archive", "--before", "2999-01-01", "--out", "-"])
+        .expect_code(64)
+        .expect_text(&["standard output keeps none"]);
     let archive = [
         "audit",
         "archive",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -38,6 +38,12 @@ pub(super) async fn run(
     world: &World,
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
+    if args.out == Path::new("-") {
+        return Err(Error::usage(
+            "an archive takes the place of events, and standard output keeps none",
+        )
+        .hinted("name a file: --out FILE"));
+    }
     let setup = Setup::open(globals, world).await?;
     if globals.check {
         let start = setup.ledger.chain_start().await?;
