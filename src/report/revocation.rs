@@ -78,7 +78,7 @@ pub fn revocation_columns() -> Vec<Column> {
             "state",
             "State",
             Kind::Status,
-            "`open`: a host is still to be proven; `done`: every host is proven or attested.",
+            "`open`: a host is still to be proven; `done`: every host is proven or attested; `replaced`: a new enrolment ended it before.",
         ),
         column(
             "asked_at",
