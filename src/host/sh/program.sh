@@ -600,11 +600,7 @@ collect_text() {
     [ -z "$found" ] || [ -n "$reading" ] || continue
     reading=1
     # Once this one has a line, nothing is written to the one before any more: only now is that one read to its end.
-    if [ -n "$previous" ]; then
-      hash_now=$hash
-      read_log "$previous" "$previous_hash" "$previous_from" 1 || return 0
-      hash=$hash_now
-    fi
+    [ -z "$previous" ] || read_log "$previous" "$previous_hash" "$previous_from" 1 || return 0
     previous=$f previous_hash=$hash previous_from=0
   done
   [ -z "$previous" ] || read_log "$previous" "$previous_hash" "$previous_from" ''
