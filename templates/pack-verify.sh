@@ -24,7 +24,7 @@ bad() {
     wrong=1
 }
 note() { printf 'note   %s\n' "$*"; }
-for program in sha256sum awk sort find mktemp xargs; do
+for program in sha256sum awk sort find mktemp; do
     command -v "$program" >/dev/null || {
         echo "verify.sh needs $program" >&2
         exit 2

@@ -19,7 +19,6 @@ const STOCK: &[&str] = &[
     "sort",
     "find",
     "mktemp",
-    "xargs",
     "sed",
     "head",
     "rm",
