@@ -155,6 +155,19 @@ fn lab_reboot_runs_cron_and_keeps_the_disk() {
         ("web2", Suite::Trixie),
         ("db1", Suite::Bullseye),
     ]);
+    // Hosts hold the controller's link address for a while: were it another one after a boot elsewhere, they would
+    // answer to nobody meanwhile.
+    let bridge = || {
+        (lab.mode() == "namespaces").then(|| {
+            let link = run(lab.controller("ip").args(["-json", "link", "show", "br0"]));
+            let link: serde_json::Value = serde_json::from_str(&link).expect("ip prints JSON");
+            link[0]["address"]
+                .as_str()
+                .expect("a link address")
+                .to_owned()
+        })
+    };
+    let bridge_before = bridge();
     for name in ["web1", "web2", "db1"] {
         let host = lab.host(name);
         host.write_file(
@@ -178,6 +191,7 @@ fn lab_reboot_runs_cron_and_keeps_the_disk() {
             "the same content again is a change, too"
         );
         lab.assert_in(name, "root", Key::Root, Code::No, Prefs::Default);
+        assert_eq!(bridge(), bridge_before, "after {name} was booted again");
     }
 }
 

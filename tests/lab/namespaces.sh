@@ -62,7 +62,9 @@ world_main() {
     mount -t proc proc /proc
     mv "$DIR/world.new" "$DIR/world"
     ip link set lo up
-    ip link add br0 type bridge
+    # An address of its own: else it takes the lowest of its ports, another one when a host is booted again, and hosts
+    # that know the old one answer to nobody for seconds.
+    ip link add br0 address 02:00:00:4d:00:01 type bridge
     # The controller is 10.77.0.1. The many others are for login attempts: sshd 9.8 and later refuses an address
     # whose logins failed, and a test that means to fail has to come from somewhere else each time.
     { echo "addr add 10.77.0.1/16 dev br0"; printf 'addr add 10.77.1.%s/16 dev br0\n' {1..250}; } | ip -batch -
