@@ -1,4 +1,4 @@
-//! `fleetotp report`: rotation, revocation, coverage; of now or of a day before.
+//! `fleetotp report`: rotation, revocation, coverage, activity; of now or of a day before.
 
 mod pack;
 
@@ -13,6 +13,7 @@ use super::setup::{Setup, World};
 use crate::clock::{self, Span, Timestamp};
 use crate::error::Error;
 use crate::exit;
+use crate::report::activity::activity;
 use crate::report::coverage::{Counts, Pairs, coverage};
 use crate::report::format::{self, Format};
 use crate::report::picture::Picture;
@@ -28,6 +29,8 @@ pub enum ReportCommand {
     Revocation(ReportArgs),
     /// Every account: is a code demanded; exceptions, ways past it, sheets, separation of duties
     Coverage(ReportArgs),
+    /// Logins that were collected: by hour, admin, host and source, what was refused, and what was odd in them
+    Activity(ReportArgs),
     /// All reports, the event log and the table of controls in one signed directory, which stock tools can check
     Pack(pack::PackArgs),
 }
@@ -46,7 +49,7 @@ pub struct ReportArgs {
     #[command(flatten)]
     time: TimeArgs,
 
-    /// Exit code 9 where something is overdue, open, unknown or not enforced
+    /// Exit code 9 where something is overdue, open, unknown or not enforced; for activity, where there is an alert or a warning
     #[arg(long, env = "FLEETOTP_REPORT_STRICT")]
     strict: bool,
 }
@@ -76,7 +79,8 @@ pub async fn run(
     let args = match command {
         ReportCommand::Rotation(args)
         | ReportCommand::Revocation(args)
-        | ReportCommand::Coverage(args) => args,
+        | ReportCommand::Coverage(args)
+        | ReportCommand::Activity(args) => args,
         ReportCommand::Pack(args) => return pack::run(args, globals, world, out).await,
     };
     let format = format_of(args, globals)?;
@@ -93,6 +97,10 @@ pub async fn run(
     let judged = match command {
         ReportCommand::Rotation(_) => rotation::rotation(&view),
         ReportCommand::Revocation(_) => revocation::revocation(&view),
+        ReportCommand::Activity(_) => {
+            let stored = source::collections(&setup.ledger, view.now()).await?;
+            activity(&view, &stored)
+        }
         ReportCommand::Coverage(_) | ReportCommand::Pack(_) => coverage(&view, before.as_ref()),
     };
     write(&judged, format, args, world, out)?;
@@ -103,7 +111,7 @@ pub async fn run(
     })
 }
 
-/// Returns the numbers of all three reports as text, for the task `report`.
+/// Returns the numbers of all reports as text, for the task `report`.
 ///
 /// # Errors
 /// When ledger or log cannot be read.
@@ -114,6 +122,7 @@ pub async fn summaries(setup: &Setup, globals: &Globals, world: &World) -> Resul
     };
     let (view, _) = view(setup, globals, time, false).await?;
     let view = Arc::new(view);
+    let stored = source::collections(&setup.ledger, view.now()).await?;
     let mut text = Vec::new();
     let format =
         format::by_name("text").ok_or_else(|| Error::failed("there is no format `text`"))?;
@@ -121,6 +130,7 @@ pub async fn summaries(setup: &Setup, globals: &Globals, world: &World) -> Resul
         rotation::rotation(&view),
         revocation::revocation(&view),
         coverage(&view, None),
+        activity(&view, &stored),
     ] {
         judged.report.limits.clear();
         judged

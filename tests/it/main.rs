@@ -9,6 +9,8 @@ mod activity_findings;
 #[cfg(test)]
 mod activity_geo;
 #[cfg(test)]
+mod activity_report;
+#[cfg(test)]
 mod activity_tell;
 #[cfg(test)]
 mod ansible_oracle;

@@ -14,11 +14,12 @@ use crate::cli::setup::{Setup, World};
 use crate::error::Error;
 use crate::exit;
 use crate::ledger::{ExportNote, Head};
+use crate::report::activity::activity;
 use crate::report::controls::Controls;
 use crate::report::coverage::coverage;
 use crate::report::format::{Format, csv};
 use crate::report::pack::{NAMESPACE, Pack, SIGNERS};
-use crate::report::{Report, revocation, rotation};
+use crate::report::{Report, revocation, rotation, source};
 
 /// Arguments of `report pack`.
 #[derive(Debug, Clone, Args)]
@@ -77,12 +78,14 @@ async fn pack(
     let time = time_of(&args.time, world)?;
     let (view, first) = view(setup, globals, time, true).await?;
     let view = Arc::new(view);
+    let stored = source::collections(&setup.ledger, view.now()).await?;
     let controls = Controls::read()
         .map_err(|e| Error::failed("the table of controls is broken").caused_by(e))?;
     let reports = [
         rotation::rotation(&view).report,
         revocation::revocation(&view).report,
         coverage(&view, first.as_ref()).report,
+        activity(&view, &stored).report,
         controls.report(view.scope.clone()),
     ];
     let place = world.cwd.join(&args.out);
