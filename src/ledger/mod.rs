@@ -19,6 +19,7 @@ mod exposure;
 mod heads;
 mod hosts;
 mod issue;
+mod journal;
 mod lock;
 mod observe;
 mod open;
@@ -56,6 +57,9 @@ pub use expire::Expired;
 pub use exposure::{Ciphertext, Exposed};
 pub use heads::{ExportNote, SignedHead};
 pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
+pub use journal::{
+    HostEnd, HostPhase, HostResult, RunFile, RunHost, RunRecord, Stage, TextChange, sum_of,
+};
 pub use lock::{Holder, Lock};
 pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
 pub use open::{Ledger, locate};

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
 use crate::inventory::model::Realm;
-use crate::ledger::{HostObservation, HostRecord, ItemReading, TokenHostObservation};
+use crate::ledger::{HostObservation, HostRecord, ItemReading, TextChange, TokenHostObservation};
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::revoke::Leaver;
 use crate::plan::tool::Takeover;
@@ -113,6 +113,8 @@ pub enum Ask {
     Revoked(Vec<String>, oneshot::Sender<Vec<String>>),
     /// A host has seen a complete login with the generation that it has.
     Confirmed(SeenLogin, oneshot::Sender<()>),
+    /// The configuration texts that are about to change on the host: noted before it hears of it.
+    Changing(HostName, Vec<TextChange>, oneshot::Sender<()>),
     /// May this host of an equivalence class go on, and must it prove the change?
     Class(String, oneshot::Sender<ClassTurn>),
     /// How the proof of a class's change ended on the host whose turn it was.

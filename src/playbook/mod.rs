@@ -13,6 +13,7 @@ pub mod desk;
 pub mod engine;
 pub mod errand;
 pub mod job;
+mod journal;
 pub mod limits;
 mod observe;
 pub mod outcome;
