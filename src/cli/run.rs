@@ -41,6 +41,8 @@ pub struct Wanted {
     pub leavers: Leavers,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
+    /// Bring no text to a host on which a run's text was rolled back.
+    pub keeps_rollbacks: bool,
     /// Another tool's enrolments to take over, by host.
     pub takes_over: BTreeMap<HostName, Arc<Takeover>>,
     /// Which part of the run it is, and the play's name, where there is one.
@@ -220,6 +222,7 @@ impl<'a> Run<'a> {
             check: self.globals.check,
             evidence: wanted.evidence,
             prepared_only: wanted.prepared_only,
+            keeps_rollbacks: wanted.keeps_rollbacks,
             protected,
             revert_after: settings.revert_after.duration(),
             clock: self.world.clock.clone(),

@@ -195,6 +195,12 @@ impl Ledger {
             .bind(host.as_str().to_owned())
             .execute(tx.db())
             .await?;
+        sqlx::query(
+            "UPDATE host SET rolled_back_at = NULL WHERE name = $1 AND rolled_back_at IS NOT NULL",
+        )
+        .bind(host.as_str().to_owned())
+        .execute(tx.db())
+        .await?;
         for text in texts {
             store_text(&mut tx, &run, stage, host, text).await?;
         }

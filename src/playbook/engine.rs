@@ -51,6 +51,8 @@ pub struct Shared {
     pub evidence: bool,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
+    /// Bring no text to a host on which a run's text was rolled back.
+    pub keeps_rollbacks: bool,
     /// Accounts that keep their way in.
     pub protected: BTreeSet<Login>,
     /// How long hosts wait for a confirmation.

@@ -59,6 +59,9 @@ pub struct LeaverSeat {
 /// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// A run's text was put back there, and none has been brought again since.
+    #[serde(skip)]
+    pub rolled_back: bool,
     /// The configuration that was judged last.
     #[serde(skip)]
     pub judged_hash: Option<String>,
@@ -80,6 +83,7 @@ impl Memory {
         let memory: Self = serde_json::from_value(facts).unwrap_or_default();
         Self {
             judged_hash: record.config_hash.clone(),
+            rolled_back: record.rolled_back_at.is_some(),
             ..memory
         }
     }
@@ -94,6 +98,7 @@ impl Memory {
             states.insert(name, (state.file.sha256.clone(), fingerprint));
         }
         Self {
+            rolled_back: false,
             judged_hash: None,
             version: facts.version_text.clone(),
             states,

@@ -27,6 +27,9 @@ CREATE TABLE run_file (
     PRIMARY KEY (run, play, host, path)
 );
 
+-- When the text of a run was put back on a host: nobody brings it again but a run that is asked to.
+ALTER TABLE host ADD COLUMN rolled_back_at BIGINT;
+
 -- The texts by their hash: hosts of a kind share them.
 CREATE TABLE config_text (
     sha256 TEXT PRIMARY KEY,
