@@ -24,6 +24,7 @@ pub mod rotate;
 pub mod schema;
 pub mod sheets;
 mod stop;
+pub mod tasks;
 mod transact;
 mod weakness;
 pub mod witness;
