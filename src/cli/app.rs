@@ -155,9 +155,15 @@ fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(&matches)?;
     let mut below = Some(&matches);
     while let Some(matches) = below {
-        if matches.try_contains_id("limit").is_ok_and(|there| there) {
-            cli.globals.limit_from_environment =
-                matches.value_source("limit") == Some(ValueSource::EnvVariable);
+        let from_environment = |name: &str| {
+            let there = matches.try_contains_id(name).is_ok_and(|there| there);
+            there.then(|| matches.value_source(name) == Some(ValueSource::EnvVariable))
+        };
+        if let Some(it_is) = from_environment("limit") {
+            cli.globals.limit_from_environment = it_is;
+        }
+        if let Some(it_is) = from_environment("admins") {
+            cli.globals.admins_from_environment = it_is;
         }
         below = matches.subcommand().map(|(_, matches)| matches);
     }

@@ -21,6 +21,7 @@ use crate::playbook::collect::{Collect, HostLog};
 use crate::playbook::desk::Permissions;
 use crate::playbook::outcome::{Outcome, Status};
 use crate::playbook::sheets::Protection;
+use crate::playbook::tasks::{self, CollectTask};
 
 /// Arguments of `collect`.
 #[derive(Debug, Clone, Args)]
@@ -34,7 +35,7 @@ pub struct CollectArgs {
         long,
         env = "FLEETOTP_SPIKE",
         value_name = "N",
-        default_value_t = 5,
+        default_value_t = tasks::SPIKE,
         value_parser = clap::value_parser!(u32).range(2..=1000)
     )]
     spike: u32,
@@ -44,7 +45,7 @@ pub struct CollectArgs {
         long,
         env = "FLEETOTP_WITHIN",
         value_name = "DURATION",
-        default_value = "10m"
+        default_value_t = tasks::WITHIN
     )]
     within: Span,
 
@@ -53,7 +54,7 @@ pub struct CollectArgs {
         long,
         env = "FLEETOTP_UNUSED",
         value_name = "DURATION",
-        default_value = "30d"
+        default_value_t = tasks::UNUSED
     )]
     unused: Span,
 
@@ -84,45 +85,99 @@ pub async fn run(
         Protection::None,
     )
     .await?;
-    let started = world.clock.now();
-    let errand = Collect {
-        cursors: setup.ledger.log_cursors().await?.into_iter().collect(),
-        logins: run.logins_on(&hosts).await?,
-    };
-    let (outcome, done) = outcome_of(run.errand(errand, &hosts).await?);
-    let mut rows = Vec::new();
-    let mut found = Vec::new();
-    if globals.check {
-        rows.extend(done.values().map(|log| Row::of(log, None)));
-    } else {
-        let collected: Vec<_> = done.values().map(|log| log.collected.clone()).collect();
-        let new = setup.ledger.store_activity(&collected).await?;
-        let logs = done.values().zip(new);
-        rows.extend(logs.map(|(log, new)| Row::of(log, Some(new))));
-        let since = match args.since {
-            Some(span) => before(started, span),
-            None => started,
-        };
-        let read = done.values().filter(|l| l.log.is_some());
-        let known = known(&setup, since, world.clock.now(), read).await?;
-        let limits = Limits {
-            spike: args.spike,
-            within: args.within,
-            unused: args.unused,
-        };
-        found = findings(&known, limits);
-    }
+    let collected = collect(&run, &hosts, args).await?;
     let text = match globals.output {
-        Output::Json => format!("{:#}\n", document(&outcome, &rows, &found)),
-        Output::Text => text(&outcome, &rows, &found),
+        Output::Json => format!("{:#}\n", collected.document()),
+        Output::Text => collected.text(),
     };
     write(out, &text)?;
-    let mut code = outcome.code();
-    if args.strict && code == exit::DONE && !found.is_empty() {
+    let mut code = collected.outcome.code();
+    if code == exit::DONE && collected.is_strictly_bad(args.strict) {
         code = exit::FINDINGS;
     }
     run.finish(code).await?;
     Ok(code)
+}
+
+/// What a collection brought, for the command and the task.
+pub(super) struct Collection {
+    /// How each host ended.
+    pub(super) outcome: Outcome,
+    rows: Vec<Row>,
+    found: Vec<ActivityFinding>,
+}
+
+impl Collection {
+    /// Returns whether there is a finding where none may be.
+    pub(super) const fn is_strictly_bad(&self, strict: bool) -> bool {
+        strict && !self.found.is_empty()
+    }
+
+    /// Returns it as JSON.
+    pub(super) fn document(&self) -> Value {
+        document(&self.outcome, &self.rows, &self.found)
+    }
+
+    /// Returns it for people.
+    pub(super) fn text(&self) -> String {
+        text(&self.outcome, &self.rows, &self.found)
+    }
+}
+
+impl From<&CollectTask> for CollectArgs {
+    fn from(task: &CollectTask) -> Self {
+        Self {
+            since: task.since,
+            spike: task.spike,
+            within: task.within,
+            unused: task.unused,
+            strict: task.strict,
+        }
+    }
+}
+
+/// Collects from hosts, stores what is new and judges it; a check stores and judges nothing.
+///
+/// # Errors
+/// When the ledger cannot be used, or an inventory variable that is needed.
+pub(super) async fn collect(
+    run: &Run<'_>,
+    hosts: &[HostName],
+    args: &CollectArgs,
+) -> Result<Collection, Error> {
+    let (setup, world) = (run.setup, run.world);
+    let started = world.clock.now();
+    let errand = Collect {
+        cursors: setup.ledger.log_cursors().await?.into_iter().collect(),
+        logins: run.logins_on(hosts).await?,
+    };
+    let (outcome, done) = outcome_of(run.errand(errand, hosts).await?);
+    let mut collection = Collection {
+        outcome,
+        rows: Vec::new(),
+        found: Vec::new(),
+    };
+    if run.globals.check {
+        collection.rows = done.values().map(|log| Row::of(log, None)).collect();
+        return Ok(collection);
+    }
+    let collected: Vec<_> = done.values().map(|log| log.collected.clone()).collect();
+    let new = setup.ledger.store_activity(&collected).await?;
+    let logs = done.values().zip(new);
+    collection.rows = logs.map(|(log, new)| Row::of(log, Some(new))).collect();
+    let since = match args.since {
+        Some(span) => before(started, span),
+        None => started,
+    };
+    let read = done.values().filter(|l| l.log.is_some());
+    let known = known(setup, since, world.clock.now(), read).await?;
+    let limits = Limits {
+        spike: args.spike,
+        within: args.within,
+        unused: args.unused,
+    };
+    collection.found = findings(&known, limits);
+    Ok(collection)
 }
 
 fn before(now: Timestamp, span: Span) -> Timestamp {

@@ -29,6 +29,7 @@ pub mod schema;
 pub mod serial;
 pub mod sheets;
 mod stop;
+pub mod tasks;
 mod transact;
 mod weakness;
 pub mod when;
