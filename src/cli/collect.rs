@@ -25,6 +25,7 @@ use crate::playbook::collect::{Collect, HostLog, StepLengths};
 use crate::playbook::desk::Permissions;
 use crate::playbook::outcome::{Outcome, Status};
 use crate::playbook::sheets::Protection;
+use crate::playbook::tasks::{self, CollectTask};
 use crate::token::state::TokenHostState;
 
 /// Arguments of `collect`.
@@ -39,7 +40,7 @@ pub struct CollectArgs {
         long,
         env = "FLEETOTP_SPIKE",
         value_name = "N",
-        default_value_t = 5,
+        default_value_t = tasks::SPIKE,
         value_parser = clap::value_parser!(u32).range(2..=1000)
     )]
     spike: u32,
@@ -49,7 +50,7 @@ pub struct CollectArgs {
         long,
         env = "FLEETOTP_WITHIN",
         value_name = "DURATION",
-        default_value = "10m"
+        default_value_t = tasks::WITHIN
     )]
     within: Span,
 
@@ -58,7 +59,7 @@ pub struct CollectArgs {
         long,
         env = "FLEETOTP_UNUSED",
         value_name = "DURATION",
-        default_value = "30d"
+        default_value_t = tasks::UNUSED
     )]
     unused: Span,
 
@@ -86,8 +87,6 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let hosts = names(&setup.inventory.select("all", globals.limit.as_deref())?);
-    let places = places(args, &setup, world)?;
-    let tellers = Tellers::new(&args.tell, &setup, world)?;
     let permissions = Permissions::default();
     let run = Run::begin(
         &setup,
@@ -98,64 +97,134 @@ pub async fn run(
         Protection::None,
     )
     .await?;
-    let started = world.clock.now();
-    let ledger = &setup.ledger;
-    let errand = Collect {
-        cursors: ledger.log_cursors().await?.into_iter().collect(),
-        logins: run.logins_on(&hosts).await?,
-        steps: step_lengths(&setup).await?,
-    };
-    let (outcome, done) = outcome_of(run.errand(errand, &hosts).await?);
-    let mut rows = Vec::new();
-    let mut found = Vec::new();
-    if globals.check {
-        rows.extend(done.values().map(|log| Row::of(log, None)));
-    } else {
-        let mut collected: Vec<_> = done.values().map(|log| log.collected.clone()).collect();
-        for login in collected.iter_mut().flat_map(|c| &mut c.logins) {
-            login.origin = origin(&places, login.address.as_deref())?;
-        }
-        let new = ledger.store_activity(&collected).await?;
-        let logs = done.values().zip(new);
-        rows.extend(logs.map(|(log, new)| Row::of(log, Some(new))));
-        // A run that ended between storing and judging has left logins that nobody has looked at.
-        let unjudged = ledger.judged_until().await?.unwrap_or(started);
-        let since = match args.since {
-            Some(span) => before(started, span).min(unjudged),
-            None => started.min(unjudged),
-        };
-        let now = world.clock.now();
-        let read = done.values().filter(|l| l.log.is_some());
-        let known = known(&setup, since, now, read, &places).await?;
-        let limits = Limits {
-            spike: args.spike,
-            within: args.within,
-            unused: args.unused,
-        };
-        found = findings(&known, limits);
-        let records: Vec<FindingRecord> = found.iter().map(|f| record(f, now)).collect();
-        ledger
-            .store_findings(&records, &tellers.channels(), now)
-            .await?;
-    }
+    let collected = collect(&run, &hosts, args).await?;
     let text = match globals.output {
-        Output::Json => format!("{:#}\n", document(&outcome, &rows, &found)),
-        Output::Text => text(&outcome, &rows, &found),
+        Output::Json => format!("{:#}\n", collected.document()),
+        Output::Text => collected.text(),
     };
     write(out, &text)?;
-    let mut code = outcome.code();
-    if args.strict && code == exit::DONE && !found.is_empty() {
+    let mut code = collected.outcome.code();
+    if code == exit::DONE && collected.is_strictly_bad(args.strict) {
         code = exit::FINDINGS;
     }
     // Everything is stored and said by now.
-    if !globals.check
-        && let Err(error) = tellers.tell(&setup).await
-    {
+    if let Err(error) = collected.tell(&run).await {
         run.finish(error.kind().code()).await?;
         return Err(error);
     }
     run.finish(code).await?;
     Ok(code)
+}
+
+/// What a collection brought, for the command and the task.
+pub(super) struct Collection {
+    /// How each host ended.
+    pub(super) outcome: Outcome,
+    rows: Vec<Row>,
+    found: Vec<ActivityFinding>,
+    tellers: Tellers,
+}
+
+impl Collection {
+    /// Returns whether there is a finding where none may be.
+    pub(super) const fn is_strictly_bad(&self, strict: bool) -> bool {
+        strict && !self.found.is_empty()
+    }
+
+    /// Tells others of what they were not told yet: after all is stored and said. A check tells nobody.
+    ///
+    /// # Errors
+    /// When one of them did not take it.
+    pub(super) async fn tell(&self, run: &Run<'_>) -> Result<(), Error> {
+        if run.globals.check {
+            return Ok(());
+        }
+        self.tellers.tell(run.setup).await
+    }
+
+    /// Returns it as JSON.
+    pub(super) fn document(&self) -> Value {
+        document(&self.outcome, &self.rows, &self.found)
+    }
+
+    /// Returns it for people.
+    pub(super) fn text(&self) -> String {
+        text(&self.outcome, &self.rows, &self.found)
+    }
+}
+
+impl From<&CollectTask> for CollectArgs {
+    fn from(task: &CollectTask) -> Self {
+        Self {
+            since: task.since,
+            spike: task.spike,
+            within: task.within,
+            unused: task.unused,
+            strict: task.strict,
+            // A task's are those of the project file.
+            geo: Vec::new(),
+            tell: TellArgs::default(),
+        }
+    }
+}
+
+/// Collects from hosts, stores what is new and judges it; a check stores and judges nothing.
+///
+/// # Errors
+/// When the ledger, a database of addresses, what others are told by, or an inventory variable that is needed cannot be
+/// used.
+pub(super) async fn collect(
+    run: &Run<'_>,
+    hosts: &[HostName],
+    args: &CollectArgs,
+) -> Result<Collection, Error> {
+    let (setup, world) = (run.setup, run.world);
+    let places = places(args, setup, world)?;
+    let tellers = Tellers::new(&args.tell, setup, world)?;
+    let started = world.clock.now();
+    let ledger = &setup.ledger;
+    let errand = Collect {
+        cursors: ledger.log_cursors().await?.into_iter().collect(),
+        logins: run.logins_on(hosts).await?,
+        steps: step_lengths(setup).await?,
+    };
+    let (outcome, done) = outcome_of(run.errand(errand, hosts).await?);
+    let mut collection = Collection {
+        outcome,
+        rows: Vec::new(),
+        found: Vec::new(),
+        tellers,
+    };
+    if run.globals.check {
+        collection.rows = done.values().map(|log| Row::of(log, None)).collect();
+        return Ok(collection);
+    }
+    let mut collected: Vec<_> = done.values().map(|log| log.collected.clone()).collect();
+    for login in collected.iter_mut().flat_map(|c| &mut c.logins) {
+        login.origin = origin(&places, login.address.as_deref())?;
+    }
+    let new = ledger.store_activity(&collected).await?;
+    let logs = done.values().zip(new);
+    collection.rows = logs.map(|(log, new)| Row::of(log, Some(new))).collect();
+    // A run that ended between storing and judging has left logins that nobody has looked at.
+    let unjudged = ledger.judged_until().await?.unwrap_or(started);
+    let since = match args.since {
+        Some(span) => before(started, span).min(unjudged),
+        None => started.min(unjudged),
+    };
+    let now = world.clock.now();
+    let read = done.values().filter(|l| l.log.is_some());
+    let known = known(setup, since, now, read, &places).await?;
+    let limits = Limits {
+        spike: args.spike,
+        within: args.within,
+        unused: args.unused,
+    };
+    collection.found = findings(&known, limits);
+    let records: Vec<FindingRecord> = collection.found.iter().map(|f| record(f, now)).collect();
+    let channels = collection.tellers.channels();
+    ledger.store_findings(&records, &channels, now).await?;
+    Ok(collection)
 }
 
 /// Opens the databases of flags, else those of the project file.

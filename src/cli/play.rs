@@ -5,14 +5,17 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::Value;
 
 use super::enroll::ProtectionArgs;
 use super::globals::{Globals, Output};
 use super::leavers::Leavers;
+use super::report::Narrow;
 use super::rotate::push;
 use super::run::{Run, Wanted, admins_of, names};
 use super::setup::{Setup, World};
-use super::{inventory, report, show, status};
+use super::show::Told;
+use super::{collect, inventory, report, show, status};
 use crate::error::Error;
 use crate::exit;
 use crate::plan::wish::Parts;
@@ -20,6 +23,7 @@ use crate::playbook::desk::Permissions;
 use crate::playbook::outcome::Outcome;
 use crate::playbook::rotate::{Query, Which, choose};
 use crate::playbook::schema::{self, Action, Play};
+use crate::playbook::tasks::{CollectTask, ReportTask};
 use crate::text::SourceFile;
 
 /// Arguments of `play`.
@@ -88,12 +92,12 @@ pub async fn run(
     if args.list_hosts || args.list_tasks {
         return list(args, globals, &setup, &books, out);
     }
-    let has = |is: fn(Action) -> bool| {
+    let has = |is: fn(&Action) -> bool| {
         let mut plays = books.iter().flat_map(|(_, plays)| plays);
-        plays.any(|p| p.tasks.iter().any(|t| is(t.action)))
+        plays.any(|p| p.tasks.iter().any(|t| is(&t.action)))
     };
     let permissions = Permissions {
-        issue: has(|a| a == Action::Enroll),
+        issue: has(|a| *a == Action::Enroll),
         rotate: has(|a| matches!(a, Action::Rotate(_))),
         ..Permissions::default()
     };
@@ -116,47 +120,30 @@ pub async fn run(
     .await?;
     let mut all = Outcome::default();
     let mut documents = Vec::new();
-    let (mut would_rotate, mut refused) = (false, false);
-    for (_, plays) in &books {
-        for play in plays {
-            let wanted = wanted(play, globals, &setup)?;
-            let mut outcome = Outcome::default();
-            // Like the command, a play that only rotates contacts no host where nothing is due.
-            let only_rotates = |a| matches!(a, Action::Rotate(_) | Action::Report);
-            if rotations(play).next().is_none()
-                || !play.tasks.iter().all(|t| only_rotates(t.action))
-            {
-                outcome = run.converge(&wanted).await?;
-            }
-            for which in rotations(play) {
-                let rotated = rotate(&mut run, &wanted, which).await?;
-                would_rotate |= rotated.would;
-                refused |= rotated.refused;
-                outcome.merge(rotated.outcome);
-            }
-            match globals.output {
-                Output::Text => {
-                    let reports = play.tasks.iter().any(|t| t.action == Action::Report);
-                    write(out, &show::play(play, &outcome, globals))?;
-                    if reports {
-                        write(out, &status::text(&setup, globals).await?)?;
-                        match report::summaries(&setup, globals, world).await {
-                            Ok(text) => write(out, &text)?,
-                            // What was done on hosts and printed only once must be told all the same.
-                            Err(e) => outcome
-                                .notes
-                                .push(format!("no numbers of the reports: {e}")),
-                        }
-                    }
-                }
-                Output::Json => documents.push(show::play_json(play, &outcome)),
-            }
-            show::tell(&outcome);
-            let interrupted = outcome.interrupted;
-            all.merge(outcome);
-            if interrupted {
-                break;
-            }
+    let mut ends = Ends::default();
+    for play in books.iter().flat_map(|(_, plays)| plays) {
+        let wanted = wanted(play, globals, &setup)?;
+        let mut outcome = Outcome::default();
+        // What only rotates, collects or reports brings hosts to nothing: like the commands, it contacts no host for that.
+        if play.tasks.iter().any(|t| t.action.converges()) {
+            outcome = run.converge(&wanted).await?;
+        }
+        for which in rotations(play) {
+            let rotated = rotate(&mut run, &wanted, which).await?;
+            ends.changes |= rotated.would;
+            ends.failed |= rotated.refused;
+            outcome.merge(rotated.outcome);
+        }
+        let told = after(&run, play, &wanted, &mut outcome, &mut ends, out).await;
+        match globals.output {
+            Output::Text => write(out, &show::play(play, &outcome, &told, globals))?,
+            Output::Json => documents.push(show::play_json(play, &outcome, &told)),
+        }
+        show::tell(&outcome);
+        let interrupted = outcome.interrupted;
+        all.merge(outcome);
+        if interrupted {
+            break;
         }
     }
     match globals.output {
@@ -164,10 +151,13 @@ pub async fn run(
         Output::Json => write(out, &show::document(&documents, &all))?,
     }
     let mut code = all.code();
-    if refused && !all.interrupted {
+    if ends.failed && !all.interrupted {
         code = exit::ERROR;
     }
-    let changes = all.changed() || would_rotate;
+    let changes = all.changed() || ends.changes;
+    if code == exit::DONE && ends.findings {
+        code = exit::FINDINGS;
+    }
     if code == exit::DONE && globals.check && args.detailed_exitcode && changes {
         code = exit::CHANGES;
     }
@@ -175,10 +165,94 @@ pub async fn run(
     Ok(code)
 }
 
+/// What decides on the exit code besides how hosts ended.
+#[derive(Debug, Default)]
+struct Ends {
+    /// With `--check`: something would be rotated.
+    changes: bool,
+    /// A task failed on the controller's side: no rotation could be begun, no report made.
+    failed: bool,
+    /// A task that is to judge found something.
+    findings: bool,
+}
+
+/// Does what follows once hosts are as they are to be: collects, and reports, in the order of the tasks. What was done on
+/// hosts and is shown only once must be shown all the same, so what fails here becomes a note.
+async fn after(
+    run: &Run<'_>,
+    play: &Play,
+    wanted: &Wanted,
+    outcome: &mut Outcome,
+    ends: &mut Ends,
+    out: &mut (dyn Write + Send),
+) -> Told {
+    let mut told = Told::new();
+    for (number, task) in (0..).zip(&play.tasks) {
+        if outcome.interrupted {
+            break;
+        }
+        let done = match &task.action {
+            Action::Collect(args) => collected(run, args, wanted, outcome, ends).await,
+            Action::Report(args) => reported(run, play, args, ends, out).await,
+            _ => continue,
+        };
+        match done {
+            Ok(one) => told.extend([(number, one)]),
+            Err(error) => {
+                ends.failed = true;
+                let why = error.report();
+                let why = why.trim_end().trim_start_matches("error: ");
+                outcome.notes.push(format!("{}: failed: {why}", task.name));
+            }
+        }
+    }
+    told
+}
+
+async fn collected(
+    run: &Run<'_>,
+    task: &CollectTask,
+    wanted: &Wanted,
+    outcome: &mut Outcome,
+    ends: &mut Ends,
+) -> Result<(String, Value), Error> {
+    let done = collect::collect(run, &wanted.hosts, &task.into()).await?;
+    ends.findings |= done.is_strictly_bad(task.strict);
+    // What was found is shown, whether or not others could be told of it.
+    if let Err(error) = done.tell(run).await {
+        ends.failed = true;
+        outcome
+            .notes
+            .push(format!("collect: {}", error.report().trim_end()));
+    }
+    let told = (done.text(), done.document());
+    outcome.merge(done.outcome);
+    Ok(told)
+}
+
+async fn reported(
+    run: &Run<'_>,
+    play: &Play,
+    task: &ReportTask,
+    ends: &mut Ends,
+    out: &mut (dyn Write + Send),
+) -> Result<(String, Value), Error> {
+    let (setup, globals) = (run.setup, run.globals);
+    if !task.is_computed() {
+        // From the tables: no need to read the log.
+        let text = status::text(setup, globals, run.world.clock.now()).await?;
+        return Ok((text, Value::Null));
+    }
+    let narrow = Narrow::by_play(globals, &play.hosts, play.admins.as_deref());
+    let done = report::task::run(task, narrow, globals.check, setup, run.world, out).await?;
+    ends.findings |= task.strict && done.open > 0;
+    Ok((done.text, done.document))
+}
+
 /// Which tokens a play's tasks rotate.
 fn rotations(play: &Play) -> impl Iterator<Item = Which> {
-    play.tasks.iter().filter_map(|t| match t.action {
-        Action::Rotate(which) => Some(which),
+    play.tasks.iter().filter_map(|t| match &t.action {
+        Action::Rotate(which) => Some(*which),
         _ => None,
     })
 }
@@ -227,7 +301,7 @@ fn wanted(play: &Play, globals: &Globals, setup: &Setup) -> Result<Wanted, Error
         .inventory
         .select(&play.hosts, globals.limit.as_deref())?;
     let pattern = globals.admins.as_deref().or(play.admins.as_deref());
-    let has = |action| play.tasks.iter().any(|t| t.action == action);
+    let has = |action: Action| play.tasks.iter().any(|t| t.action == action);
     Ok(Wanted {
         hosts: names(&hosts),
         admins: admins_of(setup, pattern)?,

@@ -15,7 +15,7 @@ use crate::exit;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
-use crate::ledger::Lock;
+use crate::ledger::{Lock, Stage};
 use crate::names::{AdminName, HostName, Login};
 use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
@@ -41,8 +41,12 @@ pub struct Wanted {
     pub leavers: Leavers,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
+    /// Bring no text to a host on which a run's text was rolled back.
+    pub keeps_rollbacks: bool,
     /// Another tool's enrolments to take over, by host.
     pub takes_over: BTreeMap<HostName, Arc<Takeover>>,
+    /// Which part of the run it is, and the play's name, where there is one.
+    pub stage: (Stage, String),
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -173,6 +177,14 @@ impl<'a> Run<'a> {
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
         let (jobs, mut before) = self.jobs(wanted).await?;
         let shared = self.shared(wanted).await?;
+        if !self.globals.check {
+            let hosts: Vec<HostName> = jobs.iter().map(|j| j.name.clone()).collect();
+            let (stage, play) = &wanted.stage;
+            self.setup
+                .ledger
+                .journal_batch(*stage, play, &hosts)
+                .await?;
+        }
         let bar = Bar::new(jobs.len(), self.globals);
         let outcome = engine::run(
             jobs,
@@ -204,11 +216,13 @@ impl<'a> Run<'a> {
             ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
+            stage: wanted.stage.0,
             witness: self.witness.clone(),
             parts: wanted.parts,
             check: self.globals.check,
             evidence: wanted.evidence,
             prepared_only: wanted.prepared_only,
+            keeps_rollbacks: wanted.keeps_rollbacks,
             protected,
             revert_after: settings.revert_after.duration(),
             clock: self.world.clock.clone(),

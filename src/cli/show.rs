@@ -24,25 +24,33 @@ fn banner(text: &str) -> String {
 }
 
 /// Which parts a task shows.
-const fn parts(action: Action) -> &'static [Part] {
+const fn parts(action: &Action) -> &'static [Part] {
     match action {
-        Action::Preflight | Action::Report => &[],
+        Action::Preflight | Action::Collect(_) | Action::Report(_) => &[],
         Action::PamTotp => &[Part::Host],
         Action::Enroll | Action::Rotate(_) => &[Part::Secrets, Part::Enforcement],
         Action::Revoke => &[Part::Revocation],
     }
 }
 
+/// What tasks have to say besides how hosts ended, by the task's place in its play: for people and as JSON.
+pub type Told = BTreeMap<usize, (String, Value)>;
+
 /// Returns a play task by task, host by host.
-pub fn play(play: &Play, outcome: &Outcome, globals: &Globals) -> String {
+pub fn play(play: &Play, outcome: &Outcome, told: &Told, globals: &Globals) -> String {
     let mut text = banner(&format!(
         "PLAY [{}]{}",
         play.name,
         if globals.check { " [CHECK MODE]" } else { "" }
     ));
     let mut first = true;
-    for task in &play.tasks {
+    for (number, task) in play.tasks.iter().enumerate() {
         text.push_str(&banner(&format!("TASK [{}]", task.name)));
+        if let Some((told, _)) = told.get(&number) {
+            text.push_str(told);
+            first = false;
+            continue;
+        }
         for report in outcome.hosts.values() {
             host_line(&mut text, task, report, first, globals);
         }
@@ -65,7 +73,7 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             let changes: Vec<_> = report
                 .changes
                 .iter()
-                .filter(|c| c.part.is_some_and(|p| parts(task.action).contains(&p)))
+                .filter(|c| c.part.is_some_and(|p| parts(&task.action).contains(&p)))
                 .collect();
             _ = writeln!(
                 text,
@@ -206,11 +214,22 @@ pub fn print(
 }
 
 /// Returns a play as JSON.
-pub fn play_json(play: &Play, outcome: &Outcome) -> Value {
-    json!({
+pub fn play_json(play: &Play, outcome: &Outcome, told: &Told) -> Value {
+    let mut document = json!({
         "name": play.name,
         "hosts": hosts_json(&outcome.hosts),
-    })
+    });
+    let told: Vec<Value> = (0..)
+        .zip(&play.tasks)
+        .filter_map(|(number, task)| {
+            let (_, said) = told.get(&number).filter(|(_, said)| !said.is_null())?;
+            Some(json!({ "task": task.name, "action": task.action.as_str(), "result": said }))
+        })
+        .collect();
+    if let (false, Value::Object(map)) = (told.is_empty(), &mut document) {
+        map.insert("results".to_owned(), told.into());
+    }
+    document
 }
 
 fn hosts_json(hosts: &BTreeMap<HostName, HostReport>) -> Value {

@@ -248,6 +248,33 @@ impl Ledger {
             .collect()
     }
 
+    /// Returns when a code of each token was accepted last on each host, up to a time; and the hosts whose logs were ever read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_accepted(
+        &self,
+        until: Timestamp,
+    ) -> Result<(Vec<(Serial, HostName, Timestamp)>, Vec<HostName>), LedgerError> {
+        let last = sqlx::query(
+            "SELECT serial, host, MAX(at) AS at FROM login_event WHERE outcome = 'accepted' AND factors LIKE '%code%'
+             AND serial IS NOT NULL AND at <= $1 GROUP BY serial, host",
+        )
+        .bind(until.as_millisecond())
+        .fetch_all(&self.inner.pool)
+        .await?
+        .iter()
+        .map(|row| Ok((row.parsed("serial")?, row.parsed("host")?, row.time("at")?)))
+        .collect::<Result<_, LedgerError>>()?;
+        let read = sqlx::query("SELECT host FROM log_cursor")
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(|row| row.parsed("host"))
+            .collect::<Result<_, LedgerError>>()?;
+        Ok((last, read))
+    }
+
     /// Returns the tokens of which a recovery code was redeemed at or after a time, and when.
     ///
     /// # Errors

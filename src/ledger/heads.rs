@@ -147,12 +147,14 @@ impl Ledger {
     /// When the database fails or the lock was lost.
     pub async fn record_export(&self, note: ExportNote) -> Result<(), LedgerError> {
         let mut tx = self.begin().await?;
-        tx.event(
-            Draft::new("events.exported")
-                .with("from", note.from)
-                .with("to", note.to),
-        )
-        .await?;
+        let draft = Draft::new("events.exported");
+        // Of a time in which nothing happened there is a pack too, and it holds no event.
+        let draft = if note.from <= note.to {
+            draft.with("from", note.from).with("to", note.to)
+        } else {
+            draft.with("events", 0).with("after", note.to)
+        };
+        tx.event(draft).await?;
         tx.commit().await
     }
 

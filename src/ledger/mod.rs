@@ -20,6 +20,7 @@ mod findings;
 mod heads;
 mod hosts;
 mod issue;
+mod journal;
 mod lock;
 mod observe;
 mod open;
@@ -59,6 +60,9 @@ pub use exposure::{Ciphertext, Exposed};
 pub use findings::{Channel, FindingRecord};
 pub use heads::{ExportNote, SignedHead};
 pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
+pub use journal::{
+    HostEnd, HostPhase, HostResult, RunFile, RunHost, RunRecord, Stage, TextChange, sum_of,
+};
 pub use lock::{Holder, Lock};
 pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
 pub use open::{Ledger, locate};

@@ -14,12 +14,13 @@ use crate::error::Error;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
-use crate::ledger::{HostObservation, ItemReading, Ledger, TokenHostObservation};
+use crate::ledger::{HostEnd, HostObservation, ItemReading, Ledger, Stage, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
 use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
+use crate::playbook::journal;
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::witness::WitnessMaker;
 use crate::playbook::worker::work;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub project: String,
     /// The run's id.
     pub run: String,
+    /// Which part of the run this is, for its journal.
+    pub stage: Stage,
     /// Left on hosts that are changed: shows that the log was not rewritten or cut since.
     pub witness: Arc<WitnessMaker>,
     /// What is to be brought about.
@@ -48,6 +51,8 @@ pub struct Shared {
     pub evidence: bool,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
+    /// Bring no text to a host on which a run's text was rolled back.
+    pub keeps_rollbacks: bool,
     /// Accounts that keep their way in.
     pub protected: BTreeSet<Login>,
     /// How long hosts wait for a confirmation.
@@ -229,6 +234,7 @@ pub async fn run(
         hosts: Vec::new(),
         tokens: Vec::new(),
         readings: Vec::new(),
+        ends: Vec::new(),
         fault: None,
     };
     while let Some(ask) = asks.recv().await {
@@ -273,6 +279,7 @@ struct Dispatcher<'a> {
     hosts: Vec<HostObservation>,
     tokens: Vec<TokenHostObservation>,
     readings: Vec<ItemReading>,
+    ends: Vec<HostEnd>,
     fault: Option<Error>,
 }
 
@@ -303,6 +310,15 @@ impl Dispatcher<'_> {
                     reply.send(()).unwrap_or_default();
                 }
             }
+            Ask::Changing(host, texts, reply) => {
+                let ledger = self.desk.ledger();
+                let noted = ledger
+                    .journal_changing(self.shared.stage, &host, &texts)
+                    .await;
+                if self.keep(noted.map_err(Error::from)).is_some() {
+                    reply.send(()).unwrap_or_default();
+                }
+            }
             Ask::Class(class, reply) => self.turn(class, reply),
             Ask::Proved(class, host, end) => self.proof_ended(class, host, end),
             Ask::Done(finished) => {
@@ -313,6 +329,7 @@ impl Dispatcher<'_> {
                     readings,
                 } = *finished;
                 self.twins(&mut report, &mut host);
+                self.ends.push(journal::end_of(&report, host.at));
                 self.hosts.push(host);
                 self.tokens.extend(tokens);
                 self.readings.extend(readings);
@@ -407,6 +424,7 @@ impl Dispatcher<'_> {
             self.hosts.clear();
             self.tokens.clear();
             self.readings.clear();
+            self.ends.clear();
             return;
         }
         let stored = self.desk.ledger().observe(&self.hosts, &self.tokens).await;
@@ -417,6 +435,13 @@ impl Dispatcher<'_> {
             self.keep(stored.map_err(Error::from));
         }
         self.readings.clear();
+        let ends = std::mem::take(&mut self.ends);
+        let noted = self
+            .desk
+            .ledger()
+            .journal_done(self.shared.stage, &ends)
+            .await;
+        self.keep(noted.map_err(Error::from));
     }
 
     /// Keeps the first error and asks workers to stop; returns what succeeded.

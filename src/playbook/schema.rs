@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::clock::Span;
 use crate::playbook::rotate::Which;
+use crate::playbook::tasks::{CollectTask, ReportTask};
 use crate::text::yaml::{self, Node};
 use crate::text::{FileError, SourceFile, suggest};
 
@@ -34,7 +35,7 @@ pub struct Task {
 }
 
 /// What a task does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Reads every host and refuses what could lock somebody out.
     Preflight,
@@ -46,47 +47,73 @@ pub enum Action {
     Rotate(Which),
     /// Finishes what revocations have left open.
     Revoke,
-    /// Prints the state of all tokens.
-    Report,
+    /// Reads hosts' logs on, and says what is odd in them.
+    Collect(CollectTask),
+    /// Prints the state of all tokens, or computes reports.
+    Report(Box<ReportTask>),
 }
 
 /// Actions that the contract names and this version does not have yet.
-const NOT_BUILT: [&str; 3] = ["verify", "sync", "collect"];
+const NOT_BUILT: [&str; 2] = ["verify", "sync"];
 /// Play keys that the contract names and this version does not have yet.
 const KEYS_NOT_BUILT: [&str; 4] = ["serial", "max_fail_percentage", "any_errors_fatal", "vars"];
-const ACTIONS: [&str; 6] = [
+const ACTIONS: [&str; 7] = [
     "preflight",
     "pam_totp",
     "enroll",
     "rotate",
     "revoke",
+    "collect",
     "report",
 ];
 
 impl Action {
     /// Returns the word in playbooks.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Preflight => "preflight",
             Self::PamTotp => "pam_totp",
             Self::Enroll => "enroll",
             Self::Rotate(_) => "rotate",
             Self::Revoke => "revoke",
-            Self::Report => "report",
+            Self::Collect(_) => "collect",
+            Self::Report(_) => "report",
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
-        [
-            Self::Preflight,
-            Self::PamTotp,
-            Self::Enroll,
-            Self::Rotate(Which::default()),
-            Self::Revoke,
-            Self::Report,
-        ]
-        .into_iter()
-        .find(|a| a.as_str() == word)
+    /// Reads a task's word and what it is given; `None` for a word of no task.
+    fn parse(source: &SourceFile, word: &str, value: &Node) -> Result<Option<Self>, FileError> {
+        let plain = value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
+        let action = match word {
+            "rotate" => return Ok(Some(Self::Rotate(which(source, value)?))),
+            "collect" if plain => Self::Collect(CollectTask::default()),
+            "collect" => Self::Collect(yaml::from_node(source, value)?),
+            "report" if plain => Self::Report(Box::default()),
+            "report" => {
+                let task: ReportTask = yaml::from_node(source, value)?;
+                task.check()
+                    .map_err(|why| source.error(value.position, why))?;
+                Self::Report(Box::new(task))
+            }
+            "preflight" => Self::Preflight,
+            "pam_totp" => Self::PamTotp,
+            "enroll" => Self::Enroll,
+            "revoke" => Self::Revoke,
+            _ => return Ok(None),
+        };
+        let bare = !matches!(action, Self::Collect(_) | Self::Report(_));
+        if bare && !plain {
+            return Err(source.error(value.position, format!("`{word}` takes no parameters")));
+        }
+        Ok(Some(action))
+    }
+
+    /// Whether it brings hosts to something; collecting and reporting change nothing on them.
+    pub const fn converges(&self) -> bool {
+        matches!(
+            self,
+            Self::Preflight | Self::PamTotp | Self::Enroll | Self::Revoke
+        )
     }
 }
 
@@ -170,19 +197,11 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
             "name" => name = value.as_text().map(str::to_owned),
             "tags" => tags = tag_set(source, value)?,
             "when" => return Err(source.error(position, "`when` is not built yet")),
-            word => match Action::parse(word) {
-                Some(_) if action.is_some() => {
-                    return Err(source.error(position, "a task does one thing: this is the second"));
-                }
-                Some(Action::Rotate(_)) => action = Some(Action::Rotate(which(source, value)?)),
-                Some(found) => {
-                    let plain =
-                        value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
-                    if !plain {
-                        return Err(source.error(position, format!("`{word}` takes no parameters")));
-                    }
-                    action = Some(found);
-                }
+            word if ACTIONS.contains(&word) && action.is_some() => {
+                return Err(source.error(position, "a task does one thing: this is the second"));
+            }
+            word => match Action::parse(source, word, value)? {
+                Some(found) => action = Some(found),
                 None if NOT_BUILT.contains(&word) => {
                     return Err(
                         source.error(position, format!("the task `{word}` is not built yet"))
@@ -300,7 +319,11 @@ mod tests {
     fn a_playbook_reads() {
         let plays = read("- name: Roll out\n  hosts: all\n  tasks:\n    - preflight:\n    - name: Hosts\n      pam_totp: {}\n      tags: [host]\n    - enroll:\n").unwrap();
         assert_eq!(
-            plays[0].tasks.iter().map(|t| t.action).collect::<Vec<_>>(),
+            plays[0]
+                .tasks
+                .iter()
+                .map(|t| t.action.clone())
+                .collect::<Vec<_>>(),
             [Action::Preflight, Action::PamTotp, Action::Enroll]
         );
         assert_eq!(plays[0].tasks[1].name, "Hosts");
@@ -318,6 +341,46 @@ mod tests {
             })
         );
         assert_eq!(plays[1].tasks[0].action, Action::Rotate(Which::default()));
+    }
+
+    #[test]
+    fn collect_and_report_take_the_commands_words() {
+        let text = "- hosts: all\n  tasks:\n    - collect: {strict: true, unused: 60d}\n    - report:\n    - report: {pack: \"p/{period}\", period: last_month}\n    - report: {kinds: [coverage], out: r, formats: [csv], between: [2026-10-01, 2026-10-31]}\n";
+        let plays = read(text).unwrap();
+        let tasks = &plays[0].tasks;
+        let Action::Collect(collect) = &tasks[0].action else {
+            panic!("{tasks:?}");
+        };
+        assert!(collect.strict && collect.unused == Span::from_days(60) && collect.spike == 5);
+        assert_eq!(tasks[1].action, Action::Report(Box::default()));
+        let Action::Report(pack) = &tasks[2].action else {
+            panic!("{tasks:?}");
+        };
+        assert!(pack.is_computed() && pack.period.as_deref() == Some("last_month"));
+        let Action::Report(files) = &tasks[3].action else {
+            panic!("{tasks:?}");
+        };
+        assert_eq!(files.between.as_ref().map(Vec::len), Some(2));
+        for (task, says) in [
+            (
+                "report: {pack: a, kinds: [coverage]}",
+                "p.yml:3:15: `pack` holds all",
+            ),
+            ("report: {out: a}", "does not say what to compute"),
+            (
+                "report: {kinds: [coverage], formats: [csv]}",
+                "those of files",
+            ),
+            ("report: {kinds: [covrage]}", "p.yml:3:"),
+            (
+                "report: {pack: a, as_of: x, period: y}",
+                "exclude each other",
+            ),
+            ("collect: {strikt: true}", "p.yml:3:17: "),
+        ] {
+            let error = read(&format!("- hosts: all\n  tasks:\n    - {task}\n")).unwrap_err();
+            assert!(error.to_string().contains(says), "{task}: {error}");
+        }
     }
 
     #[test]

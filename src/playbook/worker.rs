@@ -178,6 +178,13 @@ impl Worker {
                 tool.bring(&facts, &mut plan);
             }
             self.report.findings.clone_from(&plan.findings);
+            if self.keeps_rollback() {
+                self.report.findings.push(Finding::note(
+                    "rolled-back",
+                    "its PAM and sshd text was rolled back and is left as it is",
+                    "bring it again by a playbook with the task pam_totp, or by enroll",
+                ));
+            }
             self.report.gaps = self
                 .gaps_of_desk
                 .iter()
@@ -381,10 +388,16 @@ impl Worker {
         Ok(known)
     }
 
+    /// Whether the host's text was rolled back, and stays so in this run.
+    fn keeps_rollback(&self) -> bool {
+        self.shared.keeps_rollbacks && self.job.memory.rolled_back
+    }
+
     fn wish(&self, facts: &Facts) -> Wish {
         let mut parts = self.shared.parts;
         // Every host that a change was made on has its witness.
         parts.host &= !self.shared.prepared_only || facts.witness.is_some();
+        parts.host &= !self.keeps_rollback();
         Wish {
             project: self.shared.project.clone(),
             protected: self.protected(facts),

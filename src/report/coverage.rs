@@ -31,7 +31,7 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
         sections.push(Section {
             id: "at_start",
             title: "At the beginning of the period".to_owned(),
-            about: "The same counts, of the first instant of the period. The inventory is read as its files are now.".to_owned(),
+            about: "The same counts, of the state in which the period begins. The inventory is read as its files are now.".to_owned(),
             body: Body::Figures(figures(before)),
         });
     }
@@ -57,7 +57,7 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
     let mut limits = view.limits();
     limits.extend([
         "TOTP is not resistant to phishing, and a code seen on one host can be used on another for up to 90 seconds where both have the same key.".to_owned(),
-        "Only logins by sshd demand the code. Which other PAM services a host has, NOPASSWD in sudoers, and when a code was last accepted are not read.".to_owned(),
+        "Logins are collected from hosts' own logs and stand outside the event log, which has their number only: who can change a host's log can change when a code was accepted last.".to_owned(),
     ]);
     Judged {
         report: Report {

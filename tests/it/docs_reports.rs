@@ -37,7 +37,9 @@ fn page() -> String {
             between: None,
             version: "",
             log: (0, String::new()),
+            only: None,
         },
+        accepted: Default::default(),
     });
     let mut text = String::from(
         "# Reports\n\n\

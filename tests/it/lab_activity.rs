@@ -192,6 +192,8 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
         .expect_code(9)
         .expect_text(&["warning (rate-limited): alice was refused 3 times for too many tries"]);
 
+    audited(&project);
+
     // Rotated and rebooted in between, with a login before, between and after.
     let bob =
         |host: &str| lab.assert_in(host, "bob", Key::With(&site.bob), Code::No, Prefs::KeyOnly);
@@ -284,6 +286,54 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
         ids(&late).contains(&"login-after-end".to_owned()),
         "{late:#}"
     );
+}
+
+/// The playbook collects as the command does, and makes the pack of the month before; coverage has the last code.
+fn audited(project: &Project<'_>) {
+    let audit = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/audit.yml");
+    let ran = project.fleetotp(&["play", audit]).expect_code(0);
+    ran.expect_text(&[
+        "TASK [Read hosts' logs on]",
+        "web1: 0 logins, 0 refused",
+        "pack evidence/",
+    ]);
+    let packs: Vec<_> = std::fs::read_dir(project.path().join("evidence"))
+        .unwrap()
+        .collect();
+    assert_eq!(packs.len(), 1, "{packs:?}");
+    let script = packs[0].as_ref().unwrap().path().join("verify.sh");
+    let verified = run(std::process::Command::new("sh").arg(script));
+    assert!(
+        verified.contains("Everything that could be checked here is right."),
+        "{verified}"
+    );
+    let strict = "- hosts: all\n  tasks:\n    - collect: {strict: true, since: 1h}\n";
+    std::fs::write(project.path().join("strict.yml"), strict).unwrap();
+    project.fleetotp(&["play", "strict.yml"]).expect_code(9);
+
+    let coverage = project
+        .fleetotp(&["report", "coverage", "-o", "json"])
+        .expect_code(0)
+        .json();
+    for (host, _) in HOSTS {
+        let row = |admin: &str| {
+            let rows = crate::report_cmd::rows(&coverage, "accounts").iter();
+            rows.clone()
+                .find(|r| r["host"] == host && r["admin"] == admin)
+                .unwrap()["last_code_at"]
+                .clone()
+        };
+        let last: i64 = query(project, &format!(
+            "SELECT MAX(at) FROM login_event WHERE host = '{host}' AND login = 'alice' AND factors = 'key+code' AND outcome = 'accepted'"
+        )).parse().unwrap();
+        let told: fleetotp::clock::Timestamp = row("alice").as_str().unwrap().parse().unwrap();
+        assert_eq!(told.as_millisecond(), last, "{host}");
+        assert_eq!(
+            row("bob"),
+            Value::Null,
+            "{host}: the log was read, and has no code of his"
+        );
+    }
 }
 
 /// Tells rsyslog, and waits until it writes to the new log.

@@ -73,6 +73,8 @@ mod lab_revoke_kill;
 #[cfg(test)]
 mod lab_revoke_odd;
 #[cfg(test)]
+mod lab_rollback;
+#[cfg(test)]
 mod lab_rotate;
 #[cfg(test)]
 mod lab_rotate_end;

@@ -54,6 +54,12 @@ pub fn pair_columns() -> Vec<Column> {
             "When this was last read from the host; empty where it never was.",
         ),
         column(
+            "last_code_at",
+            "Last code",
+            Kind::Time,
+            "When a code of the token was accepted on the host last, as far as its log was collected; empty where none was; unknown where its log was never read.",
+        ),
+        column(
             "reachable",
             "Reachable",
             Kind::Flag,
