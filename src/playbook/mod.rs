@@ -8,6 +8,7 @@ pub mod behind;
 pub mod bypass;
 pub mod codes;
 pub mod collect;
+pub mod conditions;
 mod confirmations;
 pub mod desk;
 pub mod engine;

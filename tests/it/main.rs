@@ -51,6 +51,8 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_month;
 #[cfg(test)]
+mod lab_play;
+#[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
 mod lab_recover;
