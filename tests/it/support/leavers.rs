@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Suite, Totp, WINDOW};
+use crate::lab::{Code, Key, KeyPair, Lab, Prefs, QUICK_KEX, Suite, Totp, WINDOW};
 use crate::support::faults::eventually;
 use crate::support::project::{Project, Ran, all};
 
@@ -50,6 +50,7 @@ pub(crate) fn ssh(lab: &Lab, host: &str, login: &str, key: &KeyPair) -> Command 
             "ControlPath=none",
         ])
         .args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
+        .args(["-o", QUICK_KEX])
         .arg("-i")
         .arg(&key.private)
         .arg(format!("{login}@{}", lab.host(host).address()))
