@@ -25,15 +25,18 @@ pub(crate) fn revoke(project: &Project<'_>, args: &[&str]) -> Ran {
 pub(crate) fn assert_out(lab: &Lab, host: &str, login: &str, key: &KeyPair, totp: &Totp) {
     let code = totp.clone().fresh();
     let with = Key::With(key);
-    for (key, code, prefs) in [
-        (with, Code::Some(&code), Prefs::Default),
-        (with, Code::Some(&code), Prefs::CodeFirst),
-        (with, Code::No, Prefs::Default),
-        (with, Code::No, Prefs::KeyOnly),
-        (Key::No, Code::Some(&code), Prefs::CodeOnly),
-    ] {
-        lab.assert_refused(host, login, key, code, prefs);
-    }
+    // Side by side: PAM lets each that types a code wait for seconds.
+    std::thread::scope(|scope| {
+        for (key, code, prefs) in [
+            (with, Code::Some(&code), Prefs::Default),
+            (with, Code::Some(&code), Prefs::CodeFirst),
+            (with, Code::No, Prefs::Default),
+            (with, Code::No, Prefs::KeyOnly),
+            (Key::No, Code::Some(&code), Prefs::CodeOnly),
+        ] {
+            scope.spawn(move || lab.assert_refused(host, login, key, code, prefs));
+        }
+    });
 }
 
 pub(crate) fn ssh(lab: &Lab, host: &str, login: &str, key: &KeyPair) -> Command {
