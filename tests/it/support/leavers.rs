@@ -108,7 +108,7 @@ pub(crate) fn open_logins(lab: &Lab, host: &str, login: &str) -> String {
 
 pub(crate) fn state_files(lab: &Lab, host: &str) -> String {
     lab.host(host)
-        .sh("cd /var/lib/google-authenticator; find . -type f -printf '%P %i %T@ %C@ ' -exec sha256sum {} \\; | sort")
+        .sh("cd /var/lib/google-authenticator; find . -type f -printf './%P %i %T@ %C@\\n' | sort; find . -type f -exec sha256sum {} + | sed 's/$/ /' | sort -k2")
 }
 
 pub(crate) fn others(listing: &str, login: &str) -> Vec<String> {
