@@ -57,7 +57,7 @@ pub use exposure::{Ciphertext, Exposed};
 pub use heads::{ExportNote, SignedHead};
 pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
 pub use lock::{Holder, Lock};
-pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
+pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, Readings, TokenHostObservation};
 pub use open::{Ledger, locate};
 pub use readings::{ItemReading, ItemResult};
 pub use record::{

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
-use crate::ledger::{HostObservation, ItemReading, Ledger, TokenHostObservation};
+use crate::ledger::{HostObservation, ItemReading, Ledger, Readings, TokenHostObservation};
 use crate::names::{HostName, Login};
 use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
 use crate::plan::wish::Parts;
@@ -229,6 +229,7 @@ pub async fn run(
         hosts: Vec::new(),
         tokens: Vec::new(),
         readings: Vec::new(),
+        reads: Readings::default(),
         fault: None,
     };
     while let Some(ask) = asks.recv().await {
@@ -250,6 +251,9 @@ pub async fn run(
         }
     }
     dispatcher.store().await;
+    let reads = std::mem::take(&mut dispatcher.reads);
+    let stored = dispatcher.desk.ledger().store_reads(reads).await;
+    dispatcher.keep(stored.map_err(Error::from));
     let Dispatcher {
         mut outcome, fault, ..
     } = dispatcher;
@@ -273,6 +277,8 @@ struct Dispatcher<'a> {
     hosts: Vec<HostObservation>,
     tokens: Vec<TokenHostObservation>,
     readings: Vec<ItemReading>,
+    /// What showed nothing new: one event, at the end.
+    reads: Readings,
     fault: Option<Error>,
 }
 
@@ -409,7 +415,10 @@ impl Dispatcher<'_> {
             self.readings.clear();
             return;
         }
-        let stored = self.desk.ledger().observe(&self.hosts, &self.tokens).await;
+        let ledger = self.desk.ledger().clone();
+        let stored = ledger
+            .observe_part(&self.hosts, &self.tokens, &mut self.reads)
+            .await;
         self.hosts.clear();
         self.tokens.clear();
         if self.keep(stored.map_err(Error::from)).is_some() {

@@ -26,6 +26,7 @@ pub mod sheets;
 mod stop;
 pub mod tasks;
 mod transact;
+pub mod unseal;
 mod weakness;
 pub mod witness;
 pub mod worker;
