@@ -14,7 +14,9 @@ use crate::error::Error;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
-use crate::ledger::{HostEnd, HostObservation, ItemReading, Ledger, Stage, TokenHostObservation};
+use crate::ledger::{
+    HostEnd, HostObservation, ItemReading, Ledger, Readings, Stage, TokenHostObservation,
+};
 use crate::names::{HostName, Login};
 use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
 use crate::playbook::desk::{Desk, Seat};
@@ -246,6 +248,7 @@ pub async fn run(
         tokens: Vec::new(),
         readings: Vec::new(),
         ends: Vec::new(),
+        reads: Readings::default(),
         fault: None,
     };
     while let Some(ask) = asks.recv().await {
@@ -267,6 +270,9 @@ pub async fn run(
         }
     }
     dispatcher.store().await;
+    let reads = std::mem::take(&mut dispatcher.reads);
+    let stored = dispatcher.desk.ledger().store_reads(reads).await;
+    dispatcher.keep(stored.map_err(Error::from));
     let Dispatcher {
         mut outcome, fault, ..
     } = dispatcher;
@@ -292,6 +298,8 @@ struct Dispatcher<'a> {
     tokens: Vec<TokenHostObservation>,
     readings: Vec<ItemReading>,
     ends: Vec<HostEnd>,
+    /// What showed nothing new: one event, at the end.
+    reads: Readings,
     fault: Option<Error>,
 }
 
@@ -452,7 +460,10 @@ impl Dispatcher<'_> {
             self.ends.clear();
             return;
         }
-        let stored = self.desk.ledger().observe(&self.hosts, &self.tokens).await;
+        let ledger = self.desk.ledger().clone();
+        let stored = ledger
+            .observe_part(&self.hosts, &self.tokens, &mut self.reads)
+            .await;
         self.hosts.clear();
         self.tokens.clear();
         if self.keep(stored.map_err(Error::from)).is_some() {

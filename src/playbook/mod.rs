@@ -32,6 +32,7 @@ pub mod sheets;
 mod stop;
 pub mod tasks;
 mod transact;
+pub mod unseal;
 mod weakness;
 pub mod when;
 pub mod witness;

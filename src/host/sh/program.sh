@@ -138,8 +138,31 @@ LIST
   for f in /etc/pam.d/common-auth /etc/pam.d/password-auth /etc/pam.d/system-auth /etc/pam.d/system-remote-login /etc/pam.d/base-auth; do
     [ -f "$f" ] && shared=$shared$f$nl names="$names $f"
   done
+  # Ways past the code: what sudo asks nothing for, and services besides sshd that let somebody in.
+  ways=
+  for f in /etc/sudoers /etc/sudoers.d/*; do
+    case $f in *~ | /etc/sudoers.d/*.*) ;; *) [ -f "$f" ] && [ -r "$f" ] && ways=$ways$f$nl ;; esac
+  done
+  for f in login remote su su-l sudo sudo-i polkit-1 cockpit vsftpd proftpd pure-ftpd dovecot openvpn webmin xrdp-sesman gdm-password lightdm sddm; do
+    [ -f "/etc/pam.d/$f" ] && ways=$ways/etc/pam.d/$f$nl
+  done
   # Of the shared stacks only lines that name a second factor are of interest.
-  each_of "$files$shared" awk -v shared="$names " 'index(shared, " " FILENAME " ") { if ($0 ~ /^[ \t]*-?[Aa][Uu][Tt][Hh][ \t][^#]*pam_(google_auth|oath|duo|yubico|u2f|radius|sss|ussh|exec|python|otp|privacyidea)/) print "mfa\t" FILENAME ": " $0; next }
+  each_of "$files$shared$ways" awk -v shared="$names " 'FILENAME ~ /^\/etc\/sudoers/ {
+      if (FNR == 1) held = ""
+      if (held == "") at = FNR
+      held = held $0
+      if (sub(/\\$/, " ", held)) next
+      if (held ~ /NOPASSWD|authenticate|exempt_group|^[ \t]*[@#]include/) print "sudo\t" FILENAME "\t" at "\t" held
+      held = ""
+      next
+    }
+    index(shared, " " FILENAME " ") && /pam_google_authenticator/ { print "way\t" FILENAME "\t" FNR "\t" $0 }
+    FILENAME ~ /^\/etc\/pam\.d\// && FILENAME != "/etc/pam.d/sshd" && !index(shared, " " FILENAME " ") {
+      if (FNR == 1) print "service\t" FILENAME
+      if ($0 ~ /^[ \t]*(@include|-?[Aa][Uu][Tt][Hh])[ \t]/) print "way\t" FILENAME "\t" FNR "\t" $0
+      next
+    }
+    index(shared, " " FILENAME " ") { if ($0 ~ /^[ \t]*-?[Aa][Uu][Tt][Hh][ \t][^#]*pam_(google_auth|oath|duo|yubico|u2f|radius|sss|ussh|exec|python|otp|privacyidea)/) print "mfa\t" FILENAME ": " $0; next }
     FNR == 1 { print "file\t" FILENAME } { print "|" $0 }'
   version=$known_version
   if [ "$all" != "$known" ] || [ "${version:--}" = - ]; then
