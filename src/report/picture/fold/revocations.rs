@@ -144,6 +144,11 @@ impl Picture {
             observed_at: at,
         });
         place.reason = reason;
+        // A host that could not be read has what it was last seen to have, as of then.
+        if !proven && !closed && !host.is_known() && before.is_some() {
+            put(&mut host.places, token, place);
+            return Ok(());
+        }
         place.observed_at = at;
         place.changed_at = changed_at.unwrap_or(at);
         place.state = TokenHostState::Gap;
