@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::lab::{Code, Host, Key, Prefs, Suite, run};
 use crate::support::faults::{Site, eventually};
 use crate::support::project::{Project, all};
+use crate::support::reviewer::check_packs;
 
 const HOSTS: [(&str, Suite); 3] = [
     ("old", Suite::Bullseye),
@@ -217,6 +218,9 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
     assert_eq!(counts(&gap, "web1"), [1, 1, 1, 0], "{gap:#}");
     assert_eq!(counts(&gap, "old"), [0, 0, 0, 0], "{gap:#}");
     assert!(ids(&gap).contains(&"log-gap".to_owned()), "{gap:#}");
+
+    // What all of it comes to is checked on machines that never had the program.
+    check_packs(lab, &project, &HOSTS.map(|(name, _)| name));
 }
 
 /// The playbook collects as the command does, and makes the pack of the month before; coverage has the last code.

@@ -9,6 +9,7 @@ mod activity_findings;
 #[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
+mod audit_signing;
 mod audit_tamper;
 #[cfg(test)]
 mod docs;
@@ -98,6 +99,7 @@ mod report_cmd;
 mod revoke_cli;
 #[cfg(test)]
 mod scale;
+mod scale_reports;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]

@@ -6,3 +6,4 @@ pub(crate) mod faults;
 pub(crate) mod leavers;
 pub(crate) mod memory;
 pub(crate) mod project;
+pub(crate) mod reviewer;
