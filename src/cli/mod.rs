@@ -34,4 +34,5 @@ pub mod show;
 pub mod status;
 pub mod suspect;
 pub mod sync;
+pub mod tell;
 pub mod vault;

@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod expire;
 mod exposure;
+mod findings;
 mod heads;
 mod hosts;
 mod issue;
@@ -23,6 +24,7 @@ mod journal;
 mod lock;
 mod observe;
 mod open;
+mod origin;
 mod people;
 mod readings;
 mod record;
@@ -55,6 +57,7 @@ pub use error::LedgerError;
 pub use event::Event;
 pub use expire::Expired;
 pub use exposure::{Ciphertext, Exposed};
+pub use findings::{Channel, FindingRecord};
 pub use heads::{ExportNote, SignedHead};
 pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
 pub use journal::{
@@ -63,6 +66,7 @@ pub use journal::{
 pub use lock::{Holder, Lock};
 pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, Readings, TokenHostObservation};
 pub use open::{Ledger, locate};
+pub use origin::{Origin, Spot};
 pub use readings::{ItemReading, ItemResult};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,

@@ -7,6 +7,12 @@ mod activity;
 #[cfg(test)]
 mod activity_findings;
 #[cfg(test)]
+mod activity_geo;
+#[cfg(test)]
+mod activity_report;
+#[cfg(test)]
+mod activity_tell;
+#[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
 mod audit_signing;

@@ -91,8 +91,12 @@ async fn collected(
     outcome: &mut Outcome,
     ends: &mut Ends,
 ) -> Result<(String, Value), Error> {
-    let done = collect::collect(run, hosts, &task.into()).await?;
+    let done = collect::by_task(run, hosts, task).await?;
     ends.findings |= done.is_strictly_bad(task.strict);
+    if let Some(why) = &done.untold {
+        ends.failed = true;
+        outcome.notes.push(format!("collect: {why}"));
+    }
     let told = (done.text(), done.document());
     outcome.merge(done.outcome);
     Ok(told)
