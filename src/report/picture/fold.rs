@@ -124,6 +124,7 @@ fn step_of(kind: &str) -> Option<Step> {
         "host.observed" => |p, _, now| p.host_observed(now),
         "hosts.read" => |p, _, now| p.hosts_read(now),
         "host.removed" => |p, _, now| p.host_removed(now),
+        "host.rolled_back" => |p, _, now| p.host_rolled_back(now),
         "host.retired" => |p, _, now| p.host_retired(now),
         "bypass.granted" => |p, _, now| p.bypass_granted(now),
         "bypass.used" | "bypass.expired" | "bypass.revoked" | "bypass.failed" | "bypass.gone" => {
