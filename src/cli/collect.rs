@@ -87,6 +87,8 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let hosts = names(&setup.inventory.select("all", globals.limit.as_deref())?);
+    let places = places(args, &setup, world)?;
+    let tellers = Tellers::new(&args.tell, &setup, world)?;
     let permissions = Permissions::default();
     let run = Run::begin(
         &setup,
@@ -97,7 +99,7 @@ pub async fn run(
         Protection::None,
     )
     .await?;
-    let collected = collect(&run, &hosts, args).await?;
+    let collected = collect(&run, &hosts, args, &places, &tellers).await?;
     let text = match globals.output {
         Output::Json => format!("{:#}\n", collected.document()),
         Output::Text => collected.text(),
@@ -108,7 +110,9 @@ pub async fn run(
         code = exit::FINDINGS;
     }
     // Everything is stored and said by now.
-    if let Err(error) = collected.tell(&run).await {
+    if !globals.check
+        && let Err(error) = tellers.tell(&setup).await
+    {
         run.finish(error.kind().code()).await?;
         return Err(error);
     }
@@ -122,24 +126,14 @@ pub(super) struct Collection {
     pub(super) outcome: Outcome,
     rows: Vec<Row>,
     found: Vec<ActivityFinding>,
-    tellers: Tellers,
+    /// Why those who are to be told of findings were not.
+    pub(super) untold: Option<String>,
 }
 
 impl Collection {
     /// Returns whether there is a finding where none may be.
     pub(super) const fn is_strictly_bad(&self, strict: bool) -> bool {
         strict && !self.found.is_empty()
-    }
-
-    /// Tells others of what they were not told yet: after all is stored and said. A check tells nobody.
-    ///
-    /// # Errors
-    /// When one of them did not take it.
-    pub(super) async fn tell(&self, run: &Run<'_>) -> Result<(), Error> {
-        if run.globals.check {
-            return Ok(());
-        }
-        self.tellers.tell(run.setup).await
     }
 
     /// Returns it as JSON.
@@ -160,10 +154,9 @@ impl From<&CollectTask> for CollectArgs {
             spike: task.spike,
             within: task.within,
             unused: task.unused,
-            strict: task.strict,
-            // A task's are those of the project file.
             geo: Vec::new(),
             tell: TellArgs::default(),
+            strict: task.strict,
         }
     }
 }
@@ -171,18 +164,17 @@ impl From<&CollectTask> for CollectArgs {
 /// Collects from hosts, stores what is new and judges it; a check stores and judges nothing.
 ///
 /// # Errors
-/// When the ledger, a database of addresses, what others are told by, or an inventory variable that is needed cannot be
-/// used.
-pub(super) async fn collect(
+/// When the ledger cannot be used, or an inventory variable that is needed.
+async fn collect(
     run: &Run<'_>,
     hosts: &[HostName],
     args: &CollectArgs,
+    places: &Places,
+    tellers: &Tellers,
 ) -> Result<Collection, Error> {
     let (setup, world) = (run.setup, run.world);
-    let places = places(args, setup, world)?;
-    let tellers = Tellers::new(&args.tell, setup, world)?;
-    let started = world.clock.now();
     let ledger = &setup.ledger;
+    let started = world.clock.now();
     let errand = Collect {
         cursors: ledger.log_cursors().await?.into_iter().collect(),
         logins: run.logins_on(hosts).await?,
@@ -193,7 +185,7 @@ pub(super) async fn collect(
         outcome,
         rows: Vec::new(),
         found: Vec::new(),
-        tellers,
+        untold: None,
     };
     if run.globals.check {
         collection.rows = done.values().map(|log| Row::of(log, None)).collect();
@@ -201,7 +193,7 @@ pub(super) async fn collect(
     }
     let mut collected: Vec<_> = done.values().map(|log| log.collected.clone()).collect();
     for login in collected.iter_mut().flat_map(|c| &mut c.logins) {
-        login.origin = origin(&places, login.address.as_deref())?;
+        login.origin = origin(places, login.address.as_deref())?;
     }
     let new = ledger.store_activity(&collected).await?;
     let logs = done.values().zip(new);
@@ -214,16 +206,38 @@ pub(super) async fn collect(
     };
     let now = world.clock.now();
     let read = done.values().filter(|l| l.log.is_some());
-    let known = known(setup, since, now, read, &places).await?;
+    let known = known(setup, since, now, read, places).await?;
     let limits = Limits {
         spike: args.spike,
         within: args.within,
         unused: args.unused,
     };
     collection.found = findings(&known, limits);
-    let records: Vec<FindingRecord> = collection.found.iter().map(|f| record(f, now)).collect();
-    let channels = collection.tellers.channels();
-    ledger.store_findings(&records, &channels, now).await?;
+    let found = collection.found.iter();
+    let records: Vec<FindingRecord> = found.map(|f| record(f, now)).collect();
+    ledger
+        .store_findings(&records, &tellers.channels(), now)
+        .await?;
+    Ok(collection)
+}
+
+/// Does what the command does, for the task: databases and who is told are those of the project file. What was found and
+/// could not be told is said, and told by the next collection.
+pub(super) async fn by_task(
+    run: &Run<'_>,
+    hosts: &[HostName],
+    task: &CollectTask,
+) -> Result<Collection, Error> {
+    let args = CollectArgs::from(task);
+    let (setup, world) = (run.setup, run.world);
+    let places = places(&args, setup, world)?;
+    let tellers = Tellers::new(&args.tell, setup, world)?;
+    let mut collection = collect(run, hosts, &args, &places, &tellers).await?;
+    if !run.globals.check
+        && let Err(error) = tellers.tell(setup).await
+    {
+        collection.untold = Some(error.to_string());
+    }
     Ok(collection)
 }
 

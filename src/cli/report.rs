@@ -77,7 +77,11 @@ pub async fn run(
     let time = args.time.read(world)?;
     let setup = Setup::open(globals, world).await?;
     let narrow = Narrow::by_flags(globals);
-    let ground = ground(&setup, &narrow, &time, &[kind]).await?;
+    let counts = kind == ReportKind::Coverage;
+    let mut ground = ground(&setup, &narrow, &time, counts).await?;
+    if kind == ReportKind::Activity {
+        ground.read_collections(&setup).await?;
+    }
     let judged = judge(kind, &ground);
     match &args.out {
         Some(path) if globals.check => {
@@ -99,7 +103,7 @@ fn judge(kind: ReportKind, ground: &Ground) -> Judged {
         ReportKind::Rotation => rotation::rotation(&ground.view),
         ReportKind::Revocation => revocation::revocation(&ground.view),
         ReportKind::Coverage => coverage(&ground.view, ground.before.as_ref().map(|b| &b.0)),
-        ReportKind::Activity => activity(&ground.view, &ground.stored),
+        ReportKind::Activity => activity(&ground.view, &ground.collections),
     }
 }
 

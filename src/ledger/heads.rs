@@ -8,6 +8,7 @@ use crate::ledger::event::Draft;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::{Head, LedgerError};
+use crate::token::id::{Generation, Serial};
 
 /// A head that was left on hosts or published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +167,27 @@ impl Ledger {
         let mut tx = self.begin().await?;
         tx.event(Draft::new("vault.opened").with("secrets", secrets))
             .await?;
+        tx.commit().await
+    }
+
+    /// Records that a secret was to be opened and could not be, and why in a word or two.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_refused(
+        &self,
+        serial: &Serial,
+        generation: Generation,
+        why: &str,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin_without_lock().await?;
+        tx.event(
+            Draft::new("vault.refused")
+                .with("serial", serial.as_str())
+                .with("generation", generation)
+                .with("why", why),
+        )
+        .await?;
         tx.commit().await
     }
 

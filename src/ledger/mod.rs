@@ -64,7 +64,7 @@ pub use journal::{
     HostEnd, HostPhase, HostResult, RunFile, RunHost, RunRecord, Stage, TextChange, sum_of,
 };
 pub use lock::{Holder, Lock};
-pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
+pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, Readings, TokenHostObservation};
 pub use open::{Ledger, locate};
 pub use origin::{Origin, Spot};
 pub use readings::{ItemReading, ItemResult};

@@ -14,6 +14,7 @@ use crate::ledger::{HostObservation, HostRecord, ItemReading, TextChange, TokenH
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::revoke::Leaver;
 use crate::plan::tool::Takeover;
+use crate::playbook::conditions::HostConditions;
 use crate::playbook::desk::{KeyFound, Place, Seat, SeenLogin};
 use crate::playbook::outcome::HostReport;
 use crate::token::id::{Generation, Serial};
@@ -33,6 +34,8 @@ pub struct Job {
     pub realm: Arc<Realm>,
     /// What earlier runs know about the host.
     pub memory: Memory,
+    /// What the tasks want of it.
+    pub conditions: HostConditions,
     /// Those of whom nothing is to be left there.
     pub leavers: Vec<LeaverSeat>,
     /// Nothing else is wanted there.
@@ -155,8 +158,8 @@ pub enum ProofEnd {
 pub struct Finished {
     /// For people.
     pub report: HostReport,
-    /// For the ledger.
-    pub host: HostObservation,
+    /// For the ledger; a host that was not begun was not looked at.
+    pub host: Option<HostObservation>,
     /// For the ledger.
     pub tokens: Vec<TokenHostObservation>,
     /// For the ledger.

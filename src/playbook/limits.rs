@@ -37,13 +37,18 @@ impl Tally {
             ..Self::default()
         };
         for report in reports {
-            match report.status {
-                Status::Failed(_) => tally.failed += 1,
-                Status::Unreachable(_) => tally.unreachable += 1,
-                Status::Ok | Status::Skipped => {}
-            }
+            tally.count(report);
         }
         tally
+    }
+
+    /// Counts one more of its hosts.
+    pub fn count(&mut self, report: &HostReport) {
+        match report.status {
+            Status::Failed(_) => self.failed += 1,
+            Status::Unreachable(_) => self.unreachable += 1,
+            Status::Ok | Status::Skipped => {}
+        }
     }
 }
 

@@ -110,16 +110,6 @@ pub enum ReportKind {
     Revocation,
     /// Every account.
     Coverage,
-    /// Logins that were collected.
+    /// Who logged in.
     Activity,
-}
-
-impl ReportKind {
-    /// All of them, in the order of a pack.
-    pub const ALL: [Self; 4] = [
-        Self::Rotation,
-        Self::Revocation,
-        Self::Coverage,
-        Self::Activity,
-    ];
 }

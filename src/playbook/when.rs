@@ -52,9 +52,9 @@ impl When {
         Ok(Self(conditions?))
     }
 
-    /// Adds conditions that have to hold, too.
-    pub fn and(&mut self, more: &Self) {
-        self.0.extend(more.0.iter().cloned());
+    /// Returns whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Returns whether only a look at the host tells.

@@ -105,7 +105,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
     drop(
         desk.send(Ask::Done(Box::new(Finished {
             report: worker.report,
-            host,
+            host: Some(host),
             tokens,
             readings: worker.readings,
         })))
@@ -148,6 +148,20 @@ impl Worker {
         if let Some(id) = self.shared.abandoned(&facts) {
             prove::take_back(session, &id).await?;
             facts = self.inspect(session, false, None).await?;
+        }
+        let settled = self.job.conditions.settle(&facts);
+        self.report
+            .left_out
+            .clone_from(&self.job.conditions.skipped);
+        settled.map_err(|e| Stop::Failed(e.to_string()))?;
+        if !self.job.conditions.is_wanted() {
+            return Ok(Seen {
+                config_hash: facts.config_hash.clone().filter(|_| facts.judged_before),
+                facts,
+            });
+        }
+        if !self.job.conditions.leavers {
+            self.job.leavers.clear();
         }
         // First: whatever else is wrong on this host must not hold it up.
         if !self.job.leavers.is_empty() {
@@ -242,7 +256,7 @@ impl Worker {
                 Err(Fault::Stop(stop)) => return Err(stop),
             }
         }
-        if self.shared.parts.secrets && self.demand_due(&facts) {
+        if self.job.conditions.parts.secrets && self.demand_due(&facts) {
             judged = self.enforce(session, &mut facts).await?.or(judged);
         }
         Ok(Seen {
@@ -394,7 +408,7 @@ impl Worker {
     }
 
     fn wish(&self, facts: &Facts) -> Wish {
-        let mut parts = self.shared.parts;
+        let mut parts = self.job.conditions.parts;
         // Every host that a change was made on has its witness.
         parts.host &= !self.shared.prepared_only || facts.witness.is_some();
         parts.host &= !self.keeps_rollback();
@@ -493,7 +507,7 @@ impl Worker {
     fn demand_due(&self, facts: &Facts) -> bool {
         let enforced = facts.members(GROUP_ENFORCED);
         let now = self.shared.clock.now();
-        self.shared.parts.secrets
+        self.job.conditions.parts.secrets
             && self.members.iter().any(|m| {
                 m.token.as_ref().is_some_and(|t| enforce::wanted(m, t, now))
                     && !enforced.contains(m.login.as_str())
@@ -554,7 +568,7 @@ impl Worker {
                 .is_some_and(|t| enforce::wanted(member, t, now));
             let login = member.login.as_str();
             if wanted
-                && self.shared.parts.secrets
+                && self.job.conditions.parts.secrets
                 && !enforced.contains(login)
                 && !plan.gaps.iter().any(|g| g.login == login)
             {

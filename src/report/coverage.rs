@@ -38,7 +38,7 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
     sections.extend([
         table("open", "Not enforced", "Every account on which no code is known to be demanded, for whatever reason.", pair_columns(), pairs.clone().only_open()),
         table("unknown_hosts", "Hosts that are not known", "Hosts that the last attempt did not reach or could not read, or that were never read: with the date of the last reading, and nothing said of what they have now.", unknown_columns(), population::unknown_hosts(view)),
-        table("weaknesses", "Ways past the code", "Seen on hosts when they were last read.", weakness_columns(), exceptions::weaknesses(view)),
+        table("weaknesses", "Ways past the code", "Seen on hosts when they were last read: in the PAM text of sshd and the shared stacks, in /etc/sudoers and /etc/sudoers.d, and in the services that are there of login, remote, su, su-l, sudo, sudo-i, polkit-1, cockpit, vsftpd, proftpd, pure-ftpd, dovecot, openvpn, webmin, xrdp-sesman, gdm-password, lightdm, sddm. Others are not looked at, nor is sudo's configuration in a directory service.", weakness_columns(), exceptions::weaknesses(view)),
         table("exceptions", "Exceptions", "Accounts that the inventory declares exempt. One that is over is a gap.", exception_columns(), exceptions::exceptions(view)),
         table("codes", "One-time codes", "Every one-time code that was granted; in a report of a period, those that were open in it.", bypass_columns(), exceptions::bypasses(view)),
         Section {

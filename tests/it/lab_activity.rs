@@ -1,5 +1,8 @@
 //! Collecting on real hosts: each login once, over rotation and reboot, and as what it was.
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::lab::{Code, Host, Key, Prefs, Suite, run};
@@ -7,6 +10,7 @@ use crate::report_cmd::{figure, rows};
 use crate::support::faults::{Site, eventually};
 use crate::support::mmdb;
 use crate::support::project::{Project, all};
+use crate::support::reviewer::check_packs;
 
 const HOSTS: [(&str, Suite); 3] = [
     ("old", Suite::Bullseye),
@@ -94,9 +98,13 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
             }
         });
     };
+    let used = Mutex::new(totp.clone());
     on_each(&|host| {
         let mut totp = totp.clone();
         let code = totp.fresh();
+        if host == "web2" {
+            *used.lock().unwrap() = totp.clone();
+        }
         lab.assert_in(host, "alice", key, Code::Some(&code), Prefs::Default);
         lab.assert_refused(host, "alice", key, Code::Some(&code), Prefs::Default);
         let wrong = totp.wrong();
@@ -109,6 +117,7 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
         let name = "alice from 1.2.3.4 port 5 ssh2";
         lab.login(host, name, key, Code::No, Prefs::KeyOnly);
     });
+    let tried = Instant::now();
     let wanted = [
         "accepted key+code 1 1 1 1 1",
         "replayed key 1 1 1 1 1",
@@ -278,7 +287,9 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
     project
         .fleetotp(&["revoke", "alice", "--limit", "old", "--reason", "left"])
         .expect_code(9);
-    let code = totp.fresh();
+    // Three tries in half a minute, and none with a code that was used.
+    std::thread::sleep(Duration::from_secs(31).saturating_sub(tried.elapsed()));
+    let code = used.into_inner().unwrap().fresh();
     lab.assert_in("web2", "alice", key, Code::Some(&code), Prefs::Default);
     let late = collect(&project, &[]);
     assert_eq!(counts(&late, "web2"), [1, 1, 1, 0], "{late:#}");
@@ -286,6 +297,9 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
         ids(&late).contains(&"login-after-end".to_owned()),
         "{late:#}"
     );
+
+    // What all of it comes to is checked on machines that never had the program.
+    check_packs(lab, &project, &HOSTS.map(|(name, _)| name));
 }
 
 /// The playbook collects as the command does, and makes the pack of the month before; coverage has the last code.

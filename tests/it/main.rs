@@ -15,6 +15,8 @@ mod activity_tell;
 #[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
+mod audit_signing;
+#[cfg(test)]
 mod audit_tamper;
 #[cfg(test)]
 mod docs;
@@ -56,6 +58,8 @@ mod lab_kill;
 mod lab_leak;
 #[cfg(test)]
 mod lab_month;
+#[cfg(test)]
+mod lab_play;
 #[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
@@ -102,6 +106,8 @@ mod report_cmd;
 mod revoke_cli;
 #[cfg(test)]
 mod scale;
+#[cfg(test)]
+mod scale_reports;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]

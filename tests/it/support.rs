@@ -7,3 +7,4 @@ pub(crate) mod leavers;
 pub(crate) mod memory;
 pub(crate) mod mmdb;
 pub(crate) mod project;
+pub(crate) mod reviewer;

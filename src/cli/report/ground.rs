@@ -12,7 +12,6 @@ use crate::cli::setup::{Setup, World};
 use crate::clock::{self, Span, Timestamp};
 use crate::error::Error;
 use crate::ledger::{ChainCheck, Event, Head, Ledger};
-use crate::playbook::tasks::ReportKind;
 use crate::report::activity::Collections;
 use crate::report::coverage::{Counts, Pairs};
 use crate::report::picture::Picture;
@@ -207,13 +206,24 @@ pub(super) struct Ground {
     pub(super) view: Arc<View>,
     /// Of a period, where it was asked for: the counts at its beginning, and the event before its first.
     pub(super) before: Option<(Counts, Head)>,
-    /// Logins and findings, where they were asked for.
-    pub(super) stored: Collections,
     /// Events that are no longer in the ledger.
     pub(super) archived: Vec<Event>,
+    /// Logins and findings, where they were asked for.
+    pub(super) collections: Collections,
 }
 
-/// Reads what reports need: the log into a picture; for coverage of a period, the counts at its beginning on the way.
+impl Ground {
+    /// Reads the logins and findings that collections have stored until the report's time.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub(super) async fn read_collections(&mut self, setup: &Setup) -> Result<(), Error> {
+        self.collections = source::collections(&setup.ledger, self.view.now()).await?;
+        Ok(())
+    }
+}
+
+/// Reads the log into a picture; for coverage of a period, the counts at its beginning on the way.
 ///
 /// # Errors
 /// When the log, an archive or the inventory cannot be used.
@@ -221,7 +231,7 @@ pub(super) async fn ground(
     setup: &Setup,
     narrow: &Narrow,
     time: &Time,
-    kinds: &[ReportKind],
+    counts: bool,
 ) -> Result<Ground, Error> {
     let ledger = &setup.ledger;
     let archived = archived(ledger, &time.archive).await?;
@@ -242,10 +252,7 @@ pub(super) async fn ground(
         accepted: source::accepted(ledger, time.as_of).await?,
     };
     let mut before = None;
-    if let Some((from, _)) = time
-        .between
-        .filter(|_| kinds.contains(&ReportKind::Coverage))
-    {
+    if let Some((from, _)) = time.between.filter(|_| counts) {
         // The state in which the period begins: what happened at its first instant belongs to it.
         let last = last_before(from);
         source::advance(&mut view.picture, ledger, &archived, last).await?;
@@ -258,16 +265,11 @@ pub(super) async fn ground(
     }
     source::advance(&mut view.picture, ledger, &archived, time.as_of).await?;
     view.scope = scope(time.as_of, &view.picture);
-    let stored = if kinds.contains(&ReportKind::Activity) {
-        source::collections(ledger, time.as_of).await?
-    } else {
-        Collections::default()
-    };
     Ok(Ground {
         view: Arc::new(view),
         before,
-        stored,
         archived,
+        collections: Collections::default(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::ground::{Narrow, Time, TimeArgs, ground};
-use super::{judge, named_format};
+use super::named_format;
 use crate::cli::audit::export::{Range, write_export};
 use crate::cli::globals::Globals;
 use crate::cli::hold::Hold;
@@ -14,11 +14,12 @@ use crate::cli::setup::{Setup, World};
 use crate::error::Error;
 use crate::exit;
 use crate::ledger::{ExportNote, Head};
-use crate::playbook::tasks::ReportKind;
-use crate::report::Report;
+use crate::report::activity::activity;
 use crate::report::controls::Controls;
+use crate::report::coverage::coverage;
 use crate::report::format::{Format, csv};
 use crate::report::pack::{NAMESPACE, Pack, SIGNERS};
+use crate::report::{Report, revocation, rotation};
 
 /// The formats of a pack where nobody says which.
 pub(super) const FORMATS: [&str; 4] = ["html", "pdf", "csv", "json"];
@@ -112,9 +113,15 @@ pub(super) async fn make(
     setup: &Setup,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, Error> {
-    let ground = ground(setup, &wish.narrow, &wish.time, &ReportKind::ALL).await?;
+    let mut ground = ground(setup, &wish.narrow, &wish.time, true).await?;
+    ground.read_collections(setup).await?;
     let view = &ground.view;
-    let judged = ReportKind::ALL.map(|kind| judge(kind, &ground));
+    let judged = [
+        rotation::rotation(view),
+        revocation::revocation(view),
+        coverage(view, ground.before.as_ref().map(|b| &b.0)),
+        activity(view, &ground.collections),
+    ];
     let open = judged.iter().map(|j| j.open).sum();
     let controls = Controls::read()
         .map_err(|e| Error::failed("the table of controls is broken").caused_by(e))?;

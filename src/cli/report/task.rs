@@ -10,7 +10,7 @@ use super::pack::{self, formats_of};
 use super::{judge, to_file, whole};
 use crate::cli::setup::{Setup, World};
 use crate::error::Error;
-use crate::playbook::tasks::ReportTask;
+use crate::playbook::tasks::{ReportKind, ReportTask};
 use crate::report::format::{self, Format, csv};
 use crate::report::view::Judged;
 use crate::report::{Body, Report};
@@ -67,7 +67,11 @@ pub(in crate::cli) async fn run(
             open,
         });
     }
-    let ground = ground(setup, &narrow, &time, &task.kinds).await?;
+    let counts = task.kinds.contains(&ReportKind::Coverage);
+    let mut ground = ground(setup, &narrow, &time, counts).await?;
+    if task.kinds.contains(&ReportKind::Activity) {
+        ground.read_collections(setup).await?;
+    }
     match &task.out {
         Some(place) => {
             let place = named(place, &time);
