@@ -14,8 +14,9 @@ help:
 	@echo 'make test       everything that must hold: format, lints, tests on lab hosts, docs, licences'
 	@echo 'make check      the part of it that needs neither root nor hosts'
 	@echo 'make demo       a lab of three hosts, a rollout, a login with a code'
-	@echo 'make bench      the floor and the run side by side, on 40 hosts; commands on 10 000 tokens'
-	@echo 'make browser    a sample report in headless Chromium and LibreOffice, and pictures of it (not part of make test)'
+	@echo 'make bench      the floor and the run side by side, on 40 hosts; commands on 10 000 tokens, reports of a million rows'
+	@echo 'make browser    a sample report in headless Chromium and LibreOffice, and pictures of it (not part of make test);'
+	@echo '                PACK=DIR also takes a real pack, such as that of FLEETOTP_MONTH_PACK=DIR cargo nextest run lab_month'
 	@echo 'make lab-up     N=3 real hosts in the background; make lab-shell, make lab-down'
 	@echo 'make clean      remove what was built here (the lab roots stay: $(FLEETOTP_CACHE))'
 
@@ -36,6 +37,7 @@ browser:
 	FLEETOTP_REPORT_SAMPLES=$(CURDIR)/target/report-samples cargo test --locked --test it -- report::samples_for_a_look
 	tests/browser/run target/report-samples/sample.html target/report-samples/pictures
 	tests/browser/spreadsheet target/report-samples/sample.csv
+	$(if $(PACK),tests/browser/pack $(PACK) target/report-samples/pack)
 
 lab-up:
 	@$(LAB) up --count $(N) --background

@@ -1,4 +1,4 @@
-//! `fleetotp report`: rotation, revocation, coverage; of now or of a day before.
+//! `fleetotp report`: rotation, revocation, coverage, activity; of now or of a day before.
 
 mod ground;
 mod pack;
@@ -16,6 +16,7 @@ use super::setup::{Setup, World};
 use crate::error::Error;
 use crate::exit;
 use crate::playbook::tasks::ReportKind;
+use crate::report::activity::activity;
 use crate::report::coverage::coverage;
 use crate::report::format::{self, Format};
 use crate::report::view::Judged;
@@ -30,6 +31,8 @@ pub enum ReportCommand {
     Revocation(ReportArgs),
     /// Every account: is a code demanded; exceptions, ways past it, sheets, separation of duties
     Coverage(ReportArgs),
+    /// Logins that were collected: by hour, admin, host and source, what was refused, and what was odd in them
+    Activity(ReportArgs),
     /// All reports, the event log and the table of controls in one signed directory, which stock tools can check
     Pack(pack::PackArgs),
 }
@@ -48,7 +51,7 @@ pub struct ReportArgs {
     #[command(flatten)]
     time: TimeArgs,
 
-    /// Exit code 9 where something is overdue, open, unknown or not enforced
+    /// Exit code 9 where something is overdue, open, unknown or not enforced; for activity, where there is an alert or a warning
     #[arg(long, env = "FLEETOTP_REPORT_STRICT")]
     strict: bool,
 }
@@ -67,6 +70,7 @@ pub async fn run(
         ReportCommand::Rotation(args) => (ReportKind::Rotation, args),
         ReportCommand::Revocation(args) => (ReportKind::Revocation, args),
         ReportCommand::Coverage(args) => (ReportKind::Coverage, args),
+        ReportCommand::Activity(args) => (ReportKind::Activity, args),
         ReportCommand::Pack(args) => return pack::run(args, globals, world, out).await,
     };
     let format = format_of(args, globals)?;
@@ -74,7 +78,10 @@ pub async fn run(
     let setup = Setup::open(globals, world).await?;
     let narrow = Narrow::by_flags(globals);
     let counts = kind == ReportKind::Coverage;
-    let ground = ground(&setup, &narrow, &time, counts).await?;
+    let mut ground = ground(&setup, &narrow, &time, counts).await?;
+    if kind == ReportKind::Activity {
+        ground.read_collections(&setup).await?;
+    }
     let judged = judge(kind, &ground);
     match &args.out {
         Some(path) if globals.check => {
@@ -96,6 +103,7 @@ fn judge(kind: ReportKind, ground: &Ground) -> Judged {
         ReportKind::Rotation => rotation::rotation(&ground.view),
         ReportKind::Revocation => revocation::revocation(&ground.view),
         ReportKind::Coverage => coverage(&ground.view, ground.before.as_ref().map(|b| &b.0)),
+        ReportKind::Activity => activity(&ground.view, &ground.collections),
     }
 }
 

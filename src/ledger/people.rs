@@ -89,12 +89,15 @@ impl Ledger {
     /// # Errors
     /// When the database fails or holds something unreadable.
     pub async fn logins(&self) -> Result<Vec<(Serial, Login)>, LedgerError> {
-        sqlx::query("SELECT DISTINCT serial, login FROM token_host ORDER BY serial, login")
+        // In the table's own order: the order of the key, which begins with the serial, would cost a look-up for each row.
+        let mut logins = sqlx::query("SELECT serial, login FROM token_host GROUP BY login, serial")
             .fetch_all(&self.inner.pool)
             .await?
             .iter()
             .map(|row| Ok((row.parsed("serial")?, row.parsed("login")?)))
-            .collect()
+            .collect::<Result<Vec<_>, LedgerError>>()?;
+        logins.sort();
+        Ok(logins)
     }
 
     /// Returns an admin's pseudonym, if the admin ever held a token.

@@ -130,7 +130,9 @@ impl Ledger {
 impl Tx {
     async fn store_reading(&mut self, reading: &ItemReading) -> Result<(), LedgerError> {
         let row = sqlx::query(
-            "SELECT proof, reason, state FROM token_host WHERE serial = $1 AND host = $2 AND desired = 'revoked'",
+            "SELECT r.proof, r.reason, r.state, CASE WHEN h.reachable = 1 AND h.detail IS NULL THEN 1 ELSE 0 END AS was_read
+             FROM token_host r JOIN host h ON h.name = r.host
+             WHERE r.serial = $1 AND r.host = $2 AND r.desired = 'revoked'",
         )
         .bind(reading.serial.as_str().to_owned())
         .bind(reading.host.as_str().to_owned())
@@ -175,16 +177,21 @@ impl Tx {
             }
             ItemResult::Open(text) => {
                 let text = printable(text, MAX_TEXT);
-                sqlx::query(
-                    "UPDATE token_host SET proof = NULL, state = 'gap', reason = $1, changed_at = $2, observed_at = $2
-                     WHERE serial = $3 AND host = $4",
-                )
+                // A host that could not be read has what it was last seen to have, as of then.
+                let kept = row.int("was_read")? == 0 && !closed;
+                let mut query = sqlx::query(if kept {
+                    "UPDATE token_host SET reason = $1 WHERE serial = $2 AND host = $3"
+                } else {
+                    "UPDATE token_host SET proof = NULL, state = 'gap', reason = $1, changed_at = $4, observed_at = $4
+                     WHERE serial = $2 AND host = $3"
+                })
                 .bind(text.clone())
-                .bind(now)
                 .bind(reading.serial.as_str().to_owned())
-                .bind(reading.host.as_str().to_owned())
-                .execute(self.db())
-                .await?;
+                .bind(reading.host.as_str().to_owned());
+                if !kept {
+                    query = query.bind(now);
+                }
+                query.execute(self.db()).await?;
                 if closed || why.as_deref() != Some(text.as_str()) {
                     self.event(
                         Draft::new("revocation.open")

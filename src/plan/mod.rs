@@ -20,6 +20,7 @@ pub mod recover;
 pub mod remove;
 mod returned;
 pub mod revoke;
+pub mod rollback;
 pub mod rotation;
 mod secrets;
 mod slot;

@@ -1,12 +1,18 @@
 //! Playbooks as users write them.
 
-use std::collections::BTreeSet;
+pub mod tags;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use crate::clock::Span;
+use crate::names::printable;
+use crate::playbook::limits::{Limits, percentage};
 use crate::playbook::rotate::Which;
+use crate::playbook::serial::{Order, Serial};
 use crate::playbook::tasks::{CollectTask, ReportTask};
+use crate::playbook::when::When;
 use crate::text::yaml::{self, Node};
 use crate::text::{FileError, SourceFile, suggest};
 
@@ -19,6 +25,16 @@ pub struct Play {
     pub hosts: String,
     /// Admin pattern; everyone where absent.
     pub admins: Option<String>,
+    /// In which batches hosts are worked on.
+    pub serial: Serial,
+    /// In which order.
+    pub order: Order,
+    /// How much may go wrong before no further batch begins.
+    pub limits: Limits,
+    /// Variables for `when`; they win over those of the inventory.
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// Tags that all its tasks have.
+    pub tags: BTreeSet<String>,
     /// The tasks in order.
     pub tasks: Vec<Task>,
 }
@@ -30,8 +46,10 @@ pub struct Task {
     pub name: String,
     /// What it does.
     pub action: Action,
-    /// Tags by which it is chosen.
+    /// Tags by which it is chosen, with those of its play.
     pub tags: BTreeSet<String>,
+    /// On which hosts it is done.
+    pub when: When,
 }
 
 /// What a task does.
@@ -55,8 +73,20 @@ pub enum Action {
 
 /// Actions that the contract names and this version does not have yet.
 const NOT_BUILT: [&str; 2] = ["verify", "sync"];
-/// Play keys that the contract names and this version does not have yet.
-const KEYS_NOT_BUILT: [&str; 4] = ["serial", "max_fail_percentage", "any_errors_fatal", "vars"];
+/// What a play can say.
+const KEYS: [&str; 11] = [
+    "name",
+    "hosts",
+    "admins",
+    "serial",
+    "order",
+    "max_fail_percentage",
+    "max_unreachable",
+    "any_errors_fatal",
+    "vars",
+    "tags",
+    "tasks",
+];
 const ACTIONS: [&str; 7] = [
     "preflight",
     "pam_totp",
@@ -141,45 +171,108 @@ fn play(source: &SourceFile, node: &Node) -> Result<Play, FileError> {
             "a play is a mapping with `hosts` and `tasks`",
         ));
     };
+    let mut play = Play {
+        name: String::new(),
+        hosts: String::new(),
+        admins: None,
+        serial: Serial::default(),
+        order: Order::default(),
+        limits: Limits::default(),
+        vars: BTreeMap::new(),
+        tags: BTreeSet::new(),
+        tasks: Vec::new(),
+    };
+    let (mut hosts, mut name, mut tasks) = (None, None, None);
     for entry in &mapping.entries {
-        let (key, position) = (entry.key.scalar.text.as_str(), entry.key.position);
-        if KEYS_NOT_BUILT.contains(&key) {
-            return Err(source
-                .error(position, format!("`{key}` is not built yet"))
-                .hinted("leave it out: all hosts are one batch"));
+        let (key, value) = (entry.key.scalar.text.as_str(), &entry.value);
+        match key {
+            "name" => name = Some(text(source, key, value)?),
+            "hosts" => hosts = Some(pattern(source, key, value)?),
+            "admins" => play.admins = Some(pattern(source, key, value)?),
+            "serial" => play.serial = Serial::read(source, value)?,
+            "order" => play.order = Order::read(source, value)?,
+            "max_fail_percentage" => {
+                play.limits.failed = Some(percentage(source, key, value)?);
+            }
+            "max_unreachable" => {
+                play.limits.unreachable = Some(percentage(source, key, value)?);
+            }
+            "any_errors_fatal" => play.limits.any_errors_fatal = yaml::from_node(source, value)?,
+            "vars" => play.vars = variables(source, value)?,
+            "tags" => play.tags = tags::read(source, value)?,
+            "tasks" => tasks = Some(value),
+            _ => {
+                return Err(source
+                    .error(
+                        entry.key.position,
+                        format!("a play has no `{}`", printable(key, 40)),
+                    )
+                    .hinted_if(suggest::hint(key, KEYS)));
+            }
         }
     }
-    let raw: RawPlay = yaml::from_node(source, node)?;
-    let tasks = mapping
-        .get("tasks")
-        .and_then(|e| e.value.as_sequence())
+    play.hosts = hosts.ok_or_else(|| source.error(node.position, "the play has no `hosts`"))?;
+    play.name = name.unwrap_or_else(|| play.hosts.clone());
+    let tasks = tasks
+        .and_then(Node::as_sequence)
         .ok_or_else(|| source.error(node.position, "the play has no list of `tasks`"))?;
-    let tasks: Vec<Task> = tasks
-        .iter()
-        .map(|t| task(source, t))
-        .collect::<Result<_, _>>()?;
+    for node in tasks {
+        let mut task = task(source, node)?;
+        task.tags.extend(play.tags.iter().cloned());
+        play.tasks.push(task);
+    }
     let everyone = Action::Rotate(Which::default());
-    if raw.admins.is_none() && tasks.iter().any(|t| t.action == everyone) {
+    if play.admins.is_none() && play.tasks.iter().any(|t| t.action == everyone) {
         return Err(source
             .error(node.position, "`rotate` does not say whose tokens are meant")
             .hinted("give it `due: true`, `older_than` or `exposed: true`, or the play `admins`; `admins: all` is everyone"));
     }
-    Ok(Play {
-        name: raw.name.unwrap_or_else(|| raw.hosts.clone()),
-        hosts: raw.hosts,
-        admins: raw.admins,
-        tasks,
+    Ok(play)
+}
+
+fn text(source: &SourceFile, key: &str, node: &Node) -> Result<String, FileError> {
+    let text = node.as_text().filter(|t| !t.trim().is_empty());
+    text.map(str::to_owned).ok_or_else(|| {
+        source.error(
+            node.position,
+            format!("`{key}` is a text, not {}", node.describe()),
+        )
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPlay {
-    name: Option<String>,
-    hosts: String,
-    admins: Option<String>,
-    #[serde(rename = "tasks")]
-    _tasks: serde::de::IgnoredAny,
+/// A pattern, or a list of them as Ansible takes it.
+fn pattern(source: &SourceFile, key: &str, node: &Node) -> Result<String, FileError> {
+    match node.as_sequence() {
+        Some([]) => Err(source.error(node.position, format!("`{key}` is an empty list"))),
+        Some(list) => {
+            let parts = list.iter().map(|n| text(source, key, n));
+            Ok(parts.collect::<Result<Vec<_>, _>>()?.join(","))
+        }
+        None => text(source, key, node),
+    }
+}
+
+fn variables(
+    source: &SourceFile,
+    node: &Node,
+) -> Result<BTreeMap<String, serde_json::Value>, FileError> {
+    let Some(mapping) = node.as_mapping() else {
+        return Err(source.error(
+            node.position,
+            format!("`vars` is a mapping, not {}", node.describe()),
+        ));
+    };
+    let connects = |name: &str| name.starts_with("ansible_") || name == "confirm_host";
+    let mut entries = mapping.entries.iter();
+    if let Some(entry) = entries.find(|e| connects(&e.key.scalar.text)) {
+        return Err(source
+            .error(
+                entry.key.position,
+                "variables of a play are for `when`; how to connect stands in the inventory",
+            )
+            .hinted("put it into the inventory or group_vars"));
+    }
+    yaml::from_node(source, node)
 }
 
 fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
@@ -187,6 +280,7 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
         return Err(source.error(node.position, "a task is a mapping such as `enroll:`"));
     };
     let (mut name, mut action, mut tags) = (None, None, BTreeSet::new());
+    let mut when = When::default();
     for entry in &mapping.entries {
         let (key, position, value) = (
             entry.key.scalar.text.as_str(),
@@ -194,9 +288,9 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
             &entry.value,
         );
         match key {
-            "name" => name = value.as_text().map(str::to_owned),
-            "tags" => tags = tag_set(source, value)?,
-            "when" => return Err(source.error(position, "`when` is not built yet")),
+            "name" => name = Some(text(source, key, value)?),
+            "tags" => tags = tags::read(source, value)?,
+            "when" => when = When::read(source, value)?,
             word if ACTIONS.contains(&word) && action.is_some() => {
                 return Err(source.error(position, "a task does one thing: this is the second"));
             }
@@ -228,10 +322,29 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
             .error(node.position, "the task says nothing to do")
             .hinted(format!("tasks are {}", ACTIONS.join(", ")))
     })?;
+    let placed = mapping
+        .get("when")
+        .map_or(node.position, |e| e.key.position);
+    if matches!(action, Action::Report(_)) && !when.is_empty() {
+        return Err(source.error(
+            placed,
+            "`report` is done once, not host by host: `when` has no host to ask",
+        ));
+    }
+    if matches!(action, Action::Rotate(_) | Action::Collect(_)) && when.needs_facts() {
+        return Err(source.error(
+            placed,
+            format!(
+                "facts are known to tasks that look at hosts first, not to `{}`",
+                action.as_str()
+            ),
+        ));
+    }
     Ok(Task {
         name: name.unwrap_or_else(|| action.as_str().to_owned()),
         action,
         tags,
+        when,
     })
 }
 
@@ -255,56 +368,6 @@ struct RawWhich {
     due: bool,
     older_than: Option<Span>,
     exposed: bool,
-}
-
-/// `tags: a, b` or a list.
-fn tag_set(source: &SourceFile, node: &Node) -> Result<BTreeSet<String>, FileError> {
-    if let Some(text) = node.as_text() {
-        return Ok(text
-            .split(',')
-            .map(|t| t.trim().to_owned())
-            .filter(|t| !t.is_empty())
-            .collect());
-    }
-    let list = node
-        .as_sequence()
-        .ok_or_else(|| source.error(node.position, "`tags` is a word or a list of words"))?;
-    list.iter()
-        .map(|n| {
-            n.as_text()
-                .map(str::to_owned)
-                .ok_or_else(|| source.error(n.position, "a tag is a word"))
-        })
-        .collect()
-}
-
-/// Keeps the tasks that `--tags` and `--skip-tags` choose.
-///
-/// # Errors
-/// A tag that no task has, with the one probably meant.
-pub fn choose(plays: &mut [Play], tags: &[String], skip: &[String]) -> Result<(), String> {
-    let known: BTreeSet<String> = plays
-        .iter()
-        .flat_map(|p| p.tasks.iter().flat_map(|t| t.tags.iter().cloned()))
-        .collect();
-    for tag in tags.iter().chain(skip) {
-        if !known.contains(tag) {
-            let hint = suggest::hint(tag, known.iter().map(String::as_str))
-                .map(|h| format!("; {h}"))
-                .unwrap_or_default();
-            return Err(format!(
-                "no task has the tag `{}`{hint}",
-                crate::names::printable(tag, 60)
-            ));
-        }
-    }
-    for play in plays {
-        play.tasks.retain(|t| {
-            (tags.is_empty() || tags.iter().any(|tag| t.tags.contains(tag)))
-                && !skip.iter().any(|tag| t.tags.contains(tag))
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -392,8 +455,8 @@ mod tests {
             ),
             ("- hosts: all\n  task:\n    - enroll:\n", "p.yml:2:3: "),
             (
-                "- hosts: all\n  serial: 2\n  tasks: []\n",
-                "p.yml:2:3: `serial` is not built yet",
+                "- hosts: all\n  serial: two\n  tasks: []\n",
+                "p.yml:2:11: `serial` is a number",
             ),
             ("- hosts: all\n  tasks:\n    - verify:\n", "not built yet"),
             (
@@ -423,13 +486,5 @@ mod tests {
                 .hints,
             ["did you mean `enroll`?"]
         );
-    }
-
-    #[test]
-    fn tags_choose_and_unknown_ones_are_errors() {
-        let mut plays = read("- hosts: all\n  tasks:\n    - preflight:\n      tags: a\n    - enroll:\n      tags: b, c\n").unwrap();
-        assert!(choose(&mut plays, &["x".into()], &[]).is_err());
-        choose(&mut plays, &["b".into()], &[]).unwrap();
-        assert_eq!(plays[0].tasks.len(), 1);
     }
 }

@@ -110,4 +110,6 @@ pub enum ReportKind {
     Revocation,
     /// Every account.
     Coverage,
+    /// Who logged in.
+    Activity,
 }

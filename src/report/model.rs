@@ -87,6 +87,22 @@ pub trait Rows: Send + Sync {
     /// # Errors
     /// Those of `to`, which end it.
     fn each(&self, to: &mut dyn FnMut(&[Cell]) -> io::Result<()>) -> io::Result<()>;
+
+    /// Hands over the first `most` rows, and goes through no more of them.
+    ///
+    /// # Errors
+    /// Those of `to`, which end it.
+    fn first(&self, most: usize, to: &mut dyn FnMut(&[Cell]) -> io::Result<()>) -> io::Result<()> {
+        let mut number = 0;
+        let result = self.each(&mut |row| {
+            number += 1;
+            if number > most {
+                return Err(io::ErrorKind::Other.into());
+            }
+            to(row)
+        });
+        if number > most { Ok(()) } else { result }
+    }
 }
 
 impl Rows for Vec<Vec<Cell>> {

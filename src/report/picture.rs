@@ -365,6 +365,12 @@ impl Texts {
         self.numbers.insert(text, number);
         number
     }
+
+    /// A text that may stand in many records, in memory once.
+    fn shared(&mut self, text: Option<&str>) -> Option<Arc<str>> {
+        let index = usize::try_from(self.number(text)).ok()?;
+        self.all.get(index).filter(|t| !t.is_empty()).cloned()
+    }
 }
 
 impl Picture {

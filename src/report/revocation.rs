@@ -1,8 +1,11 @@
 //! `report revocation`: who was revoked, when that was asked, by whom and why; when each host was read back; what is open,
 //! and how long it took.
 
+use std::io;
+use std::sync::Arc;
+
 use crate::report::columns::{ADMIN, SERIAL};
-use crate::report::model::{Body, Cell, Column, Figure, Kind, Report, Section, Tone};
+use crate::report::model::{Body, Cell, Column, Figure, Kind, Report, Rows, Section, Tone};
 use crate::report::picture::{HostId, Item, ItemState, Revocation, Token};
 use crate::report::view::{Judged, View, column, count, figure, percentile, seconds, table, words};
 
@@ -135,44 +138,87 @@ pub fn revocation_columns() -> Vec<Column> {
     ]
 }
 
-/// Computes the report.
-pub fn revocation(view: &View) -> Judged {
-    let chosen: Vec<(&Revocation, &Token)> = view
-        .picture
-        .revocations
-        .iter()
-        .filter_map(|r| Some((r, view.picture.token(r.token)?)))
-        .filter(|(_, t)| view.wants_admin(view.admin_of(t)))
-        .filter(|(r, _)| view.under_way_in_period(r.asked_at, r.done_at().or(r.replaced_at)))
-        .collect();
-    let mut items: Vec<Entry<'_>> = Vec::new();
-    for (revocation, token) in &chosen {
-        for (host, item) in &revocation.items {
-            if view
-                .picture
-                .host(*host)
-                .is_some_and(|h| view.wants_host(&h.name))
-            {
-                items.push((revocation, token, *host, item));
+/// Hosts of revocations, by the number of the revocation and of the host in it: there may be a million.
+struct Items {
+    view: Arc<View>,
+    entries: Vec<(usize, usize)>,
+}
+
+impl Items {
+    fn get(&self, (revocation, item): (usize, usize)) -> Option<Entry<'_>> {
+        let picture = &self.view.picture;
+        let revocation = picture.revocations.get(revocation)?;
+        let (host, item) = revocation.items.get(item)?;
+        Some((revocation, picture.token(revocation.token)?, *host, item))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.entries.iter().filter_map(|entry| self.get(*entry))
+    }
+
+    /// Of these revocations, in their order; the open hosts first.
+    fn of(view: &Arc<View>, revocations: &[usize]) -> Self {
+        let mut entries = Vec::new();
+        let mut closed = Vec::new();
+        for number in revocations {
+            let revocation = view.picture.revocations.get(*number);
+            let items = revocation.map_or(&[][..], |r| &r.items);
+            for ((host, item), place) in items.iter().zip(0..) {
+                let host = view.picture.host(*host);
+                if !host.is_some_and(|h| view.wants_host(&h.name)) {
+                    continue;
+                }
+                match item.state {
+                    ItemState::Open => entries.push((*number, place)),
+                    ItemState::Proven | ItemState::Attested => closed.push((*number, place)),
+                }
             }
         }
+        entries.append(&mut closed);
+        Self {
+            view: Arc::clone(view),
+            entries,
+        }
     }
-    // The oldest open one first.
-    items.sort_by_key(|(r, t, host, item)| {
-        (
-            item.state != ItemState::Open,
-            r.asked_at,
-            t.serial.clone(),
-            *host,
-        )
-    });
-    // A new enrolment takes an open item's place.
-    let open: Vec<&Entry<'_>> = items
-        .iter()
-        .filter(|(r, _, _, i)| i.state == ItemState::Open && r.replaced_at.is_none())
+
+    /// Those that are still to be proven. A new enrolment takes an open one's place.
+    fn open(&self) -> Self {
+        let is_open = |entry: &(usize, usize)| {
+            self.get(*entry)
+                .is_some_and(|(r, _, _, i)| i.state == ItemState::Open && r.replaced_at.is_none())
+        };
+        Self {
+            view: Arc::clone(&self.view),
+            entries: self.entries.iter().copied().filter(is_open).collect(),
+        }
+    }
+}
+
+impl Rows for Items {
+    fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn each(&self, to: &mut dyn FnMut(&[Cell]) -> io::Result<()>) -> io::Result<()> {
+        self.iter()
+            .try_for_each(|entry| to(&item_row(&self.view, &entry)))
+    }
+}
+
+/// Computes the report.
+pub fn revocation(view: &Arc<View>) -> Judged {
+    let chosen: Vec<(usize, &Revocation, &Token)> = (0..)
+        .zip(&view.picture.revocations)
+        .filter_map(|(number, r)| Some((number, r, view.picture.token(r.token)?)))
+        .filter(|(_, _, t)| view.wants_admin(view.admin_of(t)))
+        .filter(|(_, r, _)| view.under_way_in_period(r.asked_at, r.done_at().or(r.replaced_at)))
         .collect();
-    let open_rows: Vec<Vec<Cell>> = open.iter().map(|i| item_row(view, i)).collect();
-    let all_rows: Vec<Vec<Cell>> = items.iter().map(|i| item_row(view, i)).collect();
+    let mut oldest_first: Vec<&(usize, &Revocation, &Token)> = chosen.iter().collect();
+    oldest_first.sort_by_key(|(_, r, t)| (r.asked_at, &t.serial));
+    let numbers: Vec<usize> = oldest_first.iter().map(|(number, ..)| *number).collect();
+    let items = Items::of(view, &numbers);
+    let open = items.open();
+    let number_open = open.count();
     let report = Report {
         name: "revocation",
         title: "Revocation of tokens".to_owned(),
@@ -184,28 +230,28 @@ pub fn revocation(view: &View) -> Judged {
                 about: "Times to revoke are those of revocations with no host open, from the request to the last host's reading back; percentiles by nearest rank.".to_owned(),
                 body: Body::Figures(figures(view, &chosen, &items, &open)),
             },
-            table("open", "Open", "Hosts that are still to be proven, the oldest first: each keeps its clock running.", item_columns(), open_rows),
-            table("revocations", "Revocations", "Every revocation; in a report of a period, those that were asked for or open in it.", revocation_columns(), chosen.iter().map(|(r, t)| row(view, r, t)).collect::<Vec<_>>()),
-            table("hosts", "Hosts", "Every host of every revocation, and when it was read back.", item_columns(), all_rows),
+            table("open", "Open", "Hosts that are still to be proven, the oldest first: each keeps its clock running.", item_columns(), open),
+            table("revocations", "Revocations", "Every revocation; in a report of a period, those that were asked for or open in it.", revocation_columns(), chosen.iter().map(|(_, r, t)| row(view, r, t)).collect::<Vec<_>>()),
+            table("hosts", "Hosts", "Every host of every revocation, and when it was read back.", item_columns(), items),
         ],
         limits: view.limits(),
     };
     Judged {
         report,
-        open: u64::try_from(open.len()).unwrap_or(u64::MAX),
+        open: u64::try_from(number_open).unwrap_or(u64::MAX),
     }
 }
 
 fn figures(
     view: &View,
-    chosen: &[(&Revocation, &Token)],
-    items: &[Entry<'_>],
-    open: &[&Entry<'_>],
+    chosen: &[(usize, &Revocation, &Token)],
+    items: &Items,
+    open: &Items,
 ) -> Vec<Figure> {
     let state = |state| count(items.iter().filter(|i| i.3.state == state).count());
     let mut times: Vec<i64> = chosen
         .iter()
-        .filter_map(|(r, _)| Some(seconds(r.asked_at, r.done_at()?)))
+        .filter_map(|(_, r, _)| Some(seconds(r.asked_at, r.done_at()?)))
         .collect();
     times.sort_unstable();
     let mut by_host: Vec<i64> = items
@@ -219,7 +265,7 @@ fn figures(
         .map(|(r, ..)| seconds(r.asked_at, view.now()))
         .max();
     vec![
-        figure("open", "Hosts open", count(open.len())),
+        figure("open", "Hosts open", count(open.count())),
         figure(
             "oldest_open",
             "Open for, at most",
@@ -227,7 +273,7 @@ fn figures(
         ),
         figure("revocations", "Revocations", count(chosen.len())),
         figure("done", "Of them with no host open", count(times.len())),
-        figure("hosts", "Hosts of them", count(items.len())),
+        figure("hosts", "Hosts of them", count(items.count())),
         figure("proven", "Hosts proven", state(ItemState::Proven)),
         figure("attested", "Hosts attested", state(ItemState::Attested)),
         figure(

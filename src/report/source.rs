@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ledger::{Event, Head, Ledger, LedgerError};
+use crate::report::activity::Collections;
 use crate::report::picture::{People, Picture, PictureError};
 use crate::report::view::Accepted;
 
@@ -76,6 +77,17 @@ pub async fn advance(
         picture.log.1 = Head::genesis(ledger.project_id().as_str()).hash;
     }
     Ok(())
+}
+
+/// Reads the logins and findings that collections stored up to a time.
+///
+/// # Errors
+/// When the ledger fails.
+pub async fn collections(ledger: &Ledger, until: Timestamp) -> Result<Collections, LedgerError> {
+    Ok(Collections {
+        logins: ledger.logins_stored_by(until).await?,
+        findings: ledger.findings_by(until).await?,
+    })
 }
 
 /// Reads who is behind the pseudonyms, as the ledger has it now: names are no part of the log.

@@ -1,14 +1,20 @@
 //! Four weeks of a fleet with a moved clock, played through on real hosts: issue, late confirmation, rotation, overdue, lost
-//! device, a leaver with a dead host, drift, break-glass, failed logins, a replay.
+//! device, a leaver with a dead host, drift, break-glass, failed logins, a replay. What the reports say is counted again,
+//! [figure by figure](figures); what logs tell of logins is held against those that were made.
 
+mod figures;
+
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+
+use figures::Story;
 
 use fleetotp::clock::{Clock as _, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Suite, Totp};
+use crate::lab::{Code, Host, Key, KeyPair, Lab, Prefs, Suite, Totp};
 use crate::report_cmd::{figure, rows};
-use crate::support::project::{Project, all};
+use crate::support::project::{Project, Ran, all};
 
 const HOSTS: [(&str, Suite); 3] = [
     ("web1", Suite::Bookworm),
@@ -39,16 +45,78 @@ struct Person {
     key: KeyPair,
 }
 
-fn accepted(lab: &Lab, host: &str, who: &Person, totp: &mut Totp) -> bool {
-    let code = totp.fresh();
-    lab.login(
-        host,
-        who.name,
-        Key::With(&who.key),
-        Code::Some(&code),
-        Prefs::Default,
-    )
-    .accepted
+/// Every login that was made, and what came of it: what logs are held against.
+struct Doings<'lab> {
+    lab: &'lab Lab,
+    made: RefCell<Vec<(String, bool)>>,
+    /// How many of them were collected.
+    collected: RefCell<usize>,
+}
+
+impl Doings<'_> {
+    fn login(&self, host: &str, login: &str, key: &KeyPair, code: &str) -> bool {
+        let code = Code::Some(code);
+        let result = self
+            .lab
+            .login(host, login, Key::With(key), code, Prefs::Default);
+        let mut made = self.made.borrow_mut();
+        made.push((host.to_owned(), result.accepted));
+        result.accepted
+    }
+
+    fn accepted(&self, host: &str, who: &Person, totp: &mut Totp) -> bool {
+        self.login(host, who.name, &who.key, &totp.fresh())
+    }
+
+    /// Collects, and compares what logs tell with what was done since the last time; returns the findings' names.
+    fn collected(&self, project: &Project<'_>, strangers: &[(&str, i64)]) -> Vec<Value> {
+        let document = project
+            .fleetotp(&["audit", "collect", "-o", "json"])
+            .expect_code(0)
+            .json();
+        let made = self.made.borrow();
+        let since = &made[*self.collected.borrow()..];
+        for (host, _) in HOSTS {
+            let here: Vec<_> = since.iter().filter(|(h, _)| h == host).collect();
+            let accepted = here.iter().filter(|(_, accepted)| *accepted).count();
+            let rows = document["hosts"].as_array().unwrap();
+            let row = rows.iter().find(|r| r["host"] == host).unwrap();
+            let unknown = strangers.iter().find(|(h, _)| *h == host);
+            for (key, number) in [
+                ("logins", here.len()),
+                ("new", here.len()),
+                ("accepted", accepted),
+                ("strangers", unknown.map_or(0, |(_, n)| *n as usize)),
+            ] {
+                assert_eq!(row[key], number, "{key}: {document:#}");
+            }
+            // And by the host's own log, all of it.
+            let log = accepted_by_log(self.lab.host(host));
+            let ever = made.iter().filter(|(h, accepted)| h == host && *accepted);
+            assert_eq!(log, ever.count(), "{host}");
+        }
+        *self.collected.borrow_mut() = made.len();
+        document["findings"].as_array().unwrap().clone()
+    }
+}
+
+/// How many logins of the four sshd let in, by its own lines.
+fn accepted_by_log(host: Host<'_>) -> usize {
+    let count = host.sh(
+        "grep -hE 'Accepted [a-z/-]+ for (alice|bob|carol|dave) from' /var/log/auth.log* | wc -l",
+    );
+    count.trim().parse().unwrap()
+}
+
+fn ids(findings: &[Value]) -> Vec<&str> {
+    let mut ids: Vec<&str> = findings.iter().map(|f| f["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn note_sheets(story: &mut Story<'_>, ran: &Ran) {
+    let sheets = ran.sheets().into_iter();
+    story.sheets.extend(sheets.map(|s| (s.id, s.admin)));
 }
 
 #[test]
@@ -80,8 +148,17 @@ fn four_weeks_are_played_through() {
             }},
         }),
     );
+    let doings = Doings {
+        lab: &lab,
+        made: RefCell::default(),
+        collected: RefCell::default(),
+    };
+    let names = HOSTS.map(|(name, _)| name);
+    let mut story = Story::new(&names, &["alice", "bob", "carol", "dave"], 10);
     // Day 0: sheets for all; alice and bob confirm at once.
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
+    note_sheets(&mut story, &ran);
+    story.check(&project, &lab, &[]);
     let [mut a, mut b, mut c, mut d] =
         ["alice", "bob", "carol", "dave"].map(|n| ran.sheet(n, "default").scan().totp());
     for (person, totp) in [(alice, &mut a), (bob, &mut b), (dave, &mut d)] {
@@ -89,7 +166,8 @@ fn four_weeks_are_played_through() {
             .confirm(person.name, &totp.fresh(), &[])
             .expect_code(0);
     }
-    assert!(accepted(&lab, "web1", alice, &mut a));
+    assert!(doings.accepted("web1", alice, &mut a));
+    story.check(&project, &lab, &[]);
 
     // Day 4: carol's sheet ended on day 3, on the hosts as well.
     lab.travel(4 * DAY);
@@ -102,27 +180,34 @@ fn four_weeks_are_played_through() {
     let ran = project
         .fleetotp(&["enroll", "--reissue", "-a", "carol", "-o", "json"])
         .expect_code(0);
+    note_sheets(&mut story, &ran);
+    story.check(&project, &lab, &[]);
     c = ran.sheet("carol", "default").scan().totp();
     project.confirm("carol", &c.fresh(), &[]).expect_code(0);
-    assert!(accepted(&lab, "db1", carol, &mut c));
+    assert!(doings.accepted("db1", carol, &mut c));
 
     // Day 11: those of day 0 are due. alice uses the new code, bob never does.
     lab.travel(7 * DAY);
     let ran = project
         .fleetotp(&["rotate", "--due", "-a", "alice,bob", "-o", "json"])
         .expect_code(0);
+    note_sheets(&mut story, &ran);
     let [mut a2, b2] = ["alice", "bob"].map(|n| ran.sheet(n, "default").scan().totp());
-    assert!(accepted(&lab, "web1", alice, &mut a2));
-    assert!(accepted(&lab, "web2", bob, &mut b));
+    assert!(doings.accepted("web1", alice, &mut a2));
+    assert!(doings.accepted("web2", bob, &mut b));
+    story.check(&project, &lab, &[]);
 
     // Day 20: the overlap is over everywhere.
     lab.travel(9 * DAY);
     project.fleetotp(&["sync"]).expect_code(0);
-    assert!(accepted(&lab, "web2", alice, &mut a2));
-    assert!(!accepted(&lab, "web2", alice, &mut a));
-    assert!(accepted(&lab, "web2", bob, &mut b));
-    assert!(!accepted(&lab, "web2", bob, &mut b2.clone()));
+    assert!(doings.accepted("web2", alice, &mut a2));
+    assert!(!doings.accepted("web2", alice, &mut a));
+    assert!(doings.accepted("web2", bob, &mut b));
+    assert!(!doings.accepted("web2", bob, &mut b2.clone()));
     assert_eq!(project.status("bob", "default")["overdue"], true);
+    story.check(&project, &lab, &[]);
+    let none: [&str; 0] = [];
+    assert_eq!(ids(&doings.collected(&project, &[])), none);
 
     // Day 22: dave leaves while db1 is away.
     lab.travel(2 * DAY);
@@ -130,7 +215,8 @@ fn four_weeks_are_played_through() {
     project
         .fleetotp(&["revoke", "dave", "--reason", "left", "--ticket", "HR-1"])
         .expect_code(4);
-    assert!(!accepted(&lab, "web1", dave, &mut d));
+    assert!(!doings.accepted("web1", dave, &mut d));
+    story.check(&project, &lab, &["db1"]);
     let dead = report(&project, &["revocation", "--strict"], 9);
     assert_figures(
         &dead,
@@ -145,7 +231,7 @@ fn four_weeks_are_played_through() {
     lab.travel(3 * DAY);
     lab.host("db1").mend();
     project.fleetotp(&["sync"]).expect_code(0);
-    assert!(!accepted(&lab, "db1", dave, &mut d));
+    assert!(!doings.accepted("db1", dave, &mut d));
     lab.host("web1").sh("gpasswd -d alice fleetotp");
     project
         .fleetotp(&["sync", "--check", "--detailed-exitcode"])
@@ -155,10 +241,12 @@ fn four_weeks_are_played_through() {
     let ran = project
         .fleetotp(&["enroll", "--lost-device", "-a", "carol", "-o", "json"])
         .expect_code(0);
+    note_sheets(&mut story, &ran);
+    story.check(&project, &lab, &[]);
     let mut c2 = ran.sheet("carol", "default").scan().totp();
-    assert!(!accepted(&lab, "db1", carol, &mut c));
+    assert!(!doings.accepted("db1", carol, &mut c));
     project.confirm("carol", &c2.fresh(), &[]).expect_code(0);
-    assert!(accepted(&lab, "db1", carol, &mut c2));
+    assert!(doings.accepted("db1", carol, &mut c2));
 
     // Day 28: break-glass for bob on web2; wrong codes; a code that was used on web1 is tried on web2 by somebody else.
     lab.travel(3 * DAY);
@@ -183,40 +271,49 @@ fn four_weeks_are_played_through() {
     let code = granted["codes"][0]["code"]
         .as_str()
         .expect("the code is printed once");
-    lab.assert_in(
-        "web2",
-        "bob",
-        Key::With(&bob.key),
-        Code::Some(code),
-        Prefs::Default,
-    );
-    lab.assert_refused(
-        "web2",
-        "bob",
-        Key::With(&bob.key),
-        Code::Some(code),
-        Prefs::Default,
-    );
-    for _ in 0..2 {
-        lab.assert_refused(
-            "web1",
-            "alice",
-            Key::With(&alice.key),
-            Code::Some(&a2.wrong()),
-            Prefs::Default,
-        );
+    assert!(doings.login("web2", "bob", &bob.key, code));
+    assert!(!doings.login("web2", "bob", &bob.key, code));
+    for _ in 0..5 {
+        assert!(!doings.login("web1", "alice", &alice.key, &a2.wrong()));
     }
+    let eve = Prefs::KeyOnly;
+    lab.login("db1", "eve", Key::With(&alice.key), Code::No, eve);
+    // Somebody has put a key of their own into alice's account on web2, and has looked over her shoulder.
+    let mallory = lab.key_pair("mallory");
+    lab.host("web2").sh(&format!(
+        "echo '{}' >>~alice/.ssh/authorized_keys",
+        mallory.public
+    ));
     let seen = a2.fresh();
-    for host in ["web1", "web2"] {
-        lab.assert_in(
-            host,
-            "alice",
-            Key::With(&alice.key),
-            Code::Some(&seen),
-            Prefs::Default,
-        );
-    }
+    assert!(doings.login("web1", "alice", &alice.key, &seen));
+    assert!(doings.login("web2", "alice", &mallory, &seen));
     project.fleetotp(&["sync"]).expect_code(0);
+
+    story.check(&project, &lab, &[]);
+    let found = doings.collected(&project, &[("db1", 1)]);
+    assert_eq!(
+        ids(&found),
+        ["break-glass-used", "code-on-two-hosts", "failure-spike"],
+        "{found:#?}"
+    );
+    for (id, severity, admin, hosts) in [
+        ("break-glass-used", "warning", "bob", json!(["web2"])),
+        (
+            "code-on-two-hosts",
+            "alert",
+            "alice",
+            json!(["web1", "web2"]),
+        ),
+        ("failure-spike", "warning", "alice", json!(["web1"])),
+    ] {
+        let one = found.iter().find(|f| f["id"] == id).unwrap();
+        assert_eq!(
+            (&one["severity"], &one["admin"], &one["hosts"]),
+            (&json!(severity), &json!(admin), &hosts),
+            "{one:#}"
+        );
+        assert!(!one["evidence"].as_array().unwrap().is_empty(), "{one:#}");
+    }
 
     // What the reports say, against what was done above.
     let rotation = report(&project, &["rotation"], 0);
@@ -270,6 +367,13 @@ fn four_weeks_are_played_through() {
     assert_eq!(rows(&coverage, "sheets").len(), 8);
     assert_eq!(rows(&coverage, "codes").len(), 1);
     assert_eq!(rows(&coverage, "codes")[0]["host"], "web2");
+
+    // For a look at a real pack: make browser PACK=…
+    if let Some(place) = std::env::var_os("FLEETOTP_MONTH_PACK") {
+        project
+            .fleetotp(&["report", "pack", "--out", place.to_str().unwrap()])
+            .expect_code(0);
+    }
 
     // And what they said of the day on which db1 was dead.
     let then = report(&project, &["revocation", "--as-of", &while_dead], 0);

@@ -7,8 +7,15 @@ mod activity;
 #[cfg(test)]
 mod activity_findings;
 #[cfg(test)]
+mod activity_geo;
+#[cfg(test)]
+mod activity_report;
+#[cfg(test)]
+mod activity_tell;
+#[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
+mod audit_signing;
 mod audit_tamper;
 #[cfg(test)]
 mod docs;
@@ -51,6 +58,8 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_month;
 #[cfg(test)]
+mod lab_play;
+#[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
 mod lab_recover;
@@ -66,6 +75,8 @@ mod lab_revoke_fleet;
 mod lab_revoke_kill;
 #[cfg(test)]
 mod lab_revoke_odd;
+#[cfg(test)]
+mod lab_rollback;
 #[cfg(test)]
 mod lab_rotate;
 #[cfg(test)]
@@ -94,6 +105,7 @@ mod report_cmd;
 mod revoke_cli;
 #[cfg(test)]
 mod scale;
+mod scale_reports;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]

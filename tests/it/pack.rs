@@ -361,7 +361,7 @@ fn a_project_makes_a_pack_that_is_right_and_answers_what_its_table_says() {
     .expect_code(0);
 
     // Every report in every format, and every place that the table of controls names.
-    for report in ["rotation", "revocation", "coverage", "controls"] {
+    for report in ["rotation", "revocation", "coverage", "activity", "controls"] {
         for extension in ["txt", "json", "html", "md", "pdf"] {
             let file = place.join(format!("reports/{report}.{extension}"));
             assert!(file.exists(), "{}", file.display());

@@ -28,7 +28,7 @@ fn hosts(realm: &str) -> impl Iterator<Item = String> {
     (1..=HOSTS).map(move |n| format!("{realm}{n}"))
 }
 
-fn days_ago(days: u64) -> Timestamp {
+pub(crate) fn days_ago(days: u64) -> Timestamp {
     SystemClock.now() - jiff::SignedDuration::try_from(Span::from_days(days).duration()).unwrap()
 }
 

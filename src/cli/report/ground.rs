@@ -12,6 +12,7 @@ use crate::cli::setup::{Setup, World};
 use crate::clock::{self, Span, Timestamp};
 use crate::error::Error;
 use crate::ledger::{ChainCheck, Event, Head, Ledger};
+use crate::report::activity::Collections;
 use crate::report::coverage::{Counts, Pairs};
 use crate::report::picture::Picture;
 use crate::report::view::{Only, Population, View};
@@ -207,6 +208,19 @@ pub(super) struct Ground {
     pub(super) before: Option<(Counts, Head)>,
     /// Events that are no longer in the ledger.
     pub(super) archived: Vec<Event>,
+    /// Logins and findings, where they were asked for.
+    pub(super) collections: Collections,
+}
+
+impl Ground {
+    /// Reads the logins and findings that collections have stored until the report's time.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub(super) async fn read_collections(&mut self, setup: &Setup) -> Result<(), Error> {
+        self.collections = source::collections(&setup.ledger, self.view.now()).await?;
+        Ok(())
+    }
 }
 
 /// Reads the log into a picture; for coverage of a period, the counts at its beginning on the way.
@@ -255,6 +269,7 @@ pub(super) async fn ground(
         view: Arc::new(view),
         before,
         archived,
+        collections: Collections::default(),
     })
 }
 

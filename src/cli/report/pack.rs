@@ -14,6 +14,7 @@ use crate::cli::setup::{Setup, World};
 use crate::error::Error;
 use crate::exit;
 use crate::ledger::{ExportNote, Head};
+use crate::report::activity::activity;
 use crate::report::controls::Controls;
 use crate::report::coverage::coverage;
 use crate::report::format::{Format, csv};
@@ -112,12 +113,14 @@ pub(super) async fn make(
     setup: &Setup,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, Error> {
-    let ground = ground(setup, &wish.narrow, &wish.time, true).await?;
+    let mut ground = ground(setup, &wish.narrow, &wish.time, true).await?;
+    ground.read_collections(setup).await?;
     let view = &ground.view;
     let judged = [
         rotation::rotation(view),
         revocation::revocation(view),
         coverage(view, ground.before.as_ref().map(|b| &b.0)),
+        activity(view, &ground.collections),
     ];
     let open = judged.iter().map(|j| j.open).sum();
     let controls = Controls::read()

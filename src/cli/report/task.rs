@@ -68,7 +68,10 @@ pub(in crate::cli) async fn run(
         });
     }
     let counts = task.kinds.contains(&ReportKind::Coverage);
-    let ground = ground(setup, &narrow, &time, counts).await?;
+    let mut ground = ground(setup, &narrow, &time, counts).await?;
+    if task.kinds.contains(&ReportKind::Activity) {
+        ground.read_collections(setup).await?;
+    }
     match &task.out {
         Some(place) => {
             let place = named(place, &time);

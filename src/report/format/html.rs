@@ -10,10 +10,10 @@ use std::io::{self, Write};
 use data_encoding::BASE64;
 use sha2::{Digest as _, Sha256};
 
-use super::Format;
 use super::chart;
 use super::text::scope;
-use super::words::{LIMITS, NO_ROWS, human, tone};
+use super::words::{LIMITS, NO_ROWS, cut, human, tone};
+use super::{Format, MOST_ROWS};
 use crate::names::printable;
 use crate::report::model::{Body, Cell, Column, Kind, Report, Section, Table, Tone};
 
@@ -61,7 +61,7 @@ impl Format for Html {
         }
         writeln!(out, "</ul></nav>\n</header>\n<main>")?;
         for section in &report.sections {
-            self::section(out, section)?;
+            self::section(out, report, section)?;
         }
         if !report.limits.is_empty() {
             writeln!(
@@ -104,7 +104,7 @@ fn style(report: &Report) -> String {
     style
 }
 
-fn section(out: &mut dyn Write, section: &Section) -> io::Result<()> {
+fn section(out: &mut dyn Write, report: &Report, section: &Section) -> io::Result<()> {
     let id = section.id;
     let wide = match &section.body {
         Body::Table(table) if table.columns.len() > UPRIGHT => " class=\"wide\"",
@@ -125,7 +125,12 @@ fn section(out: &mut dyn Write, section: &Section) -> io::Result<()> {
             }
             writeln!(out, "</dl>")?;
         }
-        Body::Table(table) => self::table(out, section, table)?,
+        Body::Table(table) => {
+            self::table(out, section, table)?;
+            if let Some(words) = cut(report, section, table, MOST_ROWS) {
+                writeln!(out, "<p class=\"cut\">{}</p>", escape(&words))?;
+            }
+        }
         Body::Histogram(histogram) => chart::write(out, id, &section.title, histogram)?,
     }
     writeln!(out, "</section>")
@@ -148,7 +153,7 @@ fn table(out: &mut dyn Write, section: &Section, table: &Table) -> io::Result<()
         writeln!(out, "<th scope=\"col\"{}>{title}</th>", class(column))?;
     }
     writeln!(out, "</tr></thead>\n<tbody>")?;
-    table.rows.each(&mut |row| {
+    table.rows.first(MOST_ROWS, &mut |row| {
         out.write_all(b"<tr>")?;
         for (place, (column, cell)) in table.columns.iter().zip(row).enumerate() {
             let (value, class) = (value(cell), class(column));

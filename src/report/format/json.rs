@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::Format;
@@ -98,7 +99,7 @@ fn table(out: &mut dyn Write, table: &Table) -> io::Result<()> {
         for (place, (column, cell)) in table.columns.iter().zip(row).enumerate() {
             let comma = if place == 0 { "" } else { ", " };
             write!(out, "{comma}\"{}\": ", column.id)?;
-            serde_json::to_writer(&mut *out, &value(cell))?;
+            serde_json::to_writer(&mut *out, &Plain(cell))?;
         }
         out.write_all(b"}")
     })?;
@@ -118,7 +119,7 @@ fn column(column: &Column) -> Value {
 }
 
 fn figure(figure: &Figure) -> Value {
-    json!({ "id": figure.id, "title": figure.title, "value": value(&figure.value) })
+    json!({ "id": figure.id, "title": figure.title, "value": Plain(&figure.value) })
 }
 
 fn bar(bar: &Bar) -> Value {
@@ -132,16 +133,21 @@ fn bar(bar: &Bar) -> Value {
     json!({ "label": bar.label, "count": bar.count, "tone": tone })
 }
 
-fn value(cell: &Cell) -> Value {
-    match cell {
-        Cell::Empty => Value::Null,
-        Cell::Unknown => json!(UNKNOWN),
-        Cell::Text(words) if words.is_empty() => Value::Null,
-        Cell::Text(words) => json!(**words),
-        Cell::Status(word, _) => json!(word),
-        Cell::Count(count) => json!(count),
-        Cell::Time(at) => json!(at),
-        Cell::Seconds(seconds) => json!(seconds),
-        Cell::Flag(flag) => json!(flag),
+/// A cell as JSON.
+struct Plain<'a>(&'a Cell);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Cell::Empty => to.serialize_none(),
+            Cell::Unknown => to.serialize_str(UNKNOWN),
+            Cell::Text(words) if words.is_empty() => to.serialize_none(),
+            Cell::Text(words) => to.serialize_str(words),
+            Cell::Status(word, _) => to.serialize_str(word),
+            Cell::Count(count) => to.serialize_u64(*count),
+            Cell::Time(at) => at.serialize(to),
+            Cell::Seconds(seconds) => to.serialize_i64(*seconds),
+            Cell::Flag(flag) => to.serialize_bool(*flag),
+        }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::io::{self, Write};
 
-use super::Format;
 use super::text::{scaled, scope};
-use super::words::{LIMITS, NO_ROWS, human, symbol};
+use super::words::{LIMITS, NO_ROWS, cut, human, symbol};
+use super::{Format, MOST_ROWS};
 use crate::names::printable;
 use crate::report::model::{Body, Cell, Histogram, Kind, Report, Section, Table};
 
@@ -33,7 +33,7 @@ impl Format for Markdown {
         for section in &report.sections {
             writeln!(out, "\n## {}\n", prose(&section.title))?;
             writeln!(out, "{}\n", prose(&section.about))?;
-            self::section(out, section)?;
+            self::section(out, report, section)?;
         }
         if !report.limits.is_empty() {
             writeln!(out, "\n## {LIMITS}\n")?;
@@ -45,7 +45,7 @@ impl Format for Markdown {
     }
 }
 
-fn section(out: &mut dyn Write, section: &Section) -> io::Result<()> {
+fn section(out: &mut dyn Write, report: &Report, section: &Section) -> io::Result<()> {
     match &section.body {
         Body::Figures(figures) => {
             writeln!(out, "| figure | value |\n|---|---|")?;
@@ -55,7 +55,11 @@ fn section(out: &mut dyn Write, section: &Section) -> io::Result<()> {
             }
             Ok(())
         }
-        Body::Table(table) => self::table(out, table),
+        Body::Table(table) => {
+            self::table(out, table)?;
+            cut(report, section, table, MOST_ROWS)
+                .map_or(Ok(()), |words| writeln!(out, "\n{}", prose(&words)))
+        }
         Body::Histogram(histogram) => self::histogram(out, histogram),
     }
 }
@@ -73,7 +77,7 @@ fn table(out: &mut dyn Write, table: &Table) -> io::Result<()> {
         write!(out, "{}", if right { "|---:" } else { "|---" })?;
     }
     writeln!(out, "|")?;
-    table.rows.each(&mut |row| {
+    table.rows.first(MOST_ROWS, &mut |row| {
         for value in row {
             write!(out, "| {} ", cell(value))?;
         }

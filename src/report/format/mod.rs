@@ -5,9 +5,12 @@
 //! | `text` | a terminal, `less`, a mail | all |
 //! | `csv` | spreadsheets and scripts; one table per file | all |
 //! | `json` | programs; docs/schema/report.schema.json | all |
-//! | `html` | browsers, paper, phones; one file that loads nothing and runs nothing | all |
-//! | `pdf` | the archive | as many as it says, and where the others are |
-//! | `markdown` | tickets and wikis | all |
+//! | `html` | browsers, paper, phones; one file that loads nothing and runs nothing | the first [`MOST_ROWS`] of a table |
+//! | `pdf` | the archive | the first [`pdf::MOST_ROWS`] of a table |
+//! | `markdown` | tickets and wikis | the first [`MOST_ROWS`] of a table |
+//!
+//! Where rows are left out, the file says how many and where all of them are. Figures count all of them, and what is not
+//! as it should be stands in a table of its own before the one of everything.
 
 mod chart;
 pub mod csv;
@@ -22,6 +25,9 @@ use std::io;
 
 pub use self::words::{human, plain};
 use super::model::Report;
+
+/// How many rows of a table the formats hold that a person opens as a whole: no browser shows a million.
+pub const MOST_ROWS: usize = 10_000;
 
 /// A way to write a report.
 pub trait Format: Sync {

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use self::paper::{GREY, INK, Pages, tint};
 use super::Format;
 use super::text::{scaled, scope};
-use super::words::{LIMITS, human, sign, tone};
+use super::words::{LIMITS, cut, human, sign, tone};
 use crate::report::model::{Body, Figure, Histogram, Report, Tone};
 use crate::sheet::canvas::{Paper, UPRIGHT};
 use crate::sheet::document::{self, Metadata};
@@ -76,16 +76,11 @@ pub fn write_with(report: &Report, fonts: &Fonts, out: &mut dyn Write) -> io::Re
         }
         if let Some(grid) = grid {
             grid.draw(&mut pages);
-            if grid.left_out() > 0 {
-                let file = super::csv::file_name(report.name, section.id);
-                let (left, all) = (grid.left_out(), grid.count());
+            if let Body::Table(table) = &section.body
+                && let Some(words) = cut(report, section, table, MOST_ROWS)
+            {
                 pages.gap(4.0);
-                pages.paragraph(
-                    Style::Bold,
-                    8.5,
-                    INK,
-                    &format!("The first {MOST_ROWS} of {all} rows are printed; {left} more are not. The file {file} holds all of them."),
-                );
+                pages.paragraph(Style::Bold, 8.5, INK, &words);
             }
         }
     }

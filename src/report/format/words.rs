@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::clock::Timestamp;
 use crate::names::{printable, without_controls};
-use crate::report::model::{Cell, Tone};
+use crate::report::model::{Cell, Report, Section, Table, Tone};
 
 /// What is written where nobody could read a value: never nothing, which would look like a good one.
 pub(super) const UNKNOWN: &str = "unknown";
@@ -14,6 +14,21 @@ pub(super) const UNKNOWN: &str = "unknown";
 pub(super) const LIMITS: &str = "What this report does not claim";
 /// What stands for the rows of a table without any.
 pub(super) const NO_ROWS: &str = "(none)";
+
+/// What stands behind the first rows of a table that has more than a format holds; `None` where it has not.
+pub(super) fn cut(
+    report: &Report,
+    section: &Section,
+    table: &Table,
+    most: usize,
+) -> Option<String> {
+    let all = table.rows.count();
+    let left = all.checked_sub(most).filter(|left| *left > 0)?;
+    let file = super::csv::file_name(report.name, section.id);
+    Some(format!(
+        "These are the first {most} of {all} rows; {left} more are not shown. All of them are in the report as JSON, and in the file {file} of a pack."
+    ))
+}
 
 /// A value for programs: instants in RFC 3339, spans in seconds, flags as `true` and `false`, none as nothing.
 ///

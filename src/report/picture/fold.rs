@@ -124,6 +124,7 @@ fn step_of(kind: &str) -> Option<Step> {
         "host.observed" => |p, _, now| p.host_observed(now),
         "hosts.read" => |p, _, now| p.hosts_read(now),
         "host.removed" => |p, _, now| p.host_removed(now),
+        "host.rolled_back" => |p, _, now| p.host_rolled_back(now),
         "host.retired" => |p, _, now| p.host_retired(now),
         "bypass.granted" => |p, _, now| p.bypass_granted(now),
         "bypass.used" | "bypass.expired" | "bypass.revoked" | "bypass.failed" | "bypass.gone" => {
@@ -137,6 +138,33 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: Option<&str>) -> R
     text.ok_or_else(|| "a state is missing".to_owned())?
         .parse()
         .map_err(|e: T::Err| e.to_string())
+}
+
+/// Replaces or adds entries of a sorted list; of two with one key the later one counts.
+fn put_all<T>(list: &mut Vec<(u32, T)>, entries: Vec<(u32, T)>) {
+    let known = list.len();
+    for (key, value) in entries {
+        let sorted = list.get_mut(..known).unwrap_or_default();
+        match sorted.binary_search_by_key(&key, |entry| entry.0) {
+            Ok(at) => {
+                if let Some(entry) = sorted.get_mut(at) {
+                    entry.1 = value;
+                }
+            }
+            Err(_) => list.push((key, value)),
+        }
+    }
+    if list.len() > known {
+        // Once, not an insertion for each: a new host may bring thousands.
+        list.sort_by_key(|entry| entry.0);
+        list.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+    }
 }
 
 /// Replaces or adds the entry of a sorted list.

@@ -283,7 +283,7 @@ fn a_long_table_is_cut_in_pdf_and_says_so() {
     ));
     let all = squeezed(&words);
     assert!(all.contains(
-        "Thefirst1000of1025rowsareprinted;25morearenot.Thefilerotation-tokens.csvholdsallofthem."
+        "Thesearethefirst1000of1025rows;25morearenotshown.AllofthemareinthereportasJSON,andinthefilerotation-tokens.csvofapack."
     ));
     assert!(all.contains("admin999") && !all.contains("admin1000"));
     let heads = words.matches("Admin State Hosts").count();
@@ -297,6 +297,33 @@ fn a_long_table_is_cut_in_pdf_and_says_so() {
         "{heads} heads on {} pages",
         pages.len()
     );
+}
+
+#[test]
+fn a_table_that_nobody_could_open_is_cut_where_people_read_and_says_so() {
+    let most = fleetotp::report::format::MOST_ROWS;
+    let said = format!(
+        "These are the first {most} of {} rows; 25 more are not shown. All of them are in the report as JSON, and in the file rotation-tokens.csv of a pack.",
+        most + 25
+    );
+    let report = |rows| sample::report(Box::new(sample::Many(rows)));
+    let (last, next) = (format!("admin{}", most - 1), format!("admin{most}"));
+    for format in ["html", "markdown"] {
+        let written = text(&report(most + 25), format);
+        assert!(written.contains(&said), "{format}");
+        assert!(
+            written.contains(&last) && !written.contains(&next),
+            "{format}"
+        );
+        assert!(
+            !text(&report(most), format).contains("not shown"),
+            "{format}"
+        );
+    }
+    for format in ["text", "csv", "json"] {
+        let written = text(&report(most + 25), format);
+        assert!(written.contains(&format!("admin{}", most + 24)), "{format}");
+    }
 }
 
 #[test]

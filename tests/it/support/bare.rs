@@ -39,7 +39,9 @@ impl Bare {
 
     /// The program with arguments, ready to be run.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fleetotp"));
+        // `make bench` measures the release build.
+        let release = std::env::var_os("FLEETOTP_BENCH_BINARY");
+        let mut command = Command::new(release.unwrap_or(env!("CARGO_BIN_EXE_fleetotp").into()));
         command
             .args(args)
             .current_dir(self.path())

@@ -40,7 +40,6 @@ struct Value {
 pub(super) struct Grid {
     columns: Vec<Column>,
     rows: Vec<Vec<Value>>,
-    count: usize,
     replaced: bool,
 }
 
@@ -56,13 +55,9 @@ impl Grid {
         let mut grid = Self {
             columns: columns.collect(),
             rows: Vec::new(),
-            count: table.rows.count(),
             replaced: false,
         };
-        table.rows.each(&mut |row| {
-            if grid.rows.len() == MOST_ROWS {
-                return Ok(());
-            }
+        table.rows.first(MOST_ROWS, &mut |row| {
             let mut values = Vec::with_capacity(row.len());
             for (column, cell) in grid.columns.iter_mut().zip(row) {
                 let (words, replaced) = settable(fonts, &human(cell));
@@ -83,14 +78,6 @@ impl Grid {
     pub(super) fn natural(&self) -> f32 {
         let gutters = GUTTER * self.columns.len().saturating_sub(1) as f32;
         self.columns.iter().map(|c| c.natural).sum::<f32>() + gutters
-    }
-
-    pub(super) const fn count(&self) -> usize {
-        self.count
-    }
-
-    pub(super) const fn left_out(&self) -> usize {
-        self.count.saturating_sub(self.rows.len())
     }
 
     /// The width of each column: its longest word, and of what is left in proportion to what it asks for beyond that.

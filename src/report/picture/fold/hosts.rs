@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Now, Result, parsed, put};
+use super::{Now, Result, parsed, put_all};
 use crate::clock::Timestamp;
 use crate::report::picture::{Bypass, Host, HostId, Picture, Place, TokenId};
 use crate::token::state::{BypassState, TokenHostState, TokenState};
@@ -84,9 +84,7 @@ impl Picture {
         if seen.iter().any(|(_, place)| place.current > 0) {
             host.removed_at = None;
         }
-        for (token, place) in seen {
-            put(&mut host.places, token, place);
-        }
+        put_all(&mut host.places, seen);
         Ok(())
     }
 
@@ -101,7 +99,8 @@ impl Picture {
         if !all && some.is_empty() {
             return Ok(());
         }
-        let named: Vec<TokenId> = some.iter().filter_map(|s| self.token_id(s)).collect();
+        let mut named: Vec<TokenId> = some.iter().filter_map(|s| self.token_id(s)).collect();
+        named.sort_unstable();
         let Self { tokens, hosts, .. } = self;
         let host = usize::try_from(id)
             .ok()
@@ -113,7 +112,7 @@ impl Picture {
                 .and_then(|i| tokens.get(i))
                 .map(|t| t.state);
             let goes = matches!(state, Some(TokenState::Revoking | TokenState::Revoked));
-            if (all && !goes) || named.contains(token) {
+            if (all && !goes) || named.binary_search(token).is_ok() {
                 place.observed_at = at.as_millisecond();
             }
         }
@@ -157,6 +156,26 @@ impl Picture {
                     changed_at: now.at.as_millisecond(),
                     observed_at: now.at.as_millisecond(),
                 };
+            }
+        }
+        Ok(())
+    }
+
+    /// A run's text was put back: where that ends the demand for a code, secrets stay and protect nothing.
+    pub(super) fn host_rolled_back(&mut self, now: &Now<'_>) -> Result<()> {
+        let id = self.named_host(now)?;
+        if now.data.key_only == 0 {
+            return Ok(());
+        }
+        let reason = self
+            .texts
+            .number(Some("rolled back: no code is demanded"));
+        for (_, place) in &mut self.host_mut(id)?.places {
+            if place.state == TokenHostState::Enforced {
+                place.state = TokenHostState::Gap;
+                place.reason = reason;
+                place.changed_at = now.at.as_millisecond();
+                place.observed_at = now.at.as_millisecond();
             }
         }
         Ok(())

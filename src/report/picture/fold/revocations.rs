@@ -83,6 +83,8 @@ impl Picture {
                 items.extend(before.get(at).cloned());
             }
         }
+        // There may be a million in all.
+        items.shrink_to_fit();
         let index = self.revocations.len();
         self.revocations.push(Revocation {
             token,
@@ -102,6 +104,7 @@ impl Picture {
         let id = self.named_host(now)?;
         let proven = kind != "revocation.open";
         let reason = self.texts.number(now.data.why.as_deref());
+        let why = self.texts.shared(now.data.why.as_deref());
         let index = self.token_mut(token)?.revocation;
         let mut closed = false;
         if let Some(revocation) = index.and_then(|i| self.revocations.get_mut(i)) {
@@ -124,7 +127,7 @@ impl Picture {
                 },
                 opened_at: opened.unwrap_or(now.at),
                 closed_at: proven.then(|| closed_at.unwrap_or(now.at)),
-                why: now.data.why.as_deref().map(Arc::from),
+                why,
             };
             put(&mut revocation.items, id, item);
         }
@@ -141,6 +144,11 @@ impl Picture {
             observed_at: at,
         });
         place.reason = reason;
+        // A host that could not be read has what it was last seen to have, as of then.
+        if !proven && !closed && !host.is_known() && before.is_some() {
+            put(&mut host.places, token, place);
+            return Ok(());
+        }
         place.observed_at = at;
         place.changed_at = changed_at.unwrap_or(at);
         place.state = TokenHostState::Gap;
