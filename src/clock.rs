@@ -103,6 +103,35 @@ pub const fn is_day(text: &str) -> bool {
     text.len() == 10
 }
 
+/// The last whole `last_month`, `last_quarter` or `last_year` of UTC before a time: its first instant, the first one after
+/// it, and its name, such as `2026-10`, `2026-q3` or `2025`. `None` for any other word.
+pub fn last_period(word: &str, now: Timestamp) -> Option<(Timestamp, Timestamp, String)> {
+    let today = jiff::tz::TimeZone::UTC.to_datetime(now).date();
+    let (months, form) = match word {
+        "last_month" => (1, "%Y-%m"),
+        "last_quarter" => (3, "%Y-q"),
+        "last_year" => (12, "%Y"),
+        _ => return None,
+    };
+    let into = (today.month() - 1) % months;
+    let back = |date: jiff::civil::Date, months: i8| {
+        date.checked_sub(jiff::Span::new().try_months(months).ok()?)
+            .ok()
+    };
+    let end = back(today.first_of_month(), into)?;
+    let first = back(end, months)?;
+    let instant = |date: jiff::civil::Date| {
+        jiff::tz::TimeZone::UTC
+            .to_timestamp(date.at(0, 0, 0, 0))
+            .ok()
+    };
+    let mut name = first.strftime(form).to_string();
+    if months == 3 {
+        name.push_str(&((first.month() + 2) / 3).to_string());
+    }
+    Some((instant(first)?, instant(end)?, name))
+}
+
 /// A length of time as users write it: an integer and one of `s`, `m`, `h`, `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);
@@ -236,6 +265,42 @@ mod tests {
         for text in ["", "soon", "2026-02-30", "2026-01-31T12:00:00", "20260131"] {
             assert_eq!(read_time(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_last_period_is_a_whole_one() {
+        for (word, now, wanted) in [
+            (
+                "last_month",
+                "2026-11-24T18:00:00Z",
+                "2026-10-01 2026-11-01 2026-10",
+            ),
+            (
+                "last_month",
+                "2026-01-01T00:00:00Z",
+                "2025-12-01 2026-01-01 2025-12",
+            ),
+            (
+                "last_quarter",
+                "2026-11-24T18:00:00Z",
+                "2026-07-01 2026-10-01 2026-q3",
+            ),
+            (
+                "last_quarter",
+                "2026-02-28T18:00:00Z",
+                "2025-10-01 2026-01-01 2025-q4",
+            ),
+            (
+                "last_year",
+                "2026-12-31T23:59:59Z",
+                "2025-01-01 2026-01-01 2025",
+            ),
+        ] {
+            let (from, to, name) = last_period(word, now.parse().unwrap()).unwrap();
+            let day = |at: Timestamp| at.to_string().replace("T00:00:00Z", "");
+            assert_eq!(format!("{} {} {name}", day(from), day(to)), wanted);
+        }
+        assert_eq!(last_period("last_week", Timestamp::default()), None);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Settings {
     pub reports: ReportSettings,
     /// How the event log is attested.
     pub audit: AuditSettings,
+    /// What is made of logins.
+    pub activity: ActivitySettings,
     /// Accounts that are never managed; the connecting login is implied.
     pub protected: Vec<Login>,
     /// How unknown host keys are treated.
@@ -47,6 +49,7 @@ impl Default for Settings {
             sheets: SheetSettings::default(),
             reports: ReportSettings::default(),
             audit: AuditSettings::default(),
+            activity: ActivitySettings::default(),
             protected: Vec::new(),
             host_key: HostKey::Strict,
             connect_timeout: Span::from_secs(10),
@@ -128,6 +131,27 @@ pub struct AuditSettings {
     /// The SSH key that signs heads of the log: a private key's file, or a public key's whose private half an agent holds.
     /// `none` says that heads are no longer to be signed.
     pub signing_key: Option<PathBuf>,
+}
+
+/// What is made of logins.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActivitySettings {
+    /// Databases of addresses in MaxMind's format; `--geo` replaces them.
+    pub geo: Vec<PathBuf>,
+    /// Who is sent new findings; `--webhook` replaces it.
+    pub webhook: Option<WebhookSettings>,
+}
+
+/// A web server that is sent findings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Where to.
+    pub url: String,
+    /// File with a header that goes with it, such as `Authorization: Bearer …`; nobody else may read it.
+    #[serde(default)]
+    pub header_file: Option<PathBuf>,
 }
 
 /// How unknown host keys are treated.

@@ -54,6 +54,10 @@ else
     good "nothing was added"
 fi
 
+if [ -f NARROWED.txt ]; then
+    while IFS= read -r line; do note "$line"; done <NARROWED.txt
+fi
+
 # -- signature ------------------------------------------------------------------------------------------------------------
 # Prints the principals of a file of allowed signers that match a signature.
 signature() {

@@ -1,7 +1,8 @@
 //! What in logins is worth somebody's attention. Pure: what the ledger holds goes in, findings come out.
 
+mod origins;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -9,12 +10,12 @@ use crate::clock::{Span, Timestamp};
 use crate::ledger::{BypassRecord, LogGap, LoginRecord, TokenHostRecord, TokenRecord};
 use crate::names::{HostName, Login};
 use crate::token::id::Serial;
+use crate::token::params::CodeParams;
+use crate::token::secret::fingerprint_of;
 use crate::token::state::{TokenHostState, TokenState};
 
 /// Lines that a finding shows at most.
 const MOST_LINES: usize = 5;
-/// Length of a time step of codes, in seconds.
-const STEP: i64 = 30;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -28,9 +29,22 @@ pub enum Weight {
     Alert,
 }
 
+impl Weight {
+    /// Returns the word that stands in the ledger and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Alert => "alert",
+        }
+    }
+}
+
 /// A finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ActivityFinding {
+    /// Names this one: judged again, it has the same key.
+    pub key: String,
     /// A stable name, such as `failure-spike`.
     pub id: &'static str,
     /// How much it matters.
@@ -39,6 +53,8 @@ pub struct ActivityFinding {
     pub at: Timestamp,
     /// Whom it is about.
     pub admin: Option<String>,
+    /// Their token.
+    pub serial: Option<Serial>,
     /// Their account.
     pub login: Option<Login>,
     /// Where; several for one that is about several hosts.
@@ -89,7 +105,9 @@ pub fn findings(known: &Known, limits: Limits) -> Vec<ActivityFinding> {
     spikes(known, limits, &mut found);
     rate_limited(known, &mut found);
     two_hosts(known, &mut found);
-    new_networks(known, &mut found);
+    origins::new_networks(known, &mut found);
+    origins::new_countries(known, &mut found);
+    origins::travels(known, &mut found);
     one_time_codes(known, &mut found);
     dead(known, &mut found);
     no_code(known, &mut found);
@@ -108,8 +126,25 @@ pub fn findings(known: &Known, limits: Limits) -> Vec<ActivityFinding> {
         one.hosts = vec![gap.host.clone()];
         found.push(one);
     }
+    for one in &mut found {
+        one.key = key_of(one);
+    }
     found.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.at.cmp(&b.at)));
     found
+}
+
+/// What a finding rests on, hashed. Later tries belong to a run of them that was found before, so only the last counts.
+fn key_of(found: &ActivityFinding) -> String {
+    let mut parts = vec![found.id.to_owned()];
+    parts.extend(found.serial.as_ref().map(ToString::to_string));
+    parts.extend(found.login.as_ref().map(ToString::to_string));
+    match found.id {
+        "never-used" => {}
+        "failure-spike" | "rate-limited" => parts.extend(found.evidence.last().cloned()),
+        _ if found.evidence.is_empty() => parts.extend([found.at.to_string(), found.text.clone()]),
+        _ => parts.extend(found.evidence.iter().cloned()),
+    }
+    fingerprint_of(parts.join("\n").as_bytes())
 }
 
 impl Known {
@@ -126,12 +161,14 @@ impl Known {
         text: String,
     ) -> ActivityFinding {
         ActivityFinding {
+            key: String::new(),
             id,
             severity,
             at,
             admin: self
                 .token(serial)
                 .and_then(|t| Some(t.admin.as_ref()?.to_string())),
+            serial: serial.cloned(),
             login: None,
             hosts: Vec::new(),
             text,
@@ -161,16 +198,37 @@ impl Known {
         Some(one)
     }
 
+    /// The one-time code that let somebody in. It works once, so later logins within its time are by the usual code.
     fn bypass_for(&self, login: &LoginRecord) -> Option<&BypassRecord> {
-        if !login.has_code() || login.refused_before > 0 {
-            return None;
-        }
+        let fits = |b: &BypassRecord, l: &LoginRecord| {
+            l.has_code()
+                && l.refused_before == 0
+                && b.host == l.host
+                && b.login == l.login
+                && b.granted_at <= l.at
+                && l.at <= b.ended_at.unwrap_or(b.due_at)
+        };
         self.bypasses.iter().find(|b| {
-            b.host == login.host
-                && b.login == login.login
-                && b.granted_at <= login.at
-                && login.at <= b.ended_at.unwrap_or(b.due_at)
+            let first = self.accepted.iter().find(|l| fits(b, l));
+            first.is_some_and(|first| line_of(first) == line_of(login))
         })
+    }
+
+    /// How long a time step of the codes of a login's key is, in seconds.
+    fn step_length(&self, login: &LoginRecord) -> i64 {
+        let token = self.token(login.serial.as_ref());
+        let generation = token.and_then(|t| {
+            let own = login.generation.and_then(|number| t.generation(number));
+            own.or(t.current.as_ref()).or(t.next.as_ref())
+        });
+        let params = generation.map_or(CodeParams::DEFAULT, |g| g.params);
+        i64::from(params.period.max(1))
+    }
+
+    /// Whose login it is: an admin's, over realms and accounts, where the token is known.
+    fn person<'a>(&'a self, login: &'a LoginRecord) -> &'a str {
+        self.token(login.serial.as_ref())
+            .map_or(login.login.as_str(), |token| token.person.as_str())
     }
 
     fn on_host(&self, login: &LoginRecord) -> Option<&TokenHostRecord> {
@@ -183,11 +241,6 @@ impl Known {
 /// What tells one login from another.
 fn line_of(login: &LoginRecord) -> (&HostName, &str, Timestamp) {
     (&login.host, login.line.as_str(), login.at)
-}
-
-/// Refused by what somebody typed; a connection that merely ended is none.
-fn is_failure(login: &LoginRecord) -> bool {
-    !login.is_accepted() && login.outcome != "ended"
 }
 
 fn by_person<'a>(
@@ -205,7 +258,7 @@ fn by_person<'a>(
 fn spikes(known: &Known, limits: Limits, found: &mut Vec<ActivityFinding>) {
     let within = i64::try_from(limits.within.as_secs()).unwrap_or(i64::MAX);
     let least = usize::try_from(limits.spike.max(1)).unwrap_or(usize::MAX);
-    for ((_, login), all) in by_person(known.judged.iter().filter(|l| is_failure(l))) {
+    for ((_, login), all) in by_person(known.judged.iter().filter(|l| l.is_refused())) {
         // The longest run in which any `least` in a row lie within the time.
         let close = |w: &[&LoginRecord]| match w {
             [first, .., last] => last.at.as_second() - first.at.as_second() <= within,
@@ -240,12 +293,13 @@ fn two_hosts(known: &Known, found: &mut Vec<ActivityFinding>) {
             continue;
         }
         for (index, second) in all.iter().enumerate() {
-            if !judged.contains(&line_of(second)) {
-                continue;
-            }
+            // Either of them may have come later.
+            let is_new = judged.contains(&line_of(second));
+            let length = known.step_length(second);
             let first = all.iter().take(index).rev().take(20).find(|first| {
                 first.host != second.host
-                    && same_code(first, second)
+                    && (is_new || judged.contains(&line_of(first)))
+                    && same_code(first, second, length)
                     && (first.address != second.address || differ(&first.key, &second.key))
             });
             let Some(first) = first else { continue };
@@ -257,7 +311,7 @@ fn two_hosts(known: &Known, found: &mut Vec<ActivityFinding>) {
                 if exact {
                     "one code"
                 } else {
-                    "codes of the same half minute"
+                    "codes of one time step"
                 },
                 first.address.as_deref().unwrap_or("?"),
                 second.address.as_deref().unwrap_or("?"),
@@ -272,56 +326,19 @@ fn two_hosts(known: &Known, found: &mut Vec<ActivityFinding>) {
     }
 }
 
-fn same_code(a: &LoginRecord, b: &LoginRecord) -> bool {
+fn same_code(a: &LoginRecord, b: &LoginRecord, length: i64) -> bool {
     let generations = (a.generation, b.generation);
     if matches!(generations, (Some(a), Some(b)) if a != b) {
         return false;
     }
     match (a.step, b.step) {
         (Some(a), Some(b)) => a == b,
-        _ => a.at.as_second().div_euclid(STEP) == b.at.as_second().div_euclid(STEP),
+        _ => a.at.as_second().div_euclid(length) == b.at.as_second().div_euclid(length),
     }
 }
 
 fn differ(a: &Option<String>, b: &Option<String>) -> bool {
     matches!((a, b), (Some(a), Some(b)) if a != b)
-}
-
-/// The network of an address: what a provider gives one site, /24 of IPv4 and /48 of IPv6.
-fn network(address: &str) -> Option<String> {
-    match address.split('%').next()?.parse().ok()? {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            Some(format!("{a}.{b}.{c}.0/24"))
-        }
-        IpAddr::V6(v6) => {
-            if let Some(v4) = v6.to_ipv4_mapped() {
-                return network(&v4.to_string());
-            }
-            let [a, b, c, ..] = v6.segments();
-            Some(format!("{a:x}:{b:x}:{c:x}::/48"))
-        }
-    }
-}
-
-/// The very first login of somebody is from a new network whatever it is; that says nothing.
-fn new_networks(known: &Known, found: &mut Vec<ActivityFinding>) {
-    let mut seen: BTreeMap<&Login, BTreeSet<String>> = BTreeMap::new();
-    let judged: BTreeSet<_> = known.judged.iter().map(line_of).collect();
-    for login in &known.accepted {
-        let Some(network) = login.address.as_deref().and_then(network) else {
-            continue;
-        };
-        let mine = seen.entry(&login.login).or_default();
-        let is_first = mine.is_empty();
-        if mine.insert(network.clone()) && !is_first && judged.contains(&line_of(login)) {
-            let text = format!(
-                "{} logged in from network {network} for the first time",
-                login.login
-            );
-            found.extend(known.about("new-network", Weight::Notice, &[login], text));
-        }
-    }
 }
 
 fn one_time_codes(known: &Known, found: &mut Vec<ActivityFinding>) {

@@ -3,6 +3,7 @@
 //! Facts: sshd's `auth_log` (auth.c) and pam_google_authenticator's messages; `docs/design/activity.md` has the table.
 
 pub mod findings;
+pub mod geo;
 pub mod join;
 pub mod line;
 pub mod parse;

@@ -9,7 +9,7 @@
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::ledger::{ChainCheck, Head, Item, SignedHead, canonical_json};
+use crate::ledger::{ChainCheck, Event, Head, Item, SignedHead, canonical_json};
 
 /// Version of the form.
 const VERSION: u8 = 1;
@@ -119,6 +119,37 @@ impl Export {
             }
         }
         Ok(export)
+    }
+
+    /// Returns its events, to be read on from; whether they are what was written, a check has to say before.
+    ///
+    /// # Errors
+    /// An event that cannot be read.
+    pub fn into_events(self) -> Result<Vec<Event>, Error> {
+        let no = |seq: i64| Error::failed(format!("the event after number {seq} cannot be read"));
+        let mut after = self.start.size;
+        let mut events = Vec::with_capacity(self.events.len());
+        for (body, hash) in self.events {
+            let parsed: Value = serde_json::from_str(&body).map_err(|_| no(after))?;
+            let text = |key: &str| parsed.get(key).and_then(Value::as_str);
+            let (seq, at, kind) = (
+                parsed.get("seq").and_then(Value::as_i64),
+                text("at").and_then(|at| at.parse().ok()),
+                text("kind").map(str::to_owned),
+            );
+            let (Some(seq), Some(at), Some(kind)) = (seq, at, kind) else {
+                return Err(no(after));
+            };
+            after = seq;
+            events.push(Event {
+                seq,
+                at,
+                kind,
+                body,
+                hash,
+            });
+        }
+        Ok(events)
     }
 
     /// Feeds its events to a check.

@@ -23,7 +23,9 @@ use super::play;
 use super::remove;
 use super::report;
 use super::revoke;
+use super::rollback;
 use super::rotate;
+use super::runs;
 use super::setup::World;
 use super::sheets;
 use super::status;
@@ -68,6 +70,11 @@ enum Command {
     Sync(sync::SyncArgs),
     /// End admins' tokens on every host, and read it back
     Revoke(revoke::RevokeArgs),
+    /// What earlier runs did, host by host
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    /// Put back the PAM and sshd text that a run has changed
+    Rollback(rollback::RollbackArgs),
     /// Show every token: state, age, sheet, hosts
     Status(status::StatusArgs),
     /// Compute a report from the event log: rotation, revocation, coverage
@@ -148,9 +155,15 @@ fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(&matches)?;
     let mut below = Some(&matches);
     while let Some(matches) = below {
-        if matches.try_contains_id("limit").is_ok_and(|there| there) {
-            cli.globals.limit_from_environment =
-                matches.value_source("limit") == Some(ValueSource::EnvVariable);
+        let from_environment = |name: &str| {
+            let there = matches.try_contains_id(name).is_ok_and(|there| there);
+            there.then(|| matches.value_source(name) == Some(ValueSource::EnvVariable))
+        };
+        if let Some(it_is) = from_environment("limit") {
+            cli.globals.limit_from_environment = it_is;
+        }
+        if let Some(it_is) = from_environment("admins") {
+            cli.globals.admins_from_environment = it_is;
         }
         below = matches.subcommand().map(|(_, matches)| matches);
     }
@@ -226,6 +239,8 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Rotate(args) => rotate::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Revoke(args) => revoke::run(args, globals, &world, &mut stdout).await,
+            Command::Runs(command) => runs::run(command, globals, &world, &mut stdout).await,
+            Command::Rollback(args) => rollback::run(args, globals, &world, &mut stdout).await,
             Command::Hosts(command) => hosts::run(command, globals, &world, &mut stdout).await,
             Command::Status(args) => status::run(args, globals, &world, &mut stdout).await,
             Command::Report(command) => report::run(command, globals, &world, &mut stdout).await,

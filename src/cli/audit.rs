@@ -24,7 +24,7 @@ pub enum AuditCommand {
     Export(export::ExportArgs),
     /// Say whether the log is what was written, and up to where nothing is missing
     Verify(verify::VerifyArgs),
-    /// Move old events to a file; their end stays as a seal; the log can still be verified, and reports can no longer be told
+    /// Move old events to a file; their end stays as a seal; with the file the log can still be verified and reports be told
     Archive(archive::ArchiveArgs),
     /// The same as `collect`
     Collect(collect::CollectArgs),

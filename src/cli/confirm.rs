@@ -19,6 +19,7 @@ use crate::names::{AdminName, RealmName};
 use crate::plan::wish::Parts;
 use crate::playbook::desk::Permissions;
 use crate::playbook::sheets::{Protection, destroy};
+use crate::playbook::unseal::unseal;
 use crate::text::suggest;
 use crate::token::code::{Verdict, check};
 use crate::vault::SealLabel;
@@ -121,7 +122,7 @@ async fn confirm(
         serial: &token.serial,
         generation: generation.number,
     };
-    let key = setup.vault.open(&label, &key)?;
+    let key = unseal(&setup.vault, &setup.ledger, &label, &key, globals.check).await?;
     if std::io::stdin().is_terminal() {
         eprint!("code of {admin} for realm {}: ", token.realm);
     }

@@ -84,6 +84,10 @@ pub struct Globals {
     )]
     pub admins: Option<String>,
 
+    /// The admins come from the environment, not from a flag.
+    #[arg(skip)]
+    pub admins_from_environment: bool,
+
     /// How many hosts are worked on at a time
     #[arg(short = 'f', long, global = true, env = "FLEETOTP_FORKS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Connection")]
     pub forks: u16,

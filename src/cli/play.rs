@@ -1,33 +1,39 @@
 //! `fleetotp play`: runs playbooks.
 
-use std::fmt::Write as _;
+mod list;
+mod stage;
+mod step;
+mod tasks;
+
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use self::stage::Player;
 use super::enroll::ProtectionArgs;
 use super::globals::{Globals, Output};
-use super::leavers::Leavers;
-use super::rotate::push;
-use super::run::{Run, Wanted, admins_of, names};
+use super::run::Run;
 use super::setup::{Setup, World};
-use super::{inventory, report, show, status};
+use super::{runs, show};
 use crate::error::Error;
 use crate::exit;
-use crate::plan::wish::Parts;
+use crate::names::HostName;
 use crate::playbook::desk::Permissions;
-use crate::playbook::outcome::Outcome;
-use crate::playbook::rotate::{Query, Which, choose};
-use crate::playbook::schema::{self, Action, Play};
+use crate::playbook::schema::{self, Action, Play, tags};
 use crate::text::SourceFile;
 
 /// Arguments of `play`.
 #[derive(Debug, Clone, Args)]
 pub struct PlayArgs {
     /// Playbooks, in order
-    #[arg(value_name = "PLAYBOOK", required = true)]
+    #[arg(value_name = "PLAYBOOK", required_unless_present = "retry_failed")]
     playbooks: Vec<PathBuf>,
+
+    /// Only the hosts that this earlier run did not finish: its id, or `last`; its playbooks, where none is named
+    #[arg(long, env = "FLEETOTP_RETRY_FAILED", value_name = "RUN")]
+    retry_failed: Option<String>,
 
     /// Only tasks with one of these tags
     #[arg(
@@ -48,6 +54,14 @@ pub struct PlayArgs {
     )]
     skip_tags: Vec<String>,
 
+    /// Leave out the tasks before the first one of this name, which may be a pattern
+    #[arg(long, env = "FLEETOTP_START_AT_TASK", value_name = "NAME")]
+    start_at_task: Option<String>,
+
+    /// Ask before each task whether it is to be done
+    #[arg(long, env = "FLEETOTP_STEP")]
+    step: bool,
+
     /// List the hosts of each play; do nothing
     #[arg(long, env = "FLEETOTP_LIST_HOSTS")]
     list_hosts: bool,
@@ -64,6 +78,9 @@ pub struct PlayArgs {
     protection: ProtectionArgs,
 }
 
+/// A playbook that was read: its path as it was given, and its plays.
+type Book = (String, Vec<Play>);
+
 /// Runs the command.
 ///
 /// # Errors
@@ -74,100 +91,70 @@ pub async fn run(
     world: &World,
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
-    let mut books = Vec::new();
-    for path in &args.playbooks {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(world.cwd.join(path)).map_err(|e| {
-            Error::failed(format!("cannot read the playbook `{shown}`")).caused_by(e)
-        })?;
-        let mut plays = schema::parse(&SourceFile::new(shown.clone(), text))?;
-        schema::choose(&mut plays, &args.tags, &args.skip_tags).map_err(Error::failed)?;
-        books.push((shown, plays));
+    let (mut books, mut only) = (Vec::new(), None);
+    if args.retry_failed.is_none() {
+        books = read(&args.playbooks, args, world)?;
     }
     let setup = Setup::open(globals, world).await?;
-    if args.list_hosts || args.list_tasks {
-        return list(args, globals, &setup, &books, out);
+    if let Some(name) = &args.retry_failed {
+        let (paths, left) = retried(&setup, name, args).await?;
+        books = read(&paths, args, world)?;
+        if left.is_empty() {
+            write(out, &format!("run {name} has left no host undone\n"))?;
+            return Ok(exit::DONE);
+        }
+        only = Some(left);
     }
-    let has = |is: fn(Action) -> bool| {
-        let mut plays = books.iter().flat_map(|(_, plays)| plays);
-        plays.any(|p| p.tasks.iter().any(|t| is(t.action)))
+    if args.list_hosts || args.list_tasks {
+        return list::list(args, globals, &setup, &books, out);
+    }
+    if args.step {
+        step::ask(&mut books)?;
+    }
+    let plays: Vec<&Play> = books.iter().flat_map(|(_, plays)| plays).collect();
+    let has = |is: fn(&Action) -> bool| {
+        let mut tasks = plays.iter().flat_map(|p| &p.tasks);
+        tasks.any(|t| is(&t.action))
     };
     let permissions = Permissions {
-        issue: has(|a| a == Action::Enroll),
+        issue: has(|a| *a == Action::Enroll),
         rotate: has(|a| matches!(a, Action::Rotate(_))),
         ..Permissions::default()
     };
-    let command = format!(
-        "play {}",
-        args.playbooks
-            .iter()
-            .map(|p| p.display().to_string())
-            .collect::<Vec<_>>()
-            .join(" ")
-    );
+    let names: Vec<&str> = books.iter().map(|(name, _)| name.as_str()).collect();
     let mut run = Run::begin(
         &setup,
         globals,
         world,
-        &command,
+        &format!("{COMMAND}{}", names.join(" ")),
         permissions,
         args.protection.read()?,
     )
     .await?;
-    let mut all = Outcome::default();
-    let mut documents = Vec::new();
-    let (mut would_rotate, mut refused) = (false, false);
-    for (_, plays) in &books {
-        for play in plays {
-            let wanted = wanted(play, globals, &setup)?;
-            let mut outcome = Outcome::default();
-            // Like the command, a play that only rotates contacts no host where nothing is due.
-            let only_rotates = |a| matches!(a, Action::Rotate(_) | Action::Report);
-            if rotations(play).next().is_none()
-                || !play.tasks.iter().all(|t| only_rotates(t.action))
-            {
-                outcome = run.converge(&wanted).await?;
-            }
-            for which in rotations(play) {
-                let rotated = rotate(&mut run, &wanted, which).await?;
-                would_rotate |= rotated.would;
-                refused |= rotated.refused;
-                outcome.merge(rotated.outcome);
-            }
-            match globals.output {
-                Output::Text => {
-                    let reports = play.tasks.iter().any(|t| t.action == Action::Report);
-                    write(out, &show::play(play, &outcome, globals))?;
-                    if reports {
-                        write(out, &status::text(&setup, globals).await?)?;
-                        match report::summaries(&setup, globals, world).await {
-                            Ok(text) => write(out, &text)?,
-                            // What was done on hosts and printed only once must be told all the same.
-                            Err(e) => outcome
-                                .notes
-                                .push(format!("no numbers of the reports: {e}")),
-                        }
-                    }
-                }
-                Output::Json => documents.push(show::play_json(play, &outcome)),
-            }
-            show::tell(&outcome);
-            let interrupted = outcome.interrupted;
-            all.merge(outcome);
-            if interrupted {
-                break;
-            }
+    let mut player = Player::new(&mut run, only);
+    for (number, play) in (1..).zip(&plays) {
+        if player.play(number, play, out).await?.is_break() {
+            break;
         }
     }
+    let Player {
+        all,
+        documents,
+        ends,
+        ..
+    } = player;
     match globals.output {
         Output::Text => write(out, &show::recap(&all))?,
         Output::Json => write(out, &show::document(&documents, &all))?,
     }
     let mut code = all.code();
-    if refused && !all.interrupted {
+    if ends.failed && !all.interrupted {
         code = exit::ERROR;
     }
-    let changes = all.changed() || would_rotate;
+    let changes = all.changed() || ends.changes;
+    if code == exit::DONE && ends.findings {
+        code = exit::FINDINGS;
+    }
     if code == exit::DONE && globals.check && args.detailed_exitcode && changes {
         code = exit::CHANGES;
     }
@@ -175,114 +162,51 @@ pub async fn run(
     Ok(code)
 }
 
-/// Which tokens a play's tasks rotate.
-fn rotations(play: &Play) -> impl Iterator<Item = Which> {
-    play.tasks.iter().filter_map(|t| match t.action {
-        Action::Rotate(which) => Some(which),
-        _ => None,
-    })
-}
+/// With what the record of a run of playbooks begins.
+const COMMAND: &str = "play ";
 
-/// What came of a task `rotate`.
-#[derive(Debug, Default)]
-struct Rotated {
-    outcome: Outcome,
-    /// With `--check`: something would be rotated.
-    would: bool,
-    /// None of those that are meant could be begun.
-    refused: bool,
-}
-
-/// Does what the command does, for the play's admins on its hosts.
-async fn rotate(run: &mut Run<'_>, wanted: &Wanted, which: Which) -> Result<Rotated, Error> {
-    let query = Query {
-        admins: wanted.admins.clone(),
-        hosts: Some(wanted.hosts.iter().cloned().collect()),
-        which,
-        ..Query::default()
-    };
-    let now = run.world.clock.now();
-    let choice = choose(&run.setup.inventory, &run.setup.ledger, &query, now).await?;
-    let mut rotated = Rotated::default();
-    let check = run.globals.check;
-    if check {
-        rotated.would = choice.taken().next().is_some();
-        let would = choice.taken();
-        let would =
-            would.map(|(admin, realm)| format!("{admin} in realm {realm}: would be rotated"));
-        rotated.outcome.notes.extend(would);
-    } else if choice.taken().next().is_some() {
-        (rotated.outcome, rotated.refused) =
-            push::rotate(run, &choice, &wanted.hosts, false).await?;
+/// Reads playbooks, and drops the tasks that are not chosen.
+fn read(paths: &[PathBuf], args: &PlayArgs, world: &World) -> Result<Vec<Book>, Error> {
+    let (mut names, mut all) = (Vec::new(), Vec::new());
+    for path in paths {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(world.cwd.join(path)).map_err(|e| {
+            Error::failed(format!("cannot read the playbook `{shown}`")).caused_by(e)
+        })?;
+        let plays = schema::parse(&SourceFile::new(shown.clone(), text))?;
+        names.push((shown, plays.len()));
+        all.extend(plays);
     }
-    let left = choice
-        .left()
-        .map(|((admin, realm), why)| format!("{admin} in realm {realm}: not rotated: {why}"));
-    rotated.outcome.notes.extend(left);
-    Ok(rotated)
+    tags::choose(&mut all, &args.tags, &args.skip_tags).map_err(Error::failed)?;
+    if let Some(name) = &args.start_at_task {
+        tags::start_at(&mut all, name).map_err(Error::failed)?;
+    }
+    let mut plays = all.into_iter();
+    let books = names
+        .into_iter()
+        .map(|(name, count)| (name, plays.by_ref().take(count).collect()));
+    Ok(books.collect())
 }
 
-fn wanted(play: &Play, globals: &Globals, setup: &Setup) -> Result<Wanted, Error> {
-    let hosts = setup
-        .inventory
-        .select(&play.hosts, globals.limit.as_deref())?;
-    let pattern = globals.admins.as_deref().or(play.admins.as_deref());
-    let has = |action| play.tasks.iter().any(|t| t.action == action);
-    Ok(Wanted {
-        hosts: names(&hosts),
-        admins: admins_of(setup, pattern)?,
-        parts: Parts {
-            host: has(Action::PamTotp),
-            secrets: has(Action::Enroll),
-        },
-        leavers: if has(Action::Revoke) {
-            Leavers::All
-        } else {
-            Leavers::Nobody
-        },
-        ..Wanted::default()
-    })
-}
-
-/// Prints hosts and tasks as Ansible does.
-fn list(
-    args: &PlayArgs,
-    globals: &Globals,
+/// Returns the playbooks of an earlier run, unless others are named, and the hosts that it did not finish.
+async fn retried(
     setup: &Setup,
-    books: &[(String, Vec<Play>)],
-    out: &mut (dyn Write + Send),
-) -> Result<u8, Error> {
-    let mut text = String::new();
-    for (book, plays) in books {
-        // Writing to a string cannot fail.
-        _ = writeln!(text, "\nplaybook: {book}");
-        for (number, play) in plays.iter().enumerate() {
-            let (number, pattern) = (number + 1, &play.hosts);
-            _ = writeln!(
-                text,
-                "\n  play #{number} ({pattern}): {}\tTAGS: []",
-                play.name
-            );
-            if args.list_hosts {
-                let hosts = setup
-                    .inventory
-                    .select(&play.hosts, globals.limit.as_deref())?;
-                _ = writeln!(text, "    pattern: ['{pattern}']");
-                for line in inventory::list_hosts(&hosts).lines() {
-                    _ = writeln!(text, "  {line}");
-                }
-            }
-            if args.list_tasks {
-                text.push_str("    tasks:\n");
-                for task in &play.tasks {
-                    let tags: Vec<&str> = task.tags.iter().map(String::as_str).collect();
-                    _ = writeln!(text, "      {}\tTAGS: [{}]", task.name, tags.join(", "));
-                }
-            }
-        }
+    name: &str,
+    args: &PlayArgs,
+) -> Result<(Vec<PathBuf>, BTreeSet<HostName>), Error> {
+    let run = runs::find(setup, name).await?;
+    let left = setup.ledger.run_left(&run.id).await?;
+    if !args.playbooks.is_empty() {
+        return Ok((args.playbooks.clone(), left));
     }
-    write(out, &text)?;
-    Ok(exit::DONE)
+    let Some(paths) = run.command.strip_prefix(COMMAND) else {
+        return Err(Error::failed(format!(
+            "run {} was no playbook, but `{}`",
+            run.id, run.command
+        ))
+        .hinted("name the playbook that is to be run on the hosts that it left undone"));
+    };
+    Ok((paths.split(' ').map(PathBuf::from).collect(), left))
 }
 
 /// Returns a document as JSON for [`write()`]. Not by way of a [`serde_json::Value`]: of thousands of rows that takes several

@@ -134,7 +134,7 @@ pub async fn run(
     let result = if args.abort {
         push::abort(&mut run, &choice, &hosts, args.no_push).await
     } else {
-        push::rotate(&mut run, &choice, &hosts, args.no_push).await
+        push::rotate(&mut run, &choice, (&[], &hosts), args.no_push).await
     };
     let code = match &result {
         Ok((outcome, refused)) => {

@@ -15,13 +15,15 @@ use crate::exit;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
-use crate::ledger::Lock;
+use crate::ledger::{Lock, Stage};
 use crate::names::{AdminName, HostName, Login};
 use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
+use crate::playbook::conditions::{Conditions, HostConditions};
 use crate::playbook::desk::{Desk, Permissions, Place, Seat};
-use crate::playbook::engine::{self, Shared};
+use crate::playbook::engine::{self, Proofs, Shared};
 use crate::playbook::job::{Job, Memory};
+use crate::playbook::limits::Limits;
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::sheets::{Protection, SheetMaker};
 use crate::playbook::witness::WitnessMaker;
@@ -35,14 +37,22 @@ pub struct Wanted {
     pub admins: Option<BTreeSet<AdminName>>,
     /// Which parts.
     pub parts: Parts,
+    /// What a play's tasks want of each host, where it is a play: then `parts` is of no account.
+    pub conditions: Option<Conditions>,
+    /// How much may go wrong before no further host is begun.
+    pub limits: Limits,
     /// Look for logins that confirm.
     pub evidence: bool,
     /// Whose tokens are to be gone from hosts.
     pub leavers: Leavers,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
+    /// Bring no text to a host on which a run's text was rolled back.
+    pub keeps_rollbacks: bool,
     /// Another tool's enrolments to take over, by host.
     pub takes_over: BTreeMap<HostName, Arc<Takeover>>,
+    /// Which part of the run it is, and the play's name, where there is one.
+    pub stage: (Stage, String),
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -54,6 +64,7 @@ pub struct Run<'a> {
     id: String,
     lock: Option<Lock>,
     pub(super) desk: Desk,
+    proofs: Proofs,
     witness: Arc<WitnessMaker>,
     stop: Arc<AtomicBool>,
 }
@@ -134,6 +145,7 @@ impl<'a> Run<'a> {
             id,
             lock,
             desk,
+            proofs: Proofs::default(),
             witness: Arc::new(WitnessMaker::new(signer)),
             stop,
         })
@@ -173,12 +185,21 @@ impl<'a> Run<'a> {
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
         let (jobs, mut before) = self.jobs(wanted).await?;
         let shared = self.shared(wanted).await?;
+        if !self.globals.check {
+            let hosts: Vec<HostName> = jobs.iter().map(|j| j.name.clone()).collect();
+            let (stage, play) = &wanted.stage;
+            self.setup
+                .ledger
+                .journal_batch(*stage, play, &hosts)
+                .await?;
+        }
         let bar = Bar::new(jobs.len(), self.globals);
         let outcome = engine::run(
             jobs,
             usize::from(self.globals.forks),
             shared,
             &mut self.desk,
+            &mut self.proofs,
             &bar,
         )
         .await;
@@ -204,11 +225,14 @@ impl<'a> Run<'a> {
             ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
+            stage: wanted.stage.0,
             witness: self.witness.clone(),
-            parts: wanted.parts,
+            limits: wanted.limits,
+            halt: AtomicBool::new(false),
             check: self.globals.check,
             evidence: wanted.evidence,
             prepared_only: wanted.prepared_only,
+            keeps_rollbacks: wanted.keeps_rollbacks,
             protected,
             revert_after: settings.revert_after.duration(),
             clock: self.world.clock.clone(),
@@ -333,6 +357,16 @@ impl<'a> Run<'a> {
                 continue;
             };
             let leavers = leavers.remove(name).map(|(l, _)| l).unwrap_or_default();
+            let conditions = match &wanted.conditions {
+                Some(conditions) => conditions.on(host)?,
+                None => HostConditions::always(wanted.parts, true),
+            };
+            if !conditions.is_wanted() {
+                let mut report = HostReport::new(name.clone(), Status::Skipped);
+                report.left_out = conditions.skipped;
+                outcome.hosts.insert(name.clone(), report);
+                continue;
+            }
             let realm = self
                 .setup
                 .inventory
@@ -385,6 +419,7 @@ impl<'a> Run<'a> {
                 others: others.into_iter().map(|a| a.login.clone()).collect(),
                 realm,
                 memory: memories.get(name).cloned().unwrap_or_default(),
+                conditions,
                 leavers,
                 only_leavers,
                 takes_over: wanted.takes_over.get(name).cloned(),
@@ -410,6 +445,7 @@ impl<'a> Run<'a> {
                 seats: Vec::new(),
                 others: Vec::new(),
                 realm: self.no_realm()?,
+                conditions: HostConditions::always(Parts::default(), true),
                 leavers,
                 only_leavers: true,
                 takes_over: None,

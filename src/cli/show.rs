@@ -24,26 +24,51 @@ fn banner(text: &str) -> String {
 }
 
 /// Which parts a task shows.
-const fn parts(action: Action) -> &'static [Part] {
+const fn parts(action: &Action) -> &'static [Part] {
     match action {
-        Action::Preflight | Action::Report => &[],
+        Action::Preflight | Action::Collect(_) | Action::Report(_) => &[],
         Action::PamTotp => &[Part::Host],
         Action::Enroll | Action::Rotate(_) => &[Part::Secrets, Part::Enforcement],
         Action::Revoke => &[Part::Revocation],
     }
 }
 
-/// Returns a play task by task, host by host.
-pub fn play(play: &Play, outcome: &Outcome, globals: &Globals) -> String {
+/// What tasks have to say besides how hosts ended, by the task's place in its play: for people and as JSON.
+pub type Told = BTreeMap<usize, (String, Value)>;
+
+/// Returns a play task by task, host by host. `batch` is which of how many, where there are several. `told` is there with the
+/// last of them, and tasks that are done once, not host by host, are shown then.
+pub fn play(
+    play: &Play,
+    batch: Option<(usize, usize)>,
+    outcome: &Outcome,
+    told: Option<&Told>,
+    globals: &Globals,
+) -> String {
     let mut text = banner(&format!(
-        "PLAY [{}]{}",
+        "PLAY [{}]{}{}",
         play.name,
+        batch.map_or_else(String::new, |(n, of)| format!(" batch {n} of {of}")),
         if globals.check { " [CHECK MODE]" } else { "" }
     ));
     let mut first = true;
-    for task in &play.tasks {
+    for (number, task) in play.tasks.iter().enumerate() {
+        let once = matches!(task.action, Action::Collect(_) | Action::Report(_));
+        if once && told.is_none() {
+            continue;
+        }
         text.push_str(&banner(&format!("TASK [{}]", task.name)));
+        if let Some((told, _)) = told.and_then(|told| told.get(&number)) {
+            text.push_str(told);
+            first = false;
+            continue;
+        }
         for report in outcome.hosts.values() {
+            if report.left_out.contains(&number) {
+                // Writing to a string cannot fail.
+                _ = writeln!(text, "skipping: [{}]", report.host);
+                continue;
+            }
             host_line(&mut text, task, report, first, globals);
         }
         first = false;
@@ -65,7 +90,7 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             let changes: Vec<_> = report
                 .changes
                 .iter()
-                .filter(|c| c.part.is_some_and(|p| parts(task.action).contains(&p)))
+                .filter(|c| c.part.is_some_and(|p| parts(&task.action).contains(&p)))
                 .collect();
             _ = writeln!(
                 text,
@@ -114,6 +139,20 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
 /// Returns whether the host's status says this finding already.
 fn is_told(report: &HostReport, finding: &Finding) -> bool {
     matches!(&report.status, Status::Failed(why) if why.starts_with(&finding.text))
+}
+
+/// Says why a run goes no further, and how many hosts it did not come to.
+pub fn stopped(why: &str, left: usize) -> String {
+    let mut text = banner("NO MORE HOSTS LEFT");
+    // Writing to a string cannot fail.
+    _ = writeln!(text, "{why}: the run goes no further");
+    if left > 0 {
+        _ = writeln!(
+            text,
+            "{left} hosts were not begun; once it is mended: fleetotp play --retry-failed last"
+        );
+    }
+    text
 }
 
 /// Counts of one host, as Ansible's recap has them.
@@ -206,11 +245,25 @@ pub fn print(
 }
 
 /// Returns a play as JSON.
-pub fn play_json(play: &Play, outcome: &Outcome) -> Value {
-    json!({
+pub fn play_json(play: &Play, outcome: &Outcome, told: &Told) -> Value {
+    let mut document = json!({
         "name": play.name,
         "hosts": hosts_json(&outcome.hosts),
-    })
+    });
+    if let (Some(why), Value::Object(map)) = (&outcome.stopped, &mut document) {
+        map.insert("stopped".to_owned(), why.as_str().into());
+    }
+    let told: Vec<Value> = (0..)
+        .zip(&play.tasks)
+        .filter_map(|(number, task)| {
+            let (_, said) = told.get(&number).filter(|(_, said)| !said.is_null())?;
+            Some(json!({ "task": task.name, "action": task.action.as_str(), "result": said }))
+        })
+        .collect();
+    if let (false, Value::Object(map)) = (told.is_empty(), &mut document) {
+        map.insert("results".to_owned(), told.into());
+    }
+    document
 }
 
 fn hosts_json(hosts: &BTreeMap<HostName, HostReport>) -> Value {

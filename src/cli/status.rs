@@ -228,13 +228,8 @@ pub async fn run(
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn text(setup: &Setup, globals: &Globals) -> Result<String, Error> {
-    use crate::clock::Clock as _;
-    let now = crate::clock::SystemClock.now();
-    Ok(format!(
-        "\n{}",
-        table(&rows(setup, globals, now).await?, now, false)
-    ))
+pub async fn text(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<String, Error> {
+    Ok(table(&rows(setup, globals, now).await?, now, false))
 }
 
 async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Row>, Error> {

@@ -13,6 +13,7 @@ use super::setup::{Setup, World};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ledger::{GenerationRecord, LedgerError, Signal, TokenRecord};
+use crate::playbook::unseal::unseal;
 use crate::token::code::{Verdict, check};
 use crate::token::secret::Secret;
 use crate::token::state::{GenerationState, TokenState};
@@ -180,7 +181,7 @@ async fn key(
         serial: &token.serial,
         generation: generation.number,
     };
-    match setup.vault.open(&label, &sealed) {
+    match unseal(&setup.vault, &setup.ledger, &label, &sealed, false).await {
         Ok(key) => Ok(Some(key)),
         Err(VaultError::NeedsIdentity { .. }) => Ok(None),
         Err(error) => Err(error.into()),

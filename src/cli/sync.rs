@@ -91,6 +91,7 @@ pub async fn run(
             Leavers::AllEverywhere
         },
         prepared_only: args.no_new,
+        keeps_rollbacks: true,
         ..Wanted::default()
     };
     let permissions = Permissions {

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::exit;
 use crate::ledger::Ciphertext;
 use crate::names::printable;
+use crate::playbook::unseal::unseal;
 use crate::project::FILE_NAME;
 use crate::text::SourceFile;
 use crate::text::list_edit::{ListEdit, edit_list};
@@ -319,7 +320,7 @@ async fn rekey(
                 serial: &secret.serial,
                 generation: secret.generation,
             };
-            let key = setup.vault.open(&label, &secret.sealed)?;
+            let key = unseal(&setup.vault, &setup.ledger, &label, &secret.sealed, false).await?;
             fresh.push(Ciphertext {
                 sealed: setup.vault.seal(&label, &key)?,
                 sealed_to: Some(recipients.clone()),

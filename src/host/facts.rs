@@ -51,6 +51,12 @@ pub struct Facts {
     pub links: BTreeMap<String, String>,
     /// Lines of shared PAM stacks that name a second-factor module.
     pub mfa_lines: Vec<String>,
+    /// Lines of sudoers(5) that ask for nothing, or bring in other files; continued lines are one.
+    pub sudo_lines: Vec<Placed>,
+    /// Services besides sshd that are there and let somebody in, by the path of their PAM text.
+    pub services: BTreeSet<String>,
+    /// Their lines about authentication, and those of shared stacks that name our module.
+    pub service_lines: Vec<Placed>,
     /// `sshd -T -C user=…` by user; keys in lower case.
     pub effective: BTreeMap<String, Effective>,
     /// Accounts asked about that exist.
@@ -116,6 +122,17 @@ impl Facts {
             .map(|g| g.members.iter().cloned().collect())
             .unwrap_or_default()
     }
+}
+
+/// A line of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// The file.
+    pub file: String,
+    /// The number of the line, from 1.
+    pub line: u32,
+    /// Its text.
+    pub text: String,
 }
 
 /// os-release(5).

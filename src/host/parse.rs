@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use super::facts::{
-    Account, DeadlineMechanism, Facts, FileFact, Group, Keys, Listener, SecretDeadline, Shadow,
-    Slot, SshVersion, StateFact,
+    Account, DeadlineMechanism, Facts, FileFact, Group, Keys, Listener, Placed, SecretDeadline,
+    Shadow, Slot, SshVersion, StateFact,
 };
 use super::program::REAPER_PATH;
 use super::reply::{ReplyError, fields_of, lines_of};
@@ -34,6 +34,14 @@ pub fn facts(answer: &[u8]) -> Result<Facts, ReplyError> {
         reader.line(line);
     }
     Ok(reader.finish())
+}
+
+fn placed(file: &str, at: &str, text: &[&str]) -> Placed {
+    Placed {
+        file: file.to_owned(),
+        line: at.parse().unwrap_or(0),
+        text: text.join(" "),
+    }
 }
 
 #[derive(Default)]
@@ -101,6 +109,11 @@ impl Reader {
             }
             ("config", [hash]) => self.facts.config_hash = some(hash),
             ("judged", ["known"]) => self.facts.judged_before = true,
+            ("sudo", [file, at, text @ ..]) => self.facts.sudo_lines.push(placed(file, at, text)),
+            ("service", [file]) => _ = self.facts.services.insert((*file).to_owned()),
+            ("way", [file, at, text @ ..]) => {
+                self.facts.service_lines.push(placed(file, at, text));
+            }
             ("mfa", line) => self.facts.mfa_lines.push(line.join(" ")),
             ("link", [path, target]) => {
                 self.facts

@@ -9,7 +9,7 @@ mod connection;
 mod data;
 mod enrolment;
 mod export;
-mod glob;
+pub(crate) mod glob;
 mod load;
 pub mod model;
 mod pattern;

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::ledger::event::Draft;
 use crate::ledger::hosts::token_host_of;
 use crate::ledger::open::Ledger;
+use crate::ledger::origin::{Origin, origin_of};
 use crate::ledger::row::RowExt as _;
 use crate::ledger::tx::Tx;
 use crate::ledger::{LedgerError, TokenHostRecord, canonical_json};
@@ -36,6 +37,8 @@ pub struct NewLogin {
     pub address: Option<String>,
     /// From which port.
     pub port: Option<u16>,
+    /// Where that is, if a database of addresses was given and knows it.
+    pub origin: Option<Origin>,
     /// The key's fingerprint.
     pub key: Option<String>,
     /// The state file that the log names.
@@ -67,6 +70,8 @@ pub struct LoginRecord {
     pub address: Option<String>,
     /// From which port.
     pub port: Option<u16>,
+    /// Where that is, if a database of addresses was given and knows it.
+    pub origin: Option<Origin>,
     /// The key's fingerprint.
     pub key: Option<String>,
     /// The token of that login there, as the ledger knew it when the line was collected.
@@ -85,6 +90,11 @@ impl LoginRecord {
     /// Returns whether somebody got in.
     pub fn is_accepted(&self) -> bool {
         self.outcome == "accepted"
+    }
+
+    /// Returns whether it was refused by what somebody typed; a connection that merely ended is neither.
+    pub fn is_refused(&self) -> bool {
+        !self.is_accepted() && self.outcome != "ended"
     }
 
     /// Returns whether a code was accepted for it.
@@ -200,6 +210,23 @@ impl Ledger {
             .collect()
     }
 
+    /// Returns every login that was stored up to a time, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn logins_stored_by(
+        &self,
+        until: Timestamp,
+    ) -> Result<Vec<LoginRecord>, LedgerError> {
+        sqlx::query("SELECT * FROM login_event WHERE stored_at <= $1 ORDER BY at, host, place")
+            .bind(until.as_millisecond())
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(login_of)
+            .collect()
+    }
+
     /// Returns what was lost of logs and noticed at or after a time.
     ///
     /// # Errors
@@ -219,6 +246,33 @@ impl Ledger {
                 })
             })
             .collect()
+    }
+
+    /// Returns when a code of each token was accepted last on each host, up to a time; and the hosts whose logs were ever read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_accepted(
+        &self,
+        until: Timestamp,
+    ) -> Result<(Vec<(Serial, HostName, Timestamp)>, Vec<HostName>), LedgerError> {
+        let last = sqlx::query(
+            "SELECT serial, host, MAX(at) AS at FROM login_event WHERE outcome = 'accepted' AND factors LIKE '%code%'
+             AND serial IS NOT NULL AND at <= $1 GROUP BY serial, host",
+        )
+        .bind(until.as_millisecond())
+        .fetch_all(&self.inner.pool)
+        .await?
+        .iter()
+        .map(|row| Ok((row.parsed("serial")?, row.parsed("host")?, row.time("at")?)))
+        .collect::<Result<_, LedgerError>>()?;
+        let read = sqlx::query("SELECT host FROM log_cursor")
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(|row| row.parsed("host"))
+            .collect::<Result<_, LedgerError>>()?;
+        Ok((last, read))
     }
 
     /// Returns the tokens of which a recovery code was redeemed at or after a time, and when.
@@ -333,10 +387,13 @@ impl Tx {
             None => (None, None),
         };
         let stored_at = self.now_ms();
+        let origin = login.origin.as_ref();
+        let spot = origin.and_then(|o| o.spot);
         let done = sqlx::query(
             "INSERT INTO login_event (host, place, at, login, service, outcome, factors, address, port, key, serial,
-             generation, step, refused_before, line, stored_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING",
+             generation, step, refused_before, line, stored_at, country, city, latitude, longitude, asn, network_owner)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+             ON CONFLICT DO NOTHING",
         )
         .bind(host.as_str().to_owned())
         .bind(login.place.clone())
@@ -354,6 +411,12 @@ impl Tx {
         .bind(i64::from(login.refused_before))
         .bind(printable(&login.line, MAX_TEXT))
         .bind(stored_at)
+        .bind(origin.and_then(|o| o.country.clone()))
+        .bind(origin.and_then(|o| o.city.as_deref()).map(|c| printable(c, 100)))
+        .bind(spot.map(|s| i64::from(s.latitude)))
+        .bind(spot.map(|s| i64::from(s.longitude)))
+        .bind(origin.and_then(|o| o.asn).map(i64::from))
+        .bind(origin.and_then(|o| o.owner.as_deref()).map(|o| printable(o, 100)))
         .execute(self.db())
         .await?;
         if done.rows_affected() == 0 {
@@ -422,6 +485,7 @@ fn login_of(row: &AnyRow) -> Result<LoginRecord, LedgerError> {
             .collect(),
         address: row.maybe_text("address")?,
         port: row.maybe_number("port")?,
+        origin: origin_of(row)?,
         key: row.maybe_text("key")?,
         serial: row.maybe_parsed("serial")?,
         generation: row.maybe_generation("generation")?,

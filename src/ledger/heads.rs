@@ -8,6 +8,7 @@ use crate::ledger::event::Draft;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::{Head, LedgerError};
+use crate::token::id::{Generation, Serial};
 
 /// A head that was left on hosts or published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,12 +148,14 @@ impl Ledger {
     /// When the database fails or the lock was lost.
     pub async fn record_export(&self, note: ExportNote) -> Result<(), LedgerError> {
         let mut tx = self.begin().await?;
-        tx.event(
-            Draft::new("events.exported")
-                .with("from", note.from)
-                .with("to", note.to),
-        )
-        .await?;
+        let draft = Draft::new("events.exported");
+        // Of a time in which nothing happened there is a pack too, and it holds no event.
+        let draft = if note.from <= note.to {
+            draft.with("from", note.from).with("to", note.to)
+        } else {
+            draft.with("events", 0).with("after", note.to)
+        };
+        tx.event(draft).await?;
         tx.commit().await
     }
 
@@ -164,6 +167,27 @@ impl Ledger {
         let mut tx = self.begin().await?;
         tx.event(Draft::new("vault.opened").with("secrets", secrets))
             .await?;
+        tx.commit().await
+    }
+
+    /// Records that a secret was to be opened and could not be, and why in a word or two.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_refused(
+        &self,
+        serial: &Serial,
+        generation: Generation,
+        why: &str,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin_without_lock().await?;
+        tx.event(
+            Draft::new("vault.refused")
+                .with("serial", serial.as_str())
+                .with("generation", generation)
+                .with("why", why),
+        )
+        .await?;
         tx.commit().await
     }
 

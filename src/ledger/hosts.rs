@@ -107,6 +107,7 @@ pub(super) fn host_of(row: &AnyRow) -> Result<HostRecord, LedgerError> {
         last_attempt_at: row.time("last_attempt_at")?,
         last_seen_at: row.maybe_time("last_seen_at")?,
         weaknesses: row.maybe_json("weaknesses")?,
+        rolled_back_at: row.maybe_time("rolled_back_at")?,
     })
 }
 

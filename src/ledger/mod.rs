@@ -16,12 +16,15 @@ mod error;
 mod event;
 mod expire;
 mod exposure;
+mod findings;
 mod heads;
 mod hosts;
 mod issue;
+mod journal;
 mod lock;
 mod observe;
 mod open;
+mod origin;
 mod people;
 mod readings;
 mod record;
@@ -54,11 +57,16 @@ pub use error::LedgerError;
 pub use event::Event;
 pub use expire::Expired;
 pub use exposure::{Ciphertext, Exposed};
+pub use findings::{Channel, FindingRecord};
 pub use heads::{ExportNote, SignedHead};
 pub use issue::{IssueKind, Issued, NewGeneration, Reserved};
+pub use journal::{
+    HostEnd, HostPhase, HostResult, RunFile, RunHost, RunRecord, Stage, TextChange, sum_of,
+};
 pub use lock::{Holder, Lock};
-pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, TokenHostObservation};
+pub use observe::{HostObservation, HostOutcome, MAX_DETAIL, Readings, TokenHostObservation};
 pub use open::{Ledger, locate};
+pub use origin::{Origin, Spot};
 pub use readings::{ItemReading, ItemResult};
 pub use record::{
     GenerationRecord, HostRecord, SheetEncryption, SheetRecord, TokenHostRecord, TokenRecord,

@@ -110,9 +110,11 @@ enum Unchanged {
     Some(Vec<String>),
 }
 
-/// What readings of a call showed nothing new: one event, so that the log tells when a host was last read.
+/// What readings of a run showed nothing new: one event, so that the log tells when a host was last read.
 #[derive(Debug, Default)]
-struct Readings {
+pub struct Readings {
+    /// The earliest of them: no reading is dated later than it was.
+    at: Option<Timestamp>,
     hosts: Vec<Value>,
     some: Map<String, Value>,
     tried: Vec<Value>,
@@ -121,6 +123,8 @@ struct Readings {
 impl Readings {
     fn add(&mut self, host: &HostName, seen: &HostObservation, unchanged: Option<Unchanged>) {
         let name = host.as_str();
+        let at = whole_milliseconds(seen.at);
+        self.at = Some(self.at.map_or(at, |earliest| earliest.min(at)));
         if seen.outcome != HostOutcome::Read {
             self.tried.push(name.into());
             return;
@@ -136,9 +140,14 @@ impl Readings {
         }
     }
 
-    fn event(self, at: Option<Timestamp>) -> Option<Draft> {
+    fn event(self) -> Option<Draft> {
+        let Self {
+            at,
+            hosts,
+            some,
+            tried,
+        } = self;
         let at = at?;
-        let Self { hosts, some, tried } = self;
         let mut draft = Draft::new("hosts.read").with("at", at.to_string());
         for (key, list) in [("hosts", &hosts), ("tried", &tried)] {
             if !list.is_empty() {
@@ -153,8 +162,8 @@ impl Readings {
 }
 
 impl Ledger {
-    /// Stores a run's observations. A host that was met for the first time, whose reachability or configuration
-    /// changed, or on which a token's state changed, gets one event with all of it.
+    /// Stores observations. A host that was met for the first time, whose reachability or configuration
+    /// changed, or on which a token's state changed, gets one event with all of it; all others share one.
     ///
     /// # Errors
     /// When a token or host is unknown, or the database fails; then nothing is stored.
@@ -162,6 +171,35 @@ impl Ledger {
         &self,
         hosts: &[HostObservation],
         tokens: &[TokenHostObservation],
+    ) -> Result<(), LedgerError> {
+        let mut readings = Readings::default();
+        self.observe_part(hosts, tokens, &mut readings).await?;
+        self.store_reads(readings).await
+    }
+
+    /// Notes that hosts were read and showed nothing new.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn store_reads(&self, readings: Readings) -> Result<(), LedgerError> {
+        let Some(draft) = readings.event() else {
+            return Ok(());
+        };
+        let mut tx = self.begin().await?;
+        tx.event(draft).await?;
+        tx.commit().await
+    }
+
+    /// Stores a part of a run's observations; what showed nothing new is left to [`Self::store_reads`], at the end. A run that
+    /// is killed before has then told of it in the tables only: the log never claims more than was seen.
+    ///
+    /// # Errors
+    /// As [`Self::observe`].
+    pub async fn observe_part(
+        &self,
+        hosts: &[HostObservation],
+        tokens: &[TokenHostObservation],
+        readings: &mut Readings,
     ) -> Result<(), LedgerError> {
         if hosts.is_empty() && tokens.is_empty() {
             return Ok(());
@@ -209,17 +247,8 @@ impl Ledger {
             }
             tx.event(draft).await?;
         }
-        // The earliest of them: no reading is dated later than it was.
-        let at = attempts
-            .values()
-            .map(|seen| whole_milliseconds(seen.at))
-            .min();
-        let mut readings = Readings::default();
         for (host, seen) in attempts {
             readings.add(host, seen, unchanged.remove(host));
-        }
-        if let Some(draft) = readings.event(at) {
-            tx.event(draft).await?;
         }
         tx.commit().await
     }

@@ -173,6 +173,8 @@ pub struct HostRecord {
     pub last_seen_at: Option<Timestamp>,
     /// Ways past the code that were last seen on it: a list.
     pub weaknesses: Option<serde_json::Value>,
+    /// When a run's text was put back on it, if no run has brought it again since.
+    pub rolled_back_at: Option<Timestamp>,
 }
 
 /// A token on a host, as last read from the host.

@@ -1,10 +1,11 @@
-//! Hosts from which fleetotp was taken off.
+//! Hosts from which fleetotp was taken off, or on which a run was rolled back.
 
 use crate::ledger::LedgerError;
 use crate::ledger::event::Draft;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::names::HostName;
+use crate::token::id::RunId;
 
 /// A host from which fleetotp was taken off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,50 @@ impl Ledger {
                 Draft::new("host.removed")
                     .with("host", host)
                     .with("key_only", removed.key_only)
+                    .with("reason", reason)
+                    .with("ticket", ticket),
+            )
+            .await?;
+        }
+        tx.commit().await
+    }
+
+    /// Records that the configuration text that a run has changed on these hosts is what it was before. What was known of
+    /// their configuration is forgotten, so that the next run looks at it anew.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is recorded.
+    pub async fn record_rollback(
+        &self,
+        run: &RunId,
+        hosts: &[RemovedHost],
+        reason: &str,
+        ticket: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin().await?;
+        let now = tx.now_ms();
+        for back in hosts {
+            let host = back.host.as_str();
+            sqlx::query("UPDATE host SET config_hash = NULL, rolled_back_at = $1 WHERE name = $2")
+                .bind(now)
+                .bind(host.to_owned())
+                .execute(tx.db())
+                .await?;
+            if back.key_only > 0 {
+                sqlx::query(
+                    "UPDATE token_host SET state = 'gap', reason = 'rolled back: no code is demanded', changed_at = $1,
+                     observed_at = $1 WHERE host = $2 AND state = 'enforced'",
+                )
+                .bind(now)
+                .bind(host.to_owned())
+                .execute(tx.db())
+                .await?;
+            }
+            tx.event(
+                Draft::new("host.rolled_back")
+                    .with("host", host)
+                    .with("of_run", run.as_str())
+                    .with("key_only", back.key_only)
                     .with("reason", reason)
                     .with("ticket", ticket),
             )

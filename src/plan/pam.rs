@@ -134,8 +134,14 @@ pub fn is_second_factor(line: &str) -> bool {
 
 /// Returns the lines outside the block that are no comments, without the blanks at their ends.
 pub fn outside_block(text: &str) -> impl Iterator<Item = &str> {
+    numbered_outside_block(text).map(|(_, line)| line)
+}
+
+/// The same with their numbers, from 1.
+pub fn numbered_outside_block(text: &str) -> impl Iterator<Item = (u32, &str)> {
     let mut inside = false;
-    text.lines().map(str::trim_end).filter(move |line| {
+    let lines = text.lines().map(str::trim_end);
+    (1..).zip(lines).filter(move |(_, line)| {
         match *line {
             BEGIN => inside = true,
             END => inside = false,

@@ -13,6 +13,7 @@ use crate::plan::decide::{reaper, transaction};
 use crate::plan::finding::Finding;
 use crate::plan::host_part::unmanaged;
 use crate::plan::preconditions::preconditions;
+use crate::plan::rollback::enforced;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Wish;
 use crate::plan::{pam, sshd};
@@ -107,7 +108,7 @@ pub fn removal(facts: &Facts, wish: &Wish) -> Removal {
         plan.changes.clear();
         return result;
     }
-    result.key_only = key_only(facts, wish);
+    result.key_only = enforced(facts, wish);
     if !result.key_only.is_empty() {
         plan.findings.push(Finding::note(
             "becomes-key-only",
@@ -124,7 +125,7 @@ pub fn removal(facts: &Facts, wish: &Wish) -> Removal {
 
 /// Members who cannot log in now, and could by their key alone once nothing demands a code: revoked ones, and those
 /// whose enrolment expired. Only an expired account keeps them out then.
-fn returning(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
+pub(super) fn returning(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     let back: Vec<String> = facts
         .members(GROUP_ENFORCED)
         .into_iter()
@@ -149,21 +150,6 @@ fn returning(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             "expire the account first (usermod -e 1 LOGIN), or enrol the admin again",
         ));
     }
-}
-
-fn key_only(facts: &Facts, wish: &Wish) -> Vec<String> {
-    let mut found: Vec<String> = facts
-        .members(GROUP_ENFORCED)
-        .into_iter()
-        .filter(|m| {
-            facts
-                .accounts
-                .iter()
-                .any(|(l, a)| l.as_str() == m && !is_over(a, wish.now))
-        })
-        .collect();
-    found.sort();
-    found
 }
 
 /// The marked blocks out, the drop-in away; every other byte stays. sshd's comes first: it has its effect only when both

@@ -54,7 +54,7 @@ pub fn including<'s>(stacks: &'s Stacks, file: &'s str) -> Vec<&'s str> {
 }
 
 /// The file whose auth lines a line brings in (pam.conf(5); `@include` is Debian's).
-fn included(line: &str) -> Option<&str> {
+pub fn included(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace();
     let kind = words.next()?;
     let file = if kind == "@include" {

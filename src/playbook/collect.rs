@@ -9,10 +9,11 @@ use crate::clock::Timestamp;
 use crate::fleet::session::Session;
 use crate::host::log::{LogPlace, Logged, RawLine, logged};
 use crate::host::request::Request;
-use crate::ledger::{Collected, LogCursor, NewLogin};
+use crate::ledger::{Collected, GenerationRecord, LogCursor, NewLogin, TokenRecord};
 use crate::names::{HostName, Login};
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{Errand, Stop};
+use crate::token::params::CodeParams;
 
 /// About how many bytes of lines a host sends at a time.
 const AT_A_TIME: u32 = 1_000_000;
@@ -20,9 +21,6 @@ const AT_A_TIME: u32 = 1_000_000;
 const ROUNDS: usize = 30;
 /// How long one answer may take.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Length of a time step of codes, in seconds.
-const STEP: i64 = 30;
-
 /// Collects.
 #[derive(Debug, Default)]
 pub struct Collect {
@@ -30,6 +28,48 @@ pub struct Collect {
     pub cursors: BTreeMap<HostName, LogCursor>,
     /// Whose logins are kept, by host.
     pub logins: BTreeMap<HostName, BTreeSet<Login>>,
+    /// How long a time step of their codes is.
+    pub steps: BTreeMap<(HostName, Login), StepLengths>,
+}
+
+/// How long a time step is, in seconds: policies differ, and so may the two keys of a rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepLengths {
+    /// Of codes of the key in slot `current`.
+    pub current: u16,
+    /// Of the one in `next`.
+    pub next: u16,
+}
+
+impl StepLengths {
+    /// Takes them from a token.
+    pub fn of(token: &TokenRecord) -> Self {
+        let length = |slot: &Option<GenerationRecord>| slot.as_ref().map(|g| g.params.period);
+        let (current, next) = (length(&token.current), length(&token.next));
+        let default = CodeParams::DEFAULT.period;
+        Self {
+            current: current.or(next).unwrap_or(default),
+            next: next.or(current).unwrap_or(default),
+        }
+    }
+
+    fn in_slot(self, slot: &str) -> i64 {
+        let length = match slot {
+            "next" => self.next,
+            _ => self.current,
+        };
+        i64::from(length.max(1))
+    }
+}
+
+impl Default for StepLengths {
+    fn default() -> Self {
+        let period = CodeParams::DEFAULT.period;
+        Self {
+            current: period,
+            next: period,
+        }
+    }
 }
 
 /// What a host's log told.
@@ -80,7 +120,7 @@ impl Errand for Collect {
         }
         let keep = self.logins.get(host).cloned().unwrap_or_default();
         Ok(HostLog {
-            collected: reading.finish(host.clone(), &keep),
+            collected: reading.finish(host.clone(), &keep, &self.steps),
             log,
             more,
         })
@@ -188,12 +228,24 @@ impl Reading {
         self.events.extend(self.joiner.take(line));
     }
 
-    fn finish(mut self, host: HostName, keep: &BTreeSet<Login>) -> Collected {
+    fn finish(
+        mut self,
+        host: HostName,
+        keep: &BTreeSet<Login>,
+        lengths: &BTreeMap<(HostName, Login), StepLengths>,
+    ) -> Collected {
         self.strangers += self.joiner.strangers;
         let (mine, others): (Vec<LoginEvent>, Vec<LoginEvent>) = std::mem::take(&mut self.events)
             .into_iter()
             .partition(|e| keep.contains(&e.login));
-        let steps: Vec<Option<u64>> = mine.iter().map(|e| self.step_of(e, &mine)).collect();
+        let length_of = |e: &LoginEvent| {
+            let known = lengths.get(&(host.clone(), e.login.clone()));
+            known.copied().unwrap_or_default()
+        };
+        let steps: Vec<Option<u64>> = mine
+            .iter()
+            .map(|e| self.step_of(e, length_of(e), &mine))
+            .collect();
         let logins = mine.into_iter().zip(steps).map(|(e, step)| stored(e, step));
         let cursor = self.place.as_ref().and_then(|place| {
             Some(LogCursor {
@@ -203,8 +255,8 @@ impl Reading {
             })
         });
         Collected {
-            host,
             logins: logins.collect(),
+            host,
             cursor,
             gap: self.gap,
             strangers: self.strangers,
@@ -213,29 +265,34 @@ impl Reading {
     }
 
     /// The time step of an accepted code: the host keeps the used ones for a while. Only where one alone can be meant.
-    fn step_of(&self, event: &LoginEvent, all: &[LoginEvent]) -> Option<u64> {
+    fn step_of(&self, event: &LoginEvent, lengths: StepLengths, all: &[LoginEvent]) -> Option<u64> {
         if !event.factors.contains(&Factor::Code) {
             return None;
         }
-        let now = event.at.as_second().div_euclid(STEP);
-        let near = |step: i64| (step - now).abs() <= 1;
+        let files = self.used.iter().filter_map(|(file, steps)| {
+            let (slot, login) = file.rsplit_once('/')?;
+            (login == event.login.as_str()).then(|| (lengths.in_slot(slot), steps))
+        });
+        let at = event.at.as_second();
+        let near = |step: u64, length: i64| {
+            i64::try_from(step).is_ok_and(|step| (step - at.div_euclid(length)).abs() <= 1)
+        };
+        let mut meant = files.flat_map(|(length, steps)| {
+            let near = steps.iter().filter(move |s| near(**s, length));
+            near.map(move |step| (*step, length))
+        });
+        let (step, length) = meant.next()?;
+        if meant.next().is_some() {
+            return None;
+        }
+        // The whole of what was read is looked through last: the host names a step for few of many logins.
         let coded = |e: &&LoginEvent| {
             e.outcome == Outcome::Accepted
                 && e.login == event.login
                 && e.factors.contains(&Factor::Code)
-                && (e.at.as_second().div_euclid(STEP) - now).abs() <= 2
+                && (e.at.as_second().div_euclid(length) - at.div_euclid(length)).abs() <= 2
         };
-        let files = self.used.iter().filter(|(file, _)| {
-            file.rsplit_once('/')
-                .is_some_and(|(_, login)| login == event.login.as_str())
-        });
-        let mut steps = files
-            .flat_map(|(_, steps)| steps)
-            .filter(|s| i64::try_from(**s).is_ok_and(near));
-        let step = *steps.next()?;
-        // The whole of what was read is looked through last: the host names a step for few of many logins.
-        let alone = steps.next().is_none() && all.iter().filter(coded).count() == 1;
-        alone.then_some(step)
+        (all.iter().filter(coded).count() == 1).then_some(step)
     }
 }
 
@@ -253,6 +310,7 @@ fn stored(event: LoginEvent, step: Option<u64>) -> NewLogin {
             .collect(),
         address: event.from,
         port: event.port,
+        origin: None,
         key: event.key,
         slot: event.slot,
         refused_before: event.refused_before,
@@ -298,13 +356,52 @@ mod tests {
         let now = Timestamp::default();
         let mut first = Reading::from(None);
         assert!(!first.take(answer(vec![entry(1, LOGIN)]), now));
-        let collected = first.finish(host(), &alice());
+        let collected = first.finish(host(), &alice(), &BTreeMap::new());
         assert_eq!((collected.logins.len(), &collected.gap), (1, &None));
         let mut second = Reading::from(collected.cursor.as_ref());
         assert!(!second.take(answer(vec![entry(1, LOGIN), entry(2, LOGIN)]), now));
-        let collected = second.finish(host(), &alice());
+        let collected = second.finish(host(), &alice(), &BTreeMap::new());
         assert_eq!((collected.logins.len(), &collected.gap), (1, &None));
         assert_eq!(collected.logins[0].place, "j:s=a;i=2");
+    }
+
+    /// A used step names a login's only where its length is that of the key's codes.
+    #[test]
+    fn the_step_of_a_code_is_as_long_as_its_policy_says() {
+        let start = 1_795_485_300_i64;
+        let event = |seconds: i64| LoginEvent {
+            at: Timestamp::from_second(start + seconds).unwrap(),
+            login: Login::new("alice").unwrap(),
+            service: "sshd".to_owned(),
+            outcome: Outcome::Accepted,
+            factors: vec![Factor::Key, Factor::Code],
+            from: None,
+            port: None,
+            key: None,
+            slot: None,
+            refused_before: 0,
+            place: String::new(),
+            line: String::new(),
+        };
+        let mut reading = Reading::from(None);
+        let at = u64::try_from(start).unwrap();
+        reading.used = vec![
+            ("current/alice".to_owned(), vec![at / 15]),
+            ("next/alice".to_owned(), vec![at / 300 + 50]),
+        ];
+        let step = |reading: &Reading, current, next, all: &[LoginEvent]| {
+            reading.step_of(&all[0], StepLengths { current, next }, all)
+        };
+        assert_eq!(step(&reading, 15, 300, &[event(0)]), Some(at / 15));
+        assert_eq!(step(&reading, 30, 300, &[event(0)]), None);
+        // A second login near enough to have been the one of that step: two of 15 seconds, and none further off.
+        assert_eq!(step(&reading, 15, 300, &[event(0), event(20)]), None);
+        let far = [event(0), event(60)];
+        assert_eq!(step(&reading, 15, 300, &far), Some(at / 15));
+        reading.used[1].1 = vec![at / 300];
+        assert_eq!(step(&reading, 30, 300, &far[..1]), Some(at / 300));
+        // Both files could be meant.
+        assert_eq!(step(&reading, 15, 300, &far), None);
     }
 
     #[test]
@@ -312,10 +409,12 @@ mod tests {
         let now = Timestamp::default();
         let mut first = Reading::from(None);
         first.take(answer(vec![entry(1, LOGIN)]), now);
-        let cursor = first.finish(host(), &BTreeSet::new()).cursor;
+        let cursor = first
+            .finish(host(), &BTreeSet::new(), &BTreeMap::new())
+            .cursor;
         let mut later = Reading::from(cursor.as_ref());
         assert!(!later.take(answer(vec![entry(5, LOGIN)]), now));
-        let collected = later.finish(host(), &alice());
+        let collected = later.finish(host(), &alice(), &BTreeMap::new());
         assert_eq!(collected.logins.len(), 1);
         let (after, until) = collected.gap.unwrap();
         assert!(after.is_some() && until > after);
@@ -323,7 +422,7 @@ mod tests {
         let mut other = Reading::from(cursor.as_ref());
         assert!(other.take(answer(Vec::new()), now));
         assert!(!other.take(answer(Vec::new()), now));
-        let collected = other.finish(host(), &alice());
+        let collected = other.finish(host(), &alice(), &BTreeMap::new());
         assert!(collected.gap.is_some() && collected.cursor.is_none());
     }
 
@@ -348,12 +447,12 @@ mod tests {
             },
             now,
         );
-        let collected = reading.finish(host(), &alice());
+        let collected = reading.finish(host(), &alice(), &BTreeMap::new());
         assert_eq!(collected.logins.len(), 1);
         let mut later = Reading::from(collected.cursor.as_ref());
         // 2026-11-24T01:55:20Z.
         later.take(answer(vec![entry(1, LOGIN)]), now);
-        let collected = later.finish(host(), &alice());
+        let collected = later.finish(host(), &alice(), &BTreeMap::new());
         assert_eq!((collected.logins.len(), collected.gap), (0, None));
     }
 }

@@ -20,6 +20,7 @@ use crate::plan::wish::{NextWish, TokenWish};
 use crate::playbook::codes::SheetCodes;
 use crate::playbook::outcome::IssuedSheet;
 use crate::playbook::sheets::{SheetMaker, destroy, sweep_ended};
+use crate::playbook::unseal::unseal;
 use crate::sheet::SheetContent;
 use crate::token::id::{Generation, Serial};
 use crate::token::params::CodeParams;
@@ -534,7 +535,8 @@ impl Desk {
             serial: &serial,
             generation: number,
         };
-        match self.vault.open(&label, &sealed) {
+        let check = self.permissions.check;
+        match unseal(&self.vault, &self.ledger, &label, &sealed, check).await {
             Ok(key) => {
                 self.keys.insert((serial, number), key.clone());
                 Ok(KeyFound::Key(key))

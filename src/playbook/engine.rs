@@ -14,12 +14,15 @@ use crate::error::Error;
 use crate::fleet::control::ControlDir;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
-use crate::ledger::{HostObservation, ItemReading, Ledger, TokenHostObservation};
+use crate::ledger::{
+    HostEnd, HostObservation, ItemReading, Ledger, Readings, Stage, TokenHostObservation,
+};
 use crate::names::{HostName, Login};
 use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
-use crate::plan::wish::Parts;
 use crate::playbook::desk::{Desk, Seat};
 use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
+use crate::playbook::journal;
+use crate::playbook::limits::{Limits, Tally};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::witness::WitnessMaker;
 use crate::playbook::worker::work;
@@ -38,16 +41,22 @@ pub struct Shared {
     pub project: String,
     /// The run's id.
     pub run: String,
+    /// Which part of the run this is, for its journal.
+    pub stage: Stage,
     /// Left on hosts that are changed: shows that the log was not rewritten or cut since.
     pub witness: Arc<WitnessMaker>,
-    /// What is to be brought about.
-    pub parts: Parts,
+    /// How much may go wrong before no further host is begun.
+    pub limits: Limits,
+    /// Set once that is exceeded.
+    pub halt: AtomicBool,
     /// Change nothing.
     pub check: bool,
     /// Look for logins that confirm.
     pub evidence: bool,
     /// Prepare no host that was never prepared.
     pub prepared_only: bool,
+    /// Bring no text to a host on which a run's text was rolled back.
+    pub keeps_rollbacks: bool,
     /// Accounts that keep their way in.
     pub protected: BTreeSet<Login>,
     /// How long hosts wait for a confirmation.
@@ -72,6 +81,11 @@ impl Shared {
     /// Returns whether a signal asked the run to end: nothing new is begun then.
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether too much went wrong: no further host is begun then.
+    pub fn halted(&self) -> bool {
+        self.halt.load(Ordering::Relaxed)
     }
 
     /// Returns the open change of this project that a run which is no more has left: whoever asks holds the lock.
@@ -148,6 +162,11 @@ impl Turn {
     }
 }
 
+/// How the changes of classes of hosts stand: over all batches of a run, so that none is proved twice, and none is tried
+/// again that was not proved.
+#[derive(Debug, Default)]
+pub struct Proofs(HashMap<String, Class>);
+
 /// How a class's change stands.
 #[derive(Debug)]
 enum Class {
@@ -172,6 +191,7 @@ pub async fn run(
     forks: usize,
     shared: Arc<Shared>,
     desk: &mut Desk,
+    proofs: &mut Proofs,
     progress: &dyn Progress,
 ) -> Result<Outcome, Error> {
     let all = jobs.len();
@@ -192,19 +212,13 @@ pub async fn run(
             let Ok(permit) = slots.working.clone().acquire_owned().await else {
                 return;
             };
-            if shared.stopping() {
-                let report = HostReport::new(name.clone(), Status::Skipped);
-                let at = shared.clock.now();
-                let host = HostObservation::new(
-                    name,
-                    at,
-                    crate::ledger::HostOutcome::Failed("interrupted".to_owned()),
-                );
+            if shared.stopping() || shared.halted() {
+                let report = HostReport::new(name, Status::Skipped);
                 drop(
                     sender
                         .send(Ask::Done(Box::new(Finished {
                             report,
-                            host,
+                            host: None,
                             tokens: Vec::new(),
                             readings: Vec::new(),
                         })))
@@ -223,12 +237,18 @@ pub async fn run(
     let mut dispatcher = Dispatcher {
         desk,
         shared: &shared,
-        classes: HashMap::new(),
+        proofs,
+        tally: Tally {
+            hosts: all,
+            ..Tally::default()
+        },
         outcome: Outcome::default(),
         machines: BTreeMap::new(),
         hosts: Vec::new(),
         tokens: Vec::new(),
         readings: Vec::new(),
+        ends: Vec::new(),
+        reads: Readings::default(),
         fault: None,
     };
     while let Some(ask) = asks.recv().await {
@@ -250,6 +270,9 @@ pub async fn run(
         }
     }
     dispatcher.store().await;
+    let reads = std::mem::take(&mut dispatcher.reads);
+    let stored = dispatcher.desk.ledger().store_reads(reads).await;
+    dispatcher.keep(stored.map_err(Error::from));
     let Dispatcher {
         mut outcome, fault, ..
     } = dispatcher;
@@ -267,12 +290,16 @@ pub async fn run(
 struct Dispatcher<'a> {
     desk: &'a mut Desk,
     shared: &'a Shared,
-    classes: HashMap<String, Class>,
+    proofs: &'a mut Proofs,
+    tally: Tally,
     outcome: Outcome,
     machines: BTreeMap<String, HostName>,
     hosts: Vec<HostObservation>,
     tokens: Vec<TokenHostObservation>,
     readings: Vec<ItemReading>,
+    ends: Vec<HostEnd>,
+    /// What showed nothing new: one event, at the end.
+    reads: Readings,
     fault: Option<Error>,
 }
 
@@ -303,6 +330,15 @@ impl Dispatcher<'_> {
                     reply.send(()).unwrap_or_default();
                 }
             }
+            Ask::Changing(host, texts, reply) => {
+                let ledger = self.desk.ledger();
+                let noted = ledger
+                    .journal_changing(self.shared.stage, &host, &texts)
+                    .await;
+                if self.keep(noted.map_err(Error::from)).is_some() {
+                    reply.send(()).unwrap_or_default();
+                }
+            }
             Ask::Class(class, reply) => self.turn(class, reply),
             Ask::Proved(class, host, end) => self.proof_ended(class, host, end),
             Ask::Done(finished) => {
@@ -312,8 +348,13 @@ impl Dispatcher<'_> {
                     tokens,
                     readings,
                 } = *finished;
-                self.twins(&mut report, &mut host);
-                self.hosts.push(host);
+                self.ends
+                    .push(journal::end_of(&report, self.shared.clock.now()));
+                if let Some(host) = &mut host {
+                    self.twins(&mut report, host);
+                }
+                self.hosts.extend(host);
+                self.count(&report);
                 self.tokens.extend(tokens);
                 self.readings.extend(readings);
                 if self.hosts.len() >= BATCH {
@@ -323,6 +364,15 @@ impl Dispatcher<'_> {
             }
         }
         None
+    }
+
+    /// Begins no further host once too much went wrong.
+    fn count(&mut self, report: &HostReport) {
+        self.tally.count(report);
+        if let (None, Some(why)) = (&self.outcome.stopped, self.shared.limits.stop(self.tally)) {
+            self.shared.halt.store(true, Ordering::Relaxed);
+            self.outcome.stopped = Some(why);
+        }
     }
 
     async fn places(&mut self, seats: &[Seat]) -> Option<Vec<crate::playbook::desk::Place>> {
@@ -337,9 +387,9 @@ impl Dispatcher<'_> {
     }
 
     fn turn(&mut self, class: String, reply: oneshot::Sender<ClassTurn>) {
-        match self.classes.get_mut(&class) {
+        match self.proofs.0.get_mut(&class) {
             None => {
-                self.classes.insert(class, Class::Proving(Vec::new()));
+                self.proofs.0.insert(class, Class::Proving(Vec::new()));
                 drop(reply.send(ClassTurn::Prove));
             }
             Some(Class::Proving(waiting)) => waiting.push(reply),
@@ -351,7 +401,7 @@ impl Dispatcher<'_> {
     }
 
     fn proof_ended(&mut self, class: String, host: HostName, end: ProofEnd) {
-        let Some(Class::Proving(mut waiting)) = self.classes.remove(&class) else {
+        let Some(Class::Proving(mut waiting)) = self.proofs.0.remove(&class) else {
             return;
         };
         let (turn, state) = match end {
@@ -364,14 +414,14 @@ impl Dispatcher<'_> {
                 // A waiting worker whose run has ended no longer listens: then the next.
                 while let Some(next) = waiting.pop() {
                     if next.send(ClassTurn::Prove).is_ok() {
-                        self.classes.insert(class, Class::Proving(waiting));
+                        self.proofs.0.insert(class, Class::Proving(waiting));
                         return;
                     }
                 }
                 return;
             }
         };
-        self.classes.insert(class, state);
+        self.proofs.0.insert(class, state);
         for reply in waiting {
             drop(reply.send(turn.clone()));
         }
@@ -403,13 +453,17 @@ impl Dispatcher<'_> {
 
     /// Stores what was observed; a check observes too.
     async fn store(&mut self) {
-        if self.hosts.is_empty() || self.shared.check {
+        if self.ends.is_empty() || self.shared.check {
             self.hosts.clear();
             self.tokens.clear();
             self.readings.clear();
+            self.ends.clear();
             return;
         }
-        let stored = self.desk.ledger().observe(&self.hosts, &self.tokens).await;
+        let ledger = self.desk.ledger().clone();
+        let stored = ledger
+            .observe_part(&self.hosts, &self.tokens, &mut self.reads)
+            .await;
         self.hosts.clear();
         self.tokens.clear();
         if self.keep(stored.map_err(Error::from)).is_some() {
@@ -417,6 +471,13 @@ impl Dispatcher<'_> {
             self.keep(stored.map_err(Error::from));
         }
         self.readings.clear();
+        let ends = std::mem::take(&mut self.ends);
+        let noted = self
+            .desk
+            .ledger()
+            .journal_done(self.shared.stage, &ends)
+            .await;
+        self.keep(noted.map_err(Error::from));
     }
 
     /// Keeps the first error and asks workers to stop; returns what succeeded.

@@ -10,10 +10,11 @@ use crate::clock::Timestamp;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
 use crate::inventory::model::Realm;
-use crate::ledger::{HostObservation, HostRecord, ItemReading, TokenHostObservation};
+use crate::ledger::{HostObservation, HostRecord, ItemReading, TextChange, TokenHostObservation};
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::revoke::Leaver;
 use crate::plan::tool::Takeover;
+use crate::playbook::conditions::HostConditions;
 use crate::playbook::desk::{KeyFound, Place, Seat, SeenLogin};
 use crate::playbook::outcome::HostReport;
 use crate::token::id::{Generation, Serial};
@@ -33,6 +34,8 @@ pub struct Job {
     pub realm: Arc<Realm>,
     /// What earlier runs know about the host.
     pub memory: Memory,
+    /// What the tasks want of it.
+    pub conditions: HostConditions,
     /// Those of whom nothing is to be left there.
     pub leavers: Vec<LeaverSeat>,
     /// Nothing else is wanted there.
@@ -59,6 +62,9 @@ pub struct LeaverSeat {
 /// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// A run's text was put back there, and none has been brought again since.
+    #[serde(skip)]
+    pub rolled_back: bool,
     /// The configuration that was judged last.
     #[serde(skip)]
     pub judged_hash: Option<String>,
@@ -80,6 +86,7 @@ impl Memory {
         let memory: Self = serde_json::from_value(facts).unwrap_or_default();
         Self {
             judged_hash: record.config_hash.clone(),
+            rolled_back: record.rolled_back_at.is_some(),
             ..memory
         }
     }
@@ -94,6 +101,7 @@ impl Memory {
             states.insert(name, (state.file.sha256.clone(), fingerprint));
         }
         Self {
+            rolled_back: false,
             judged_hash: None,
             version: facts.version_text.clone(),
             states,
@@ -113,6 +121,8 @@ pub enum Ask {
     Revoked(Vec<String>, oneshot::Sender<Vec<String>>),
     /// A host has seen a complete login with the generation that it has.
     Confirmed(SeenLogin, oneshot::Sender<()>),
+    /// The configuration texts that are about to change on the host: noted before it hears of it.
+    Changing(HostName, Vec<TextChange>, oneshot::Sender<()>),
     /// May this host of an equivalence class go on, and must it prove the change?
     Class(String, oneshot::Sender<ClassTurn>),
     /// How the proof of a class's change ended on the host whose turn it was.
@@ -148,8 +158,8 @@ pub enum ProofEnd {
 pub struct Finished {
     /// For people.
     pub report: HostReport,
-    /// For the ledger.
-    pub host: HostObservation,
+    /// For the ledger; a host that was not begun was not looked at.
+    pub host: Option<HostObservation>,
     /// For the ledger.
     pub tokens: Vec<TokenHostObservation>,
     /// For the ledger.

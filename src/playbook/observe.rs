@@ -10,7 +10,11 @@ use crate::plan::change::{GROUP_ENFORCED, GROUP_EXEMPT};
 use crate::plan::finding::Gap;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Member;
+use crate::plan::{pam, sshd};
 use crate::token::state::TokenHostState;
+
+/// Why a member of the group is a gap.
+const NO_DEMAND: &str = "no code is demanded: fleetotp's PAM or sshd text is not there";
 
 /// Turns what was last read into the ledger's rows.
 pub(super) fn observations(
@@ -21,6 +25,7 @@ pub(super) fn observations(
     at: Timestamp,
 ) -> Vec<TokenHostObservation> {
     let (enforced, exempt) = (facts.members(GROUP_ENFORCED), facts.members(GROUP_EXEMPT));
+    let demands = has_texts(facts);
     let mut rows = Vec::new();
     for member in members {
         let Some(token) = &member.token else { continue };
@@ -39,8 +44,10 @@ pub(super) fn observations(
         let gap = gaps.iter().find(|g| g.login == login);
         let state = if !facts.accounts.contains_key(&member.login) {
             TokenHostState::NoAccount
-        } else if enforced.contains(login) {
+        } else if enforced.contains(login) && demands {
             TokenHostState::Enforced
+        } else if enforced.contains(login) {
+            TokenHostState::Gap
         } else if exempt.contains(login) {
             TokenHostState::Exempt
         } else if gap.is_some() {
@@ -55,13 +62,25 @@ pub(super) fn observations(
             host: host.clone(),
             login: member.login.clone(),
             state,
-            reason: gap.map(|g| g.text.clone()),
+            reason: match gap {
+                Some(gap) => Some(gap.text.clone()),
+                None if state == TokenHostState::Gap => Some(NO_DEMAND.to_owned()),
+                None => None,
+            },
             current: generation(Slot::Current),
             next: generation(Slot::Next),
             at,
         });
     }
     rows
+}
+
+/// Whether PAM and sshd have fleetotp's text, without which membership demands nothing. What was judged before has it.
+fn has_texts(facts: &Facts) -> bool {
+    let ours = |path: &str| facts.text(path).is_some_and(|t| t.contains(pam::BEGIN));
+    let in_sshd =
+        facts.files.contains_key(sshd::DROP_IN) || facts.listeners.iter().any(|l| ours(&l.config));
+    facts.judged_before || (ours(pam::SERVICE_FILE) && in_sshd)
 }
 
 /// Hosts with the same sshd, options, configuration, PAM text and module take a change alike.

@@ -1,6 +1,6 @@
 //! What came of a play on each host, and the exit code that follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -73,6 +73,9 @@ pub struct HostReport {
     pub enforced: Vec<String>,
     /// Tokens of which nothing is to be left here, as read back.
     pub revoked: Vec<RevokedHere>,
+    /// Tasks that were not done here because of their condition, by their place in the play.
+    #[serde(skip)]
+    pub left_out: BTreeSet<usize>,
 }
 
 /// A token of which nothing is to be left on a host, as read back.
@@ -109,6 +112,7 @@ impl HostReport {
             gaps: Vec::new(),
             enforced: Vec::new(),
             revoked: Vec::new(),
+            left_out: BTreeSet::new(),
         }
     }
 
@@ -129,6 +133,8 @@ pub struct Outcome {
     pub notes: Vec<String>,
     /// A signal ended the run early.
     pub interrupted: bool,
+    /// So much went wrong that no further host was begun, and why.
+    pub stopped: Option<String>,
     /// Something needs the vault's identity and stays open.
     pub needs_identity: bool,
     /// Something needs a secret that the ledger has no more, and stays open.
@@ -226,7 +232,13 @@ impl Outcome {
                         extend_new(&mut mine.findings, report.findings);
                     }
                     let before = std::mem::replace(&mut mine.status, Status::Ok);
-                    mine.status = status(before, report.status);
+                    // A play that wanted nothing of the host says nothing of it.
+                    mine.status = match (mine.left_out.is_empty(), report.left_out.is_empty()) {
+                        (_, false) if report.status == Status::Skipped => before,
+                        (false, _) if before == Status::Skipped => report.status,
+                        _ => status(before, report.status),
+                    };
+                    mine.left_out = report.left_out;
                     mine.changes.extend(report.changes);
                     mine.enforced.extend(report.enforced);
                     mine.revoked
@@ -241,6 +253,7 @@ impl Outcome {
         self.sheets.extend(other.sheets);
         self.notes.extend(other.notes);
         self.interrupted |= other.interrupted;
+        self.stopped = self.stopped.take().or(other.stopped);
         self.needs_identity |= other.needs_identity;
         self.secret_lost |= other.secret_lost;
     }

@@ -10,11 +10,11 @@ use crate::plan::diff::difference;
 use crate::plan::finding::{Finding, Severity};
 use crate::plan::remove::{Removal, removal};
 use crate::plan::wish::{Parts, Wish};
-use crate::playbook::apply::request;
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
 use crate::playbook::outcome::{ShownChange, Status};
 use crate::playbook::prove;
+use crate::playbook::restore;
 use crate::playbook::witness::leave;
 
 /// The errand: which logins each host has according to inventory and ledger.
@@ -77,7 +77,7 @@ impl Errand for Remove {
             return Err(Stop::Ended(Status::Skipped));
         }
         if planned.plan.needs_transaction() {
-            restore(&seen, &planned, session, shared).await?;
+            restore::confirmed(&seen, &planned.plan, session, shared).await?;
             shared.pause_for_tests("restored").await;
         }
         let mut last = Request::apply();
@@ -112,31 +112,6 @@ fn plan(seen: &Seen, session: &Session, shared: &Shared) -> Removal {
         revert_after: shared.revert_after,
     };
     removal(&seen.facts, &wish)
-}
-
-/// Puts the original text back and has it confirmed over a connection that is made under it.
-async fn restore(
-    seen: &Seen,
-    planned: &Removal,
-    session: &Session,
-    shared: &Shared,
-) -> Result<(), Stop> {
-    let id = format!("{}-{}", shared.project, shared.run);
-    let window = shared.revert_after.as_secs();
-    let witness = shared.witness().await?;
-    let request = request(&seen.facts, &planned.plan, &id, window, witness, None);
-    errand::send(session, shared, request).await?;
-    shared.pause_for_tests("opened").await;
-    let Err(error) = prove::confirm(session, &id, None, shared.clock.as_ref()).await else {
-        return Ok(());
-    };
-    let asked = tokio::time::timeout(shared.revert_after, prove::take_back(session, &id)).await;
-    let back = if matches!(asked, Ok(Ok(()))) {
-        "fleetotp's text has been put back".to_owned()
-    } else {
-        format!("the host puts fleetotp's text back by itself within {window} s")
-    };
-    Err(Stop::failed(format!("{error}; {back}")))
 }
 
 fn shown(planned: &Removal) -> Vec<ShownChange> {

@@ -1,11 +1,18 @@
 //! Playbooks as users write them.
 
-use std::collections::BTreeSet;
+pub mod tags;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use crate::clock::Span;
+use crate::names::printable;
+use crate::playbook::limits::{Limits, percentage};
 use crate::playbook::rotate::Which;
+use crate::playbook::serial::{Order, Serial};
+use crate::playbook::tasks::{CollectTask, ReportTask};
+use crate::playbook::when::When;
 use crate::text::yaml::{self, Node};
 use crate::text::{FileError, SourceFile, suggest};
 
@@ -18,6 +25,16 @@ pub struct Play {
     pub hosts: String,
     /// Admin pattern; everyone where absent.
     pub admins: Option<String>,
+    /// In which batches hosts are worked on.
+    pub serial: Serial,
+    /// In which order.
+    pub order: Order,
+    /// How much may go wrong before no further batch begins.
+    pub limits: Limits,
+    /// Variables for `when`; they win over those of the inventory.
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// Tags that all its tasks have.
+    pub tags: BTreeSet<String>,
     /// The tasks in order.
     pub tasks: Vec<Task>,
 }
@@ -29,12 +46,14 @@ pub struct Task {
     pub name: String,
     /// What it does.
     pub action: Action,
-    /// Tags by which it is chosen.
+    /// Tags by which it is chosen, with those of its play.
     pub tags: BTreeSet<String>,
+    /// On which hosts it is done.
+    pub when: When,
 }
 
 /// What a task does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Reads every host and refuses what could lock somebody out.
     Preflight,
@@ -46,47 +65,85 @@ pub enum Action {
     Rotate(Which),
     /// Finishes what revocations have left open.
     Revoke,
-    /// Prints the state of all tokens.
-    Report,
+    /// Reads hosts' logs on, and says what is odd in them.
+    Collect(CollectTask),
+    /// Prints the state of all tokens, or computes reports.
+    Report(Box<ReportTask>),
 }
 
 /// Actions that the contract names and this version does not have yet.
-const NOT_BUILT: [&str; 3] = ["verify", "sync", "collect"];
-/// Play keys that the contract names and this version does not have yet.
-const KEYS_NOT_BUILT: [&str; 4] = ["serial", "max_fail_percentage", "any_errors_fatal", "vars"];
-const ACTIONS: [&str; 6] = [
+const NOT_BUILT: [&str; 2] = ["verify", "sync"];
+/// What a play can say.
+const KEYS: [&str; 11] = [
+    "name",
+    "hosts",
+    "admins",
+    "serial",
+    "order",
+    "max_fail_percentage",
+    "max_unreachable",
+    "any_errors_fatal",
+    "vars",
+    "tags",
+    "tasks",
+];
+const ACTIONS: [&str; 7] = [
     "preflight",
     "pam_totp",
     "enroll",
     "rotate",
     "revoke",
+    "collect",
     "report",
 ];
 
 impl Action {
     /// Returns the word in playbooks.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Preflight => "preflight",
             Self::PamTotp => "pam_totp",
             Self::Enroll => "enroll",
             Self::Rotate(_) => "rotate",
             Self::Revoke => "revoke",
-            Self::Report => "report",
+            Self::Collect(_) => "collect",
+            Self::Report(_) => "report",
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
-        [
-            Self::Preflight,
-            Self::PamTotp,
-            Self::Enroll,
-            Self::Rotate(Which::default()),
-            Self::Revoke,
-            Self::Report,
-        ]
-        .into_iter()
-        .find(|a| a.as_str() == word)
+    /// Reads a task's word and what it is given; `None` for a word of no task.
+    fn parse(source: &SourceFile, word: &str, value: &Node) -> Result<Option<Self>, FileError> {
+        let plain = value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
+        let action = match word {
+            "rotate" => return Ok(Some(Self::Rotate(which(source, value)?))),
+            "collect" if plain => Self::Collect(CollectTask::default()),
+            "collect" => Self::Collect(yaml::from_node(source, value)?),
+            "report" if plain => Self::Report(Box::default()),
+            "report" => {
+                let task: ReportTask = yaml::from_node(source, value)?;
+                task.check()
+                    .map_err(|why| source.error(value.position, why))?;
+                Self::Report(Box::new(task))
+            }
+            "preflight" => Self::Preflight,
+            "pam_totp" => Self::PamTotp,
+            "enroll" => Self::Enroll,
+            "revoke" => Self::Revoke,
+            _ => return Ok(None),
+        };
+        let bare = !matches!(action, Self::Collect(_) | Self::Report(_));
+        if bare && !plain {
+            return Err(source.error(value.position, format!("`{word}` takes no parameters")));
+        }
+        Ok(Some(action))
+    }
+
+    /// Whether it brings hosts to something; collecting and reporting change nothing on them.
+    pub const fn converges(&self) -> bool {
+        matches!(
+            self,
+            Self::Preflight | Self::PamTotp | Self::Enroll | Self::Revoke
+        )
     }
 }
 
@@ -114,45 +171,108 @@ fn play(source: &SourceFile, node: &Node) -> Result<Play, FileError> {
             "a play is a mapping with `hosts` and `tasks`",
         ));
     };
+    let mut play = Play {
+        name: String::new(),
+        hosts: String::new(),
+        admins: None,
+        serial: Serial::default(),
+        order: Order::default(),
+        limits: Limits::default(),
+        vars: BTreeMap::new(),
+        tags: BTreeSet::new(),
+        tasks: Vec::new(),
+    };
+    let (mut hosts, mut name, mut tasks) = (None, None, None);
     for entry in &mapping.entries {
-        let (key, position) = (entry.key.scalar.text.as_str(), entry.key.position);
-        if KEYS_NOT_BUILT.contains(&key) {
-            return Err(source
-                .error(position, format!("`{key}` is not built yet"))
-                .hinted("leave it out: all hosts are one batch"));
+        let (key, value) = (entry.key.scalar.text.as_str(), &entry.value);
+        match key {
+            "name" => name = Some(text(source, key, value)?),
+            "hosts" => hosts = Some(pattern(source, key, value)?),
+            "admins" => play.admins = Some(pattern(source, key, value)?),
+            "serial" => play.serial = Serial::read(source, value)?,
+            "order" => play.order = Order::read(source, value)?,
+            "max_fail_percentage" => {
+                play.limits.failed = Some(percentage(source, key, value)?);
+            }
+            "max_unreachable" => {
+                play.limits.unreachable = Some(percentage(source, key, value)?);
+            }
+            "any_errors_fatal" => play.limits.any_errors_fatal = yaml::from_node(source, value)?,
+            "vars" => play.vars = variables(source, value)?,
+            "tags" => play.tags = tags::read(source, value)?,
+            "tasks" => tasks = Some(value),
+            _ => {
+                return Err(source
+                    .error(
+                        entry.key.position,
+                        format!("a play has no `{}`", printable(key, 40)),
+                    )
+                    .hinted_if(suggest::hint(key, KEYS)));
+            }
         }
     }
-    let raw: RawPlay = yaml::from_node(source, node)?;
-    let tasks = mapping
-        .get("tasks")
-        .and_then(|e| e.value.as_sequence())
+    play.hosts = hosts.ok_or_else(|| source.error(node.position, "the play has no `hosts`"))?;
+    play.name = name.unwrap_or_else(|| play.hosts.clone());
+    let tasks = tasks
+        .and_then(Node::as_sequence)
         .ok_or_else(|| source.error(node.position, "the play has no list of `tasks`"))?;
-    let tasks: Vec<Task> = tasks
-        .iter()
-        .map(|t| task(source, t))
-        .collect::<Result<_, _>>()?;
+    for node in tasks {
+        let mut task = task(source, node)?;
+        task.tags.extend(play.tags.iter().cloned());
+        play.tasks.push(task);
+    }
     let everyone = Action::Rotate(Which::default());
-    if raw.admins.is_none() && tasks.iter().any(|t| t.action == everyone) {
+    if play.admins.is_none() && play.tasks.iter().any(|t| t.action == everyone) {
         return Err(source
             .error(node.position, "`rotate` does not say whose tokens are meant")
             .hinted("give it `due: true`, `older_than` or `exposed: true`, or the play `admins`; `admins: all` is everyone"));
     }
-    Ok(Play {
-        name: raw.name.unwrap_or_else(|| raw.hosts.clone()),
-        hosts: raw.hosts,
-        admins: raw.admins,
-        tasks,
+    Ok(play)
+}
+
+fn text(source: &SourceFile, key: &str, node: &Node) -> Result<String, FileError> {
+    let text = node.as_text().filter(|t| !t.trim().is_empty());
+    text.map(str::to_owned).ok_or_else(|| {
+        source.error(
+            node.position,
+            format!("`{key}` is a text, not {}", node.describe()),
+        )
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPlay {
-    name: Option<String>,
-    hosts: String,
-    admins: Option<String>,
-    #[serde(rename = "tasks")]
-    _tasks: serde::de::IgnoredAny,
+/// A pattern, or a list of them as Ansible takes it.
+fn pattern(source: &SourceFile, key: &str, node: &Node) -> Result<String, FileError> {
+    match node.as_sequence() {
+        Some([]) => Err(source.error(node.position, format!("`{key}` is an empty list"))),
+        Some(list) => {
+            let parts = list.iter().map(|n| text(source, key, n));
+            Ok(parts.collect::<Result<Vec<_>, _>>()?.join(","))
+        }
+        None => text(source, key, node),
+    }
+}
+
+fn variables(
+    source: &SourceFile,
+    node: &Node,
+) -> Result<BTreeMap<String, serde_json::Value>, FileError> {
+    let Some(mapping) = node.as_mapping() else {
+        return Err(source.error(
+            node.position,
+            format!("`vars` is a mapping, not {}", node.describe()),
+        ));
+    };
+    let connects = |name: &str| name.starts_with("ansible_") || name == "confirm_host";
+    let mut entries = mapping.entries.iter();
+    if let Some(entry) = entries.find(|e| connects(&e.key.scalar.text)) {
+        return Err(source
+            .error(
+                entry.key.position,
+                "variables of a play are for `when`; how to connect stands in the inventory",
+            )
+            .hinted("put it into the inventory or group_vars"));
+    }
+    yaml::from_node(source, node)
 }
 
 fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
@@ -160,6 +280,7 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
         return Err(source.error(node.position, "a task is a mapping such as `enroll:`"));
     };
     let (mut name, mut action, mut tags) = (None, None, BTreeSet::new());
+    let mut when = When::default();
     for entry in &mapping.entries {
         let (key, position, value) = (
             entry.key.scalar.text.as_str(),
@@ -167,22 +288,14 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
             &entry.value,
         );
         match key {
-            "name" => name = value.as_text().map(str::to_owned),
-            "tags" => tags = tag_set(source, value)?,
-            "when" => return Err(source.error(position, "`when` is not built yet")),
-            word => match Action::parse(word) {
-                Some(_) if action.is_some() => {
-                    return Err(source.error(position, "a task does one thing: this is the second"));
-                }
-                Some(Action::Rotate(_)) => action = Some(Action::Rotate(which(source, value)?)),
-                Some(found) => {
-                    let plain =
-                        value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
-                    if !plain {
-                        return Err(source.error(position, format!("`{word}` takes no parameters")));
-                    }
-                    action = Some(found);
-                }
+            "name" => name = Some(text(source, key, value)?),
+            "tags" => tags = tags::read(source, value)?,
+            "when" => when = When::read(source, value)?,
+            word if ACTIONS.contains(&word) && action.is_some() => {
+                return Err(source.error(position, "a task does one thing: this is the second"));
+            }
+            word => match Action::parse(source, word, value)? {
+                Some(found) => action = Some(found),
                 None if NOT_BUILT.contains(&word) => {
                     return Err(
                         source.error(position, format!("the task `{word}` is not built yet"))
@@ -209,10 +322,29 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
             .error(node.position, "the task says nothing to do")
             .hinted(format!("tasks are {}", ACTIONS.join(", ")))
     })?;
+    let placed = mapping
+        .get("when")
+        .map_or(node.position, |e| e.key.position);
+    if matches!(action, Action::Report(_)) && !when.is_empty() {
+        return Err(source.error(
+            placed,
+            "`report` is done once, not host by host: `when` has no host to ask",
+        ));
+    }
+    if matches!(action, Action::Rotate(_) | Action::Collect(_)) && when.needs_facts() {
+        return Err(source.error(
+            placed,
+            format!(
+                "facts are known to tasks that look at hosts first, not to `{}`",
+                action.as_str()
+            ),
+        ));
+    }
     Ok(Task {
         name: name.unwrap_or_else(|| action.as_str().to_owned()),
         action,
         tags,
+        when,
     })
 }
 
@@ -238,56 +370,6 @@ struct RawWhich {
     exposed: bool,
 }
 
-/// `tags: a, b` or a list.
-fn tag_set(source: &SourceFile, node: &Node) -> Result<BTreeSet<String>, FileError> {
-    if let Some(text) = node.as_text() {
-        return Ok(text
-            .split(',')
-            .map(|t| t.trim().to_owned())
-            .filter(|t| !t.is_empty())
-            .collect());
-    }
-    let list = node
-        .as_sequence()
-        .ok_or_else(|| source.error(node.position, "`tags` is a word or a list of words"))?;
-    list.iter()
-        .map(|n| {
-            n.as_text()
-                .map(str::to_owned)
-                .ok_or_else(|| source.error(n.position, "a tag is a word"))
-        })
-        .collect()
-}
-
-/// Keeps the tasks that `--tags` and `--skip-tags` choose.
-///
-/// # Errors
-/// A tag that no task has, with the one probably meant.
-pub fn choose(plays: &mut [Play], tags: &[String], skip: &[String]) -> Result<(), String> {
-    let known: BTreeSet<String> = plays
-        .iter()
-        .flat_map(|p| p.tasks.iter().flat_map(|t| t.tags.iter().cloned()))
-        .collect();
-    for tag in tags.iter().chain(skip) {
-        if !known.contains(tag) {
-            let hint = suggest::hint(tag, known.iter().map(String::as_str))
-                .map(|h| format!("; {h}"))
-                .unwrap_or_default();
-            return Err(format!(
-                "no task has the tag `{}`{hint}",
-                crate::names::printable(tag, 60)
-            ));
-        }
-    }
-    for play in plays {
-        play.tasks.retain(|t| {
-            (tags.is_empty() || tags.iter().any(|tag| t.tags.contains(tag)))
-                && !skip.iter().any(|tag| t.tags.contains(tag))
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,7 +382,11 @@ mod tests {
     fn a_playbook_reads() {
         let plays = read("- name: Roll out\n  hosts: all\n  tasks:\n    - preflight:\n    - name: Hosts\n      pam_totp: {}\n      tags: [host]\n    - enroll:\n").unwrap();
         assert_eq!(
-            plays[0].tasks.iter().map(|t| t.action).collect::<Vec<_>>(),
+            plays[0]
+                .tasks
+                .iter()
+                .map(|t| t.action.clone())
+                .collect::<Vec<_>>(),
             [Action::Preflight, Action::PamTotp, Action::Enroll]
         );
         assert_eq!(plays[0].tasks[1].name, "Hosts");
@@ -321,6 +407,46 @@ mod tests {
     }
 
     #[test]
+    fn collect_and_report_take_the_commands_words() {
+        let text = "- hosts: all\n  tasks:\n    - collect: {strict: true, unused: 60d}\n    - report:\n    - report: {pack: \"p/{period}\", period: last_month}\n    - report: {kinds: [coverage], out: r, formats: [csv], between: [2026-10-01, 2026-10-31]}\n";
+        let plays = read(text).unwrap();
+        let tasks = &plays[0].tasks;
+        let Action::Collect(collect) = &tasks[0].action else {
+            panic!("{tasks:?}");
+        };
+        assert!(collect.strict && collect.unused == Span::from_days(60) && collect.spike == 5);
+        assert_eq!(tasks[1].action, Action::Report(Box::default()));
+        let Action::Report(pack) = &tasks[2].action else {
+            panic!("{tasks:?}");
+        };
+        assert!(pack.is_computed() && pack.period.as_deref() == Some("last_month"));
+        let Action::Report(files) = &tasks[3].action else {
+            panic!("{tasks:?}");
+        };
+        assert_eq!(files.between.as_ref().map(Vec::len), Some(2));
+        for (task, says) in [
+            (
+                "report: {pack: a, kinds: [coverage]}",
+                "p.yml:3:15: `pack` holds all",
+            ),
+            ("report: {out: a}", "does not say what to compute"),
+            (
+                "report: {kinds: [coverage], formats: [csv]}",
+                "those of files",
+            ),
+            ("report: {kinds: [covrage]}", "p.yml:3:"),
+            (
+                "report: {pack: a, as_of: x, period: y}",
+                "exclude each other",
+            ),
+            ("collect: {strikt: true}", "p.yml:3:17: "),
+        ] {
+            let error = read(&format!("- hosts: all\n  tasks:\n    - {task}\n")).unwrap_err();
+            assert!(error.to_string().contains(says), "{task}: {error}");
+        }
+    }
+
+    #[test]
     fn slips_are_named_at_their_place() {
         for (text, says) in [
             (
@@ -329,8 +455,8 @@ mod tests {
             ),
             ("- hosts: all\n  task:\n    - enroll:\n", "p.yml:2:3: "),
             (
-                "- hosts: all\n  serial: 2\n  tasks: []\n",
-                "p.yml:2:3: `serial` is not built yet",
+                "- hosts: all\n  serial: two\n  tasks: []\n",
+                "p.yml:2:11: `serial` is a number",
             ),
             ("- hosts: all\n  tasks:\n    - verify:\n", "not built yet"),
             (
@@ -360,13 +486,5 @@ mod tests {
                 .hints,
             ["did you mean `enroll`?"]
         );
-    }
-
-    #[test]
-    fn tags_choose_and_unknown_ones_are_errors() {
-        let mut plays = read("- hosts: all\n  tasks:\n    - preflight:\n      tags: a\n    - enroll:\n      tags: b, c\n").unwrap();
-        assert!(choose(&mut plays, &["x".into()], &[]).is_err());
-        choose(&mut plays, &["b".into()], &[]).unwrap();
-        assert_eq!(plays[0].tasks.len(), 1);
     }
 }

@@ -14,6 +14,7 @@ use crate::plan::canary::allowed_groups;
 use crate::plan::change::HostPlan;
 use crate::playbook::apply::{Canary, request};
 use crate::playbook::job::{Ask, ClassTurn, ProofEnd};
+use crate::playbook::journal;
 use crate::playbook::observe::class_of;
 use crate::playbook::prove::{self, Proof};
 use crate::playbook::stop::{Fault, Stop};
@@ -50,6 +51,7 @@ impl Worker {
             ))
             .into()),
             ClassTurn::Follow => {
+                self.note_texts(facts, plan).await?;
                 let request = self.request(facts, plan, &id, None).await?;
                 let opened = self.send(session, request).await?;
                 self.conclude(session, &id, opened, None).await
@@ -92,6 +94,7 @@ impl Worker {
             groups,
             logins: self.job.seats.iter().map(|s| s.login.clone()).collect(),
         };
+        self.note_texts(facts, plan).await?;
         let request = self.request(facts, plan, id, Some(&canary)).await?;
         let opened = self.send(session, request).await?;
         self.conclude(session, id, opened, Some((&proof, &policy)))
@@ -129,6 +132,15 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Has it noted what is about to change, before the host hears of it.
+    async fn note_texts(&self, facts: &Facts, plan: &HostPlan) -> Result<(), Stop> {
+        let (reply, noted) = oneshot::channel();
+        let texts = journal::texts(facts, plan);
+        self.ask(Ask::Changing(self.job.name.clone(), texts, reply))
+            .await?;
+        noted.await.map_err(|_| Stop::Interrupted)
     }
 
     async fn request(

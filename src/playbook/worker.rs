@@ -105,7 +105,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
     drop(
         desk.send(Ask::Done(Box::new(Finished {
             report: worker.report,
-            host,
+            host: Some(host),
             tokens,
             readings: worker.readings,
         })))
@@ -149,6 +149,20 @@ impl Worker {
             prove::take_back(session, &id).await?;
             facts = self.inspect(session, false, None).await?;
         }
+        let settled = self.job.conditions.settle(&facts);
+        self.report
+            .left_out
+            .clone_from(&self.job.conditions.skipped);
+        settled.map_err(|e| Stop::Failed(e.to_string()))?;
+        if !self.job.conditions.is_wanted() {
+            return Ok(Seen {
+                config_hash: facts.config_hash.clone().filter(|_| facts.judged_before),
+                facts,
+            });
+        }
+        if !self.job.conditions.leavers {
+            self.job.leavers.clear();
+        }
         // First: whatever else is wrong on this host must not hold it up.
         if !self.job.leavers.is_empty() {
             facts = self.revoke(session, facts).await?;
@@ -178,6 +192,13 @@ impl Worker {
                 tool.bring(&facts, &mut plan);
             }
             self.report.findings.clone_from(&plan.findings);
+            if self.keeps_rollback() {
+                self.report.findings.push(Finding::note(
+                    "rolled-back",
+                    "its PAM and sshd text was rolled back and is left as it is",
+                    "bring it again by a playbook with the task pam_totp, or by enroll",
+                ));
+            }
             self.report.gaps = self
                 .gaps_of_desk
                 .iter()
@@ -235,7 +256,7 @@ impl Worker {
                 Err(Fault::Stop(stop)) => return Err(stop),
             }
         }
-        if self.shared.parts.secrets && self.demand_due(&facts) {
+        if self.job.conditions.parts.secrets && self.demand_due(&facts) {
             judged = self.enforce(session, &mut facts).await?.or(judged);
         }
         Ok(Seen {
@@ -381,10 +402,16 @@ impl Worker {
         Ok(known)
     }
 
+    /// Whether the host's text was rolled back, and stays so in this run.
+    fn keeps_rollback(&self) -> bool {
+        self.shared.keeps_rollbacks && self.job.memory.rolled_back
+    }
+
     fn wish(&self, facts: &Facts) -> Wish {
-        let mut parts = self.shared.parts;
+        let mut parts = self.job.conditions.parts;
         // Every host that a change was made on has its witness.
         parts.host &= !self.shared.prepared_only || facts.witness.is_some();
+        parts.host &= !self.keeps_rollback();
         Wish {
             project: self.shared.project.clone(),
             protected: self.protected(facts),
@@ -480,7 +507,7 @@ impl Worker {
     fn demand_due(&self, facts: &Facts) -> bool {
         let enforced = facts.members(GROUP_ENFORCED);
         let now = self.shared.clock.now();
-        self.shared.parts.secrets
+        self.job.conditions.parts.secrets
             && self.members.iter().any(|m| {
                 m.token.as_ref().is_some_and(|t| enforce::wanted(m, t, now))
                     && !enforced.contains(m.login.as_str())
@@ -541,7 +568,7 @@ impl Worker {
                 .is_some_and(|t| enforce::wanted(member, t, now));
             let login = member.login.as_str();
             if wanted
-                && self.shared.parts.secrets
+                && self.job.conditions.parts.secrets
                 && !enforced.contains(login)
                 && !plan.gaps.iter().any(|g| g.login == login)
             {

@@ -31,14 +31,14 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
         sections.push(Section {
             id: "at_start",
             title: "At the beginning of the period".to_owned(),
-            about: "The same counts, of the first instant of the period. The inventory is read as its files are now.".to_owned(),
+            about: "The same counts, of the state in which the period begins. The inventory is read as its files are now.".to_owned(),
             body: Body::Figures(figures(before)),
         });
     }
     sections.extend([
         table("open", "Not enforced", "Every account on which no code is known to be demanded, for whatever reason.", pair_columns(), pairs.clone().only_open()),
         table("unknown_hosts", "Hosts that are not known", "Hosts that the last attempt did not reach or could not read, or that were never read: with the date of the last reading, and nothing said of what they have now.", unknown_columns(), population::unknown_hosts(view)),
-        table("weaknesses", "Ways past the code", "Seen on hosts when they were last read.", weakness_columns(), exceptions::weaknesses(view)),
+        table("weaknesses", "Ways past the code", "Seen on hosts when they were last read: in the PAM text of sshd and the shared stacks, in /etc/sudoers and /etc/sudoers.d, and in the services that are there of login, remote, su, su-l, sudo, sudo-i, polkit-1, cockpit, vsftpd, proftpd, pure-ftpd, dovecot, openvpn, webmin, xrdp-sesman, gdm-password, lightdm, sddm. Others are not looked at, nor is sudo's configuration in a directory service.", weakness_columns(), exceptions::weaknesses(view)),
         table("exceptions", "Exceptions", "Accounts that the inventory declares exempt. One that is over is a gap.", exception_columns(), exceptions::exceptions(view)),
         table("codes", "One-time codes", "Every one-time code that was granted; in a report of a period, those that were open in it.", bypass_columns(), exceptions::bypasses(view)),
         Section {
@@ -57,7 +57,7 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
     let mut limits = view.limits();
     limits.extend([
         "TOTP is not resistant to phishing, and a code seen on one host can be used on another for up to 90 seconds where both have the same key.".to_owned(),
-        "Only logins by sshd demand the code. Which other PAM services a host has, NOPASSWD in sudoers, and when a code was last accepted are not read.".to_owned(),
+        "Logins are collected from hosts' own logs and stand outside the event log, which has their number only: who can change a host's log can change when a code was accepted last.".to_owned(),
     ]);
     Judged {
         report: Report {

@@ -3,6 +3,7 @@
 //! A report is data ([`Report`]); every format writes the same cells, so the numbers cannot differ between two of them.
 //! It depends on the ledger, the inventory and a date, and on nothing else: the same three give the same bytes.
 
+pub mod activity;
 mod columns;
 pub mod controls;
 pub mod coverage;

@@ -32,6 +32,8 @@ pub struct Scope {
     pub version: &'static str,
     /// Number of events of the log that the report rests on, and the hash of the last of them.
     pub log: (i64, String),
+    /// Whom it was narrowed to, in words; everybody where absent.
+    pub only: Option<String>,
 }
 
 /// One part of a report.

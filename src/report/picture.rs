@@ -6,7 +6,7 @@
 mod events;
 mod fold;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -35,6 +35,8 @@ pub struct Picture {
     pub bypasses: Vec<Bypass>,
     /// The number of the last event taken in, and its hash.
     pub log: (i64, String),
+    /// Events of kinds that this program does not know, and how many of each.
+    pub strange: BTreeMap<String, u64>,
     pub(super) texts: Texts,
     serials: HashMap<Arc<str>, TokenId>,
     host_ids: HashMap<Arc<str>, HostId>,

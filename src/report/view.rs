@@ -169,6 +169,9 @@ pub struct Only {
     pub hosts: Option<BTreeSet<HostName>>,
 }
 
+/// When a code was accepted last, by host and the token's serial. A host whose log was never read is not in it.
+pub type Accepted = HashMap<Arc<str>, HashMap<Arc<str>, Timestamp>>;
+
 /// The ground of a report.
 #[derive(Debug)]
 pub struct View {
@@ -182,6 +185,8 @@ pub struct View {
     pub only: Only,
     /// Of what, and when.
     pub scope: Scope,
+    /// Codes that were accepted, as far as hosts' logs were collected.
+    pub accepted: Accepted,
 }
 
 impl View {
@@ -285,6 +290,14 @@ impl View {
             "Who rewrites the ledger and all hosts can make any report: see audit verify for what the log can show.".to_owned(),
             "Names and accounts stand outside the log, and the inventory is read as its files are now; the actor is what the environment claimed.".to_owned(),
         ];
+        if !self.picture.strange.is_empty() {
+            let kinds = self.picture.strange.iter();
+            let kinds: Vec<String> = kinds.map(|(kind, n)| format!("{kind}: {n}")).collect();
+            limits.push(format!(
+                "Events of kinds that this version does not know are left out; a newer one wrote them: {}.",
+                kinds.join(", ")
+            ));
+        }
         if self.only.admins.is_some() || self.only.hosts.is_some() {
             limits.push("Only the admins and hosts that were asked for; those that the inventory does not have cannot be asked for and are left out.".to_owned());
         }

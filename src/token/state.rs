@@ -1,21 +1,17 @@
 //! The states of tokens, generations, sheets, and of a token on a host; and which may follow which.
 
-use std::fmt;
-
-use serde::Serialize;
-
 /// A stored text names no state: the ledger is damaged or newer than this program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no state of a {what}")]
 pub struct StateError {
-    what: &'static str,
-    text: String,
+    pub(crate) what: &'static str,
+    pub(crate) text: String,
 }
 
 macro_rules! state_type {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {
@@ -31,29 +27,30 @@ macro_rules! state_type {
             ///
             /// # Errors
             /// When it is none of them.
-            pub fn parse(text: &str) -> Result<Self, StateError> {
+            pub fn parse(text: &str) -> Result<Self, $crate::token::state::StateError> {
                 match text {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err(StateError { what: $what, text: crate::names::printable(text, 40) }),
+                    _ => Err($crate::token::state::StateError { what: $what, text: crate::names::printable(text, 40) }),
                 }
             }
         }
 
         impl std::str::FromStr for $name {
-            type Err = StateError;
+            type Err = $crate::token::state::StateError;
 
-            fn from_str(text: &str) -> Result<Self, StateError> {
+            fn from_str(text: &str) -> Result<Self, $crate::token::state::StateError> {
                 Self::parse(text)
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
     };
 }
+pub(crate) use state_type;
 
 state_type! {
     /// The state of a token.

@@ -54,7 +54,7 @@ floor() {
     tests/lab/lab exec -- xargs -P "$parallel" -I HOST ssh -F "$FLEETOTP_LAB_DIR/ssh_config" root@HOST true <"$FLEETOTP_LAB_DIR/bench-hosts"
 }
 rollout() {
-    (cd "$project" && "$OLDPWD/tests/lab/lab" exec -- "$binary" play "$OLDPWD/playbooks/rollout.yml" -f "$parallel")
+    (cd "$project" && "$OLDPWD/tests/lab/lab" exec -- "$binary" play "$OLDPWD/tests/rollout.yml" -f "$parallel")
 }
 
 # Runs a command once, into the log, and prints its milliseconds.

@@ -4,9 +4,11 @@
 //! and `ansible`). Every fixture is read by both; the JSON must be equal byte for byte, and so must the graph.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{LazyLock, Mutex};
 
 use fleetotp::cli::inventory::list_hosts;
 use fleetotp::inventory::{Inventory, LoadOptions};
@@ -24,24 +26,58 @@ fn ansible(program: &str) -> PathBuf {
     path
 }
 
-/// Runs one of Ansible's programs in a directory; returns its standard output.
-fn run(program: &str, directory: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(ansible(program))
-        .args(arguments)
-        .current_dir(directory)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", directory)
-        .env("LC_ALL", "C.UTF-8")
-        .env("ANSIBLE_LOCALHOST_WARNING", "false")
-        .env("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "true")
-        .output()
-        .unwrap();
-    if output.status.success() {
-        Ok(String::from_utf8(output.stdout).unwrap())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+/// Ansible's programs in one process that carries out one request after another: each start would take most of a second.
+struct Referee {
+    process: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+/// What came of a program: exit status, standard output, standard error.
+type Answer = (i32, String, String);
+
+impl Referee {
+    fn start() -> Self {
+        // Its own interpreter stands in the first line of each of its programs.
+        let text = fs::read_to_string(ansible("ansible-inventory")).unwrap();
+        let python = text.lines().next().unwrap().strip_prefix("#!").unwrap();
+        let home = env!("CARGO_TARGET_TMPDIR");
+        let mut process = Command::new(python.trim())
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/it/ansible_referee.py"
+            ))
+            .current_dir(home)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home)
+            .env("LC_ALL", "C.UTF-8")
+            .env("ANSIBLE_LOCALHOST_WARNING", "false")
+            .env("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "true")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It ends with the end of its requests.
+        Self {
+            answers: BufReader::new(process.stdout.take().unwrap()),
+            process,
+        }
     }
+
+    fn ask(&mut self, program: &str, directory: &Path, arguments: &[&str]) -> Answer {
+        let request = serde_json::json!([program, directory, arguments]);
+        writeln!(self.process.stdin.as_ref().unwrap(), "{request}").unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{request}: {e}: {answer}"))
+    }
+}
+
+/// Runs one of Ansible's programs in a directory.
+fn run(program: &str, directory: &Path, arguments: &[&str]) -> Answer {
+    static REFEREE: LazyLock<Mutex<Referee>> = LazyLock::new(|| Mutex::new(Referee::start()));
+    let mut referee = REFEREE.lock().unwrap();
+    referee.ask(program, directory, arguments)
 }
 
 /// Fails with the lines that differ.
@@ -99,7 +135,8 @@ impl Fixture {
     }
 
     fn ansible(&self, program: &str, rest: &[&str]) -> Result<String, String> {
-        run(program, self.directory.path(), &self.arguments(rest))
+        let (status, stdout, stderr) = run(program, self.directory.path(), &self.arguments(rest));
+        if status == 0 { Ok(stdout) } else { Err(stderr) }
     }
 
     /// Both must print the same list and the same graph.
@@ -560,40 +597,15 @@ fn ansible_hosts(fixture: &Fixture, pattern: &str, limit: Option<&str>) -> Optio
     if let Some(limit) = limit {
         arguments.extend(["--limit", limit]);
     }
-    let output = Command::new(ansible("ansible"))
-        .args(fixture.arguments(&arguments))
-        .current_dir(fixture.directory.path())
-        .env("HOME", fixture.directory.path())
-        .env("LC_ALL", "C.UTF-8")
-        .output()
-        .unwrap();
-    let messages = String::from_utf8_lossy(&output.stderr);
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let refused = !output.status.success()
+    let (status, stdout, messages) = run(
+        "ansible",
+        fixture.directory.path(),
+        &fixture.arguments(&arguments),
+    );
+    let refused = status != 0
         || messages.contains("Could not match supplied host pattern")
         || stdout.contains("hosts (0)");
     (!refused).then_some(stdout)
-}
-
-/// Runs the cases by several threads: each start of Ansible takes most of a second.
-fn for_all<T: Sync>(cases: &[T], check: impl Fn(&T) + Sync) {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    while let Some(case) =
-                        cases.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                    {
-                        check(case);
-                    }
-                })
-            })
-            .collect();
-        for worker in workers {
-            worker.join().unwrap();
-        }
-    });
 }
 
 #[test]
@@ -608,22 +620,19 @@ fn patterns_and_limits_select_what_ansible_selects() {
     );
     let inventory = fixture.load();
     assert!(SELECTIONS.len() >= 60);
-    let accepted = std::sync::atomic::AtomicUsize::new(0);
-    for_all(SELECTIONS, |(pattern, limit)| {
+    let mut accepted = 0;
+    for (pattern, limit) in SELECTIONS {
         let ours = inventory.select(pattern, *limit);
         match ansible_hosts(&fixture, pattern, *limit) {
             Some(theirs) => {
-                accepted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                accepted += 1;
                 let hosts = ours.unwrap_or_else(|e| panic!("{pattern} {limit:?}: {}", e.report()));
                 assert_eq!(list_hosts(&hosts), theirs, "{pattern} {limit:?}");
             }
             None => assert!(ours.is_err(), "{pattern} {limit:?} selected {ours:?}"),
         }
-    });
-    assert!(
-        accepted.into_inner() >= 60,
-        "too few patterns are accepted by both"
-    );
+    }
+    assert!(accepted >= 60, "too few patterns are accepted by both");
 }
 
 #[test]
@@ -680,7 +689,7 @@ const RANGES: &[&str] = &[
 
 #[test]
 fn ranges_stand_for_the_hosts_ansible_takes_them_for() {
-    for_all(RANGES, |range| {
+    for range in RANGES {
         let fixture = Fixture::new(
             "range",
             &["inv.yml"],
@@ -706,5 +715,5 @@ fn ranges_stand_for_the_hosts_ansible_takes_them_for() {
             }
             (Err(ours), Err(_)) => assert_eq!(ours.kind().code(), 65, "{range}"),
         }
-    });
+    }
 }

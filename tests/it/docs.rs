@@ -223,7 +223,14 @@ fn every_finding_and_gap_is_explained() {
     // known.about("id", …), known.finding("id", …)
     in_code.extend(
         regex(r#"\.(?:about|finding)\(\s*"([a-z-]+)""#)
-            .captures_iter(&read("src/activity/findings.rs"))
+            .captures_iter(
+                &[
+                    "src/activity/findings.rs",
+                    "src/activity/findings/origins.rs",
+                ]
+                .map(read)
+                .concat(),
+            )
             .map(|c| c[1].to_owned()),
     );
     let in_docs: BTreeSet<String> = regex(r"(?m)^\| `([a-z-]+)` \|")

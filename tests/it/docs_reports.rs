@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use fleetotp::clock::Timestamp;
+use fleetotp::report::activity::{Collections, activity};
 use fleetotp::report::coverage::{Counts, coverage};
 use fleetotp::report::picture::{People, Picture};
 use fleetotp::report::view::{Only, Population, View};
@@ -36,19 +37,22 @@ fn page() -> String {
             between: None,
             version: "",
             log: (0, String::new()),
+            only: None,
         },
+        accepted: Default::default(),
     });
     let mut text = String::from(
         "# Reports\n\n\
          <!-- Made from the reports themselves by tests/it/docs_reports.rs; edits here are lost. -->\n\n\
-         `fleetotp report rotation|revocation|coverage` computes them from the [event log](design/ledger.md#events): what hosts were last seen to\n\
-         have, never what was intended. `--as-of` shows the state at the end of a date or at a time, `--between` what happened from one date up to and\n\
+         `fleetotp report rotation|revocation|coverage|activity` computes them. The first three come from the [event log](design/ledger.md#events): what\n\
+         hosts were last seen to have, never what was intended; the fourth from the [logins that `collect` stored](design/activity.md). `--as-of` shows the state at the end of a date or at a time, `--between` what happened from one date up to and\n\
          with another. Names, accounts and the inventory are those of now. Ids of sections and columns are stable; new ones may be added.\n",
     );
     let reports = [
         ("rotation", rotation::rotation(&view)),
         ("revocation", revocation::revocation(&view)),
         ("coverage", coverage(&view, Some(&Counts::default()))),
+        ("activity", activity(&view, &Collections::default())),
     ];
     for (name, judged) in reports {
         assert_eq!(judged.report.name, name);

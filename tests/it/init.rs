@@ -203,6 +203,7 @@ fn the_settings_file_shows_every_setting() {
         sheets,
         reports,
         audit,
+        activity,
         protected,
         host_key,
         connect_timeout,
@@ -224,6 +225,8 @@ fn the_settings_file_shows_every_setting() {
     }
     assert_eq!(reports.dir, default.reports.dir);
     assert!(audit.signing_key.is_some());
+    assert!(!activity.geo.is_empty());
+    assert!(activity.webhook.is_some_and(|w| w.header_file.is_some()));
     assert_eq!(protected.len(), 1);
     assert_eq!(host_key, default.host_key);
     assert_eq!(connect_timeout, default.connect_timeout);

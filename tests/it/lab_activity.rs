@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::lab::{Code, Host, Key, Prefs, Suite, run};
+use crate::report_cmd::{figure, rows};
 use crate::support::faults::{Site, eventually};
+use crate::support::mmdb;
 use crate::support::project::{Project, all};
 use crate::support::reviewer::check_packs;
 
@@ -191,6 +193,8 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
         .expect_code(9)
         .expect_text(&["warning (rate-limited): alice was refused 3 times for too many tries"]);
 
+    audited(&project);
+
     // Rotated and rebooted in between, with a login before, between and after.
     let bob =
         |host: &str| lab.assert_in(host, "bob", Key::With(&site.bob), Code::No, Prefs::KeyOnly);
@@ -202,7 +206,61 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
         run(lab.command("reboot").arg(host));
         bob(host);
     });
-    let after = collect(&project, &[]);
+    // Where the addresses so far are is Paris; all that come later are in New York.
+    let known = query(&project, "SELECT DISTINCT address FROM login_event");
+    let networks: Vec<(String, Value)> = (1..=250)
+        .map(|n| format!("10.77.1.{n}"))
+        .map(|address| match known.lines().any(|k| k == address) {
+            true => (address, mmdb::city("FR", "Paris", 48.8567, 2.3508)),
+            false => (address, mmdb::city("US", "New York", 40.7128, -74.006)),
+        })
+        .map(|(address, city)| (format!("{address}/32"), city))
+        .collect();
+    let networks: Vec<(&str, Value)> = networks
+        .iter()
+        .map(|(n, c)| (n.as_str(), c.clone()))
+        .collect();
+    std::fs::write(project.path().join("city.mmdb"), mmdb::write(&networks)).unwrap();
+    let after = collect(&project, &["--geo", "city.mmdb"]);
+    let travelled = ids(&after);
+    for id in ["new-country", "impossible-travel"] {
+        assert!(travelled.contains(&id.to_owned()), "{id}: {after:#}");
+    }
+    let countries = "SELECT COALESCE(country, '-'), COUNT(*) FROM login_event GROUP BY country";
+    assert_eq!(query(&project, countries), "-|18\nUS|9");
+    // The report counts the same, and says where from.
+    let report = project
+        .fleetotp(&["report", "activity", "-o", "json"])
+        .expect_code(0)
+        .json();
+    for (id, value) in [
+        ("logins", 15),
+        ("with_code", 3),
+        ("refused", 12),
+        ("hosts", 3),
+        ("countries", 1),
+    ] {
+        assert_eq!(figure(&report, "summary", id), value, "{id}");
+    }
+    let by_admin: Vec<_> = rows(&report, "admins")
+        .iter()
+        .map(|r| json!([r["admin"], r["logins"], r["refused"], r["countries"]]))
+        .collect();
+    assert_eq!(
+        by_admin,
+        [json!(["alice", 3, 12, null]), json!(["bob", 12, 0, "US"])]
+    );
+    project
+        .fleetotp(&[
+            "report",
+            "activity",
+            "--strict",
+            "--format",
+            "html",
+            "--out",
+            "activity.html",
+        ])
+        .expect_code(9);
     for (host, _) in HOSTS {
         assert_eq!(counts(&after, host), [3, 3, 3, 0], "{after:#}");
     }
@@ -217,8 +275,69 @@ fn lab_each_login_is_collected_once_over_rotation_and_reboot() {
     assert_eq!(counts(&gap, "old"), [0, 0, 0, 0], "{gap:#}");
     assert!(ids(&gap).contains(&"log-gap".to_owned()), "{gap:#}");
 
+    // Revoked, and not yet everywhere: where it was not, the code still lets in, and that is told.
+    project
+        .fleetotp(&["revoke", "alice", "--limit", "old", "--reason", "left"])
+        .expect_code(9);
+    let code = totp.fresh();
+    lab.assert_in("web2", "alice", key, Code::Some(&code), Prefs::Default);
+    let late = collect(&project, &[]);
+    assert_eq!(counts(&late, "web2"), [1, 1, 1, 0], "{late:#}");
+    assert!(
+        ids(&late).contains(&"login-after-end".to_owned()),
+        "{late:#}"
+    );
+
     // What all of it comes to is checked on machines that never had the program.
     check_packs(lab, &project, &HOSTS.map(|(name, _)| name));
+}
+
+/// The playbook collects as the command does, and makes the pack of the month before; coverage has the last code.
+fn audited(project: &Project<'_>) {
+    let audit = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/audit.yml");
+    let ran = project.fleetotp(&["play", audit]).expect_code(0);
+    ran.expect_text(&[
+        "TASK [Read hosts' logs on]",
+        "web1: 0 logins, 0 refused",
+        "pack evidence/",
+    ]);
+    let packs: Vec<_> = std::fs::read_dir(project.path().join("evidence"))
+        .unwrap()
+        .collect();
+    assert_eq!(packs.len(), 1, "{packs:?}");
+    let script = packs[0].as_ref().unwrap().path().join("verify.sh");
+    let verified = run(std::process::Command::new("sh").arg(script));
+    assert!(
+        verified.contains("Everything that could be checked here is right."),
+        "{verified}"
+    );
+    let strict = "- hosts: all\n  tasks:\n    - collect: {strict: true, since: 1h}\n";
+    std::fs::write(project.path().join("strict.yml"), strict).unwrap();
+    project.fleetotp(&["play", "strict.yml"]).expect_code(9);
+
+    let coverage = project
+        .fleetotp(&["report", "coverage", "-o", "json"])
+        .expect_code(0)
+        .json();
+    for (host, _) in HOSTS {
+        let row = |admin: &str| {
+            let rows = crate::report_cmd::rows(&coverage, "accounts").iter();
+            rows.clone()
+                .find(|r| r["host"] == host && r["admin"] == admin)
+                .unwrap()["last_code_at"]
+                .clone()
+        };
+        let last: i64 = query(project, &format!(
+            "SELECT MAX(at) FROM login_event WHERE host = '{host}' AND login = 'alice' AND factors = 'key+code' AND outcome = 'accepted'"
+        )).parse().unwrap();
+        let told: fleetotp::clock::Timestamp = row("alice").as_str().unwrap().parse().unwrap();
+        assert_eq!(told.as_millisecond(), last, "{host}");
+        assert_eq!(
+            row("bob"),
+            Value::Null,
+            "{host}: the log was read, and has no code of his"
+        );
+    }
 }
 
 /// Tells rsyslog, and waits until it writes to the new log.

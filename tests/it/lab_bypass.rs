@@ -161,6 +161,23 @@ fn lab_bypass_code_works_once_on_its_host_and_the_own_code_goes_on_working() {
         .fleetotp(&["bypass", "list", "--all"])
         .expect_code(0)
         .expect_text(&["on web1: used, seen"]);
+    // The hosts' logs tell it as well, once for each host, and of no other login.
+    let document = project
+        .fleetotp(&["collect", "-o", "json"])
+        .expect_code(0)
+        .json();
+    let found = document["findings"].as_array().expect("a list").iter();
+    let used: Vec<&Value> = found.filter(|f| f["id"] == "break-glass-used").collect();
+    let mut hosts: Vec<&str> = used.iter().filter_map(|f| f["hosts"][0].as_str()).collect();
+    hosts.sort_unstable();
+    assert_eq!(hosts, ["old", "web1"], "{document:#}");
+    for one in used {
+        let text = one["text"].as_str().expect("a text");
+        assert!(
+            text.contains(&id) && text.contains("(OPS-9, phone in the sea)"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn lab_what_was_changed_by_hand_is_shown_and_repaired() {
         let quiet = project.fleetotp(&["sync"]).expect_code(0);
         assert_eq!((quiet.stdout, quiet.stderr), (String::new(), String::new()));
     }
+    ways_past_the_code(&lab, &project, &names);
     // Whom nobody knows stays in the group: out of it a key alone would do.
     let mid = lab.host("mid");
     mid.sh("useradd mallory; gpasswd -a mallory fleetotp");
@@ -138,6 +139,101 @@ fn lab_what_was_changed_by_hand_is_shown_and_repaired() {
     assert!(mid.sh("getent group fleetotp").contains("mallory"));
     totp.fresh();
     everywhere(&totp);
+}
+
+/// What somebody opened by hand, where, and how the report says it; `sync` leaves it alone, it is not fleetotp's.
+const WAYS: [(&str, &str, &str); 6] = [
+    (
+        "echo '# x' >/etc/sudoers.d/90-lab; echo 'alice ALL=(ALL) \\' >>/etc/sudoers.d/90-lab; echo ' NOPASSWD: ALL' >>/etc/sudoers.d/90-lab",
+        "nopasswd",
+        "/etc/sudoers.d/90-lab:2: one account",
+    ),
+    (
+        "echo 'Defaults:%ops !authenticate' >/etc/sudoers.d/91-lab",
+        "no_authenticate",
+        "/etc/sudoers.d/91-lab:1: members of %ops",
+    ),
+    (
+        "echo 'auth required pam_google_authenticator.so nullok grace_period=60' >/etc/pam.d/vsftpd",
+        "nullok",
+        "/etc/pam.d/vsftpd:1: auth required pam_google_authenticator.so nullok grace_period=60",
+    ),
+    (":", "grace_period", "/etc/pam.d/vsftpd:1: "),
+    (
+        "groupadd -f fleetotp-exempt; gpasswd -a daemon fleetotp-exempt",
+        "exempt_group",
+        "/etc/group: members of fleetotp-exempt",
+    ),
+    (
+        "echo 12345678 >>/var/lib/google-authenticator/current/alice",
+        "scratch_codes",
+        "/var/lib/google-authenticator/current: 1 unused",
+    ),
+];
+
+/// Every way past the code that was opened on a real host is in the report with its place, and gone from it afterwards.
+fn ways_past_the_code(lab: &Lab, project: &Project<'_>, names: &[&str]) {
+    let seen = || {
+        let report = project.fleetotp(&["report", "coverage", "-o", "json"]);
+        let report = report.expect_code(0).json();
+        let rows = crate::report_cmd::rows(&report, "weaknesses").iter();
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        rows.map(|r| (text(r, "host"), text(r, "kind"), text(r, "detail")))
+            .collect::<Vec<_>>()
+    };
+    let before = seen();
+    for name in names {
+        let other = before
+            .iter()
+            .find(|(host, kind, _)| host == name && kind == "other_services");
+        let (_, _, services) = other.unwrap_or_else(|| panic!("{name}: {before:?}"));
+        for service in ["login", "su", "sudo"] {
+            assert!(services.contains(service), "{name}: {services}");
+        }
+        // Only what the tests' own account has.
+        let others = [
+            "no_authenticate",
+            "nullok",
+            "grace_period",
+            "exempt_group",
+            "scratch_codes",
+        ];
+        let has = before
+            .iter()
+            .find(|(host, kind, _)| host == name && others.contains(&kind.as_str()));
+        assert_eq!(has, None);
+        for (script, _, _) in &WAYS {
+            lab.host(name).sh(script);
+        }
+        lab.host(name)
+            .sh("echo 'auth required pam_unix.so' >/etc/pam.d/cockpit");
+    }
+    project.fleetotp(&["sync"]).expect_code(0);
+    let after = seen();
+    for name in names {
+        for (_, kind, detail) in &WAYS {
+            let found = after
+                .iter()
+                .any(|(host, k, d)| host == name && k == kind && d.starts_with(detail));
+            assert!(found, "{kind} on {name}: {after:?}");
+        }
+        let told = |service: &str| {
+            let mut rows = after
+                .iter()
+                .filter(|(host, kind, _)| host == name && kind == "other_services");
+            rows.any(|(_, _, d)| d.split([' ', ',']).any(|s| s == service))
+        };
+        assert!(told("cockpit") && !told("vsftpd"), "{after:?}");
+        let said = after
+            .iter()
+            .filter(|(host, _, _)| host == name)
+            .map(|(_, _, d)| d.as_str());
+        assert!(said.into_iter().all(|d| !d.contains("alice")), "{after:?}");
+        lab.host(name).sh("rm /etc/sudoers.d/9?-lab /etc/pam.d/vsftpd /etc/pam.d/cockpit; gpasswd -d daemon fleetotp-exempt; \
+             sed -i '/^12345678$/d' /var/lib/google-authenticator/current/alice");
+    }
+    project.fleetotp(&["sync"]).expect_code(0);
+    assert_eq!(seen(), before);
 }
 
 fn member_everywhere(lab: &Lab, hosts: &[&str], login: &str, key: &KeyPair, totp: &Totp) {

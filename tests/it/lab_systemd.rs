@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use fleetotp::activity::line::from_journal;
+use fleetotp::host::log::{LogPlace, RawLine, logged};
 use fleetotp::host::program::{Elevation, REAPER_PATH, REAPER_TEXT, command_line};
 use fleetotp::host::request::{Line, Request, Scope};
 
@@ -80,6 +82,51 @@ impl Machine {
     }
 }
 
+/// A login in the journal, by number.
+fn log_in(machine: &Machine, number: u32) {
+    machine.sh(&format!(
+        "echo 'Accepted publickey for alice from 192.0.2.1 port {number} ssh2: ED25519 SHA256:x' | systemd-cat -t sshd
+        journalctl --sync"
+    ));
+}
+
+/// Asks for the journal from an entry on: the cursor of the first entry that came, and of the last; the logins' numbers.
+fn read_journal(machine: &Machine, since: Option<&str>) -> (String, String, Vec<u32>) {
+    let place = since.map(|cursor| LogPlace::Journal {
+        cursor: cursor.to_owned(),
+    });
+    let answer = machine.ask(Request::collect(place.as_ref(), 1_000_000));
+    let read = logged(answer.as_bytes()).unwrap();
+    assert_eq!(read.log.as_deref(), Some("journal"), "{answer}");
+    let entries: Vec<_> = read
+        .parts
+        .iter()
+        .flat_map(|(lines, _)| lines)
+        .map(|raw| match raw {
+            RawLine::Journal(entry) => from_journal(entry).unwrap(),
+            RawLine::Text { .. } => panic!("{raw:?}"),
+        })
+        .collect();
+    // As collecting does: the entry that was asked for comes once more, and is not taken again.
+    let fresh = entries
+        .iter()
+        .filter(|(cursor, _)| Some(cursor.as_str()) != since);
+    let numbers = fresh
+        .filter_map(|(_, line)| {
+            line.as_ref()?
+                .text
+                .split(" port ")
+                .nth(1)?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
+        })
+        .collect();
+    let at = |entry: Option<&(String, _)>| entry.map(|e| e.0.clone()).unwrap_or_default();
+    (at(entries.first()), at(entries.last()), numbers)
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         drop(self.supervisor.stdin.take());
@@ -93,6 +140,15 @@ fn a_reboot_reverts_and_sshd_comes_up(sshd_by: &str) {
     let active =
         |machine: &Machine| machine.sh(&format!("systemctl is-active {unit}")) == "active\n";
     eventually("sshd is up", 20, || active(&machine));
+    // Logs that this machine's own disk has are not this one's.
+    machine.sh(
+        "rm -rf /var/log/journal /var/log/auth.log* /var/log/secure* /var/log/messages*
+        mkdir -p /var/log/journal; systemctl restart systemd-journald; journalctl --flush",
+    );
+    log_in(&machine, 1);
+    log_in(&machine, 2);
+    let (_, place, logins) = read_journal(&machine, None);
+    assert_eq!(logins, [1, 2]);
     let before = machine.sh("sha256sum /etc/pam.d/sshd; ls /etc/systemd/system");
     let mut request = Request::apply();
     // A socket's sshd makes it when somebody comes.
@@ -132,7 +188,21 @@ fn a_reboot_reverts_and_sshd_comes_up(sshd_by: &str) {
     // Longer than the timer's first tick: an open change is left alone until its time is over.
     std::thread::sleep(Duration::from_secs(12));
     assert_eq!(machine.sh("ls /var/lib/fleetotp/tx"), "T-1\n");
+    // A journal that is rotated, and one that the machine's end finds open: neither loses a login or brings one twice.
+    log_in(&machine, 3);
+    machine.sh("journalctl --rotate");
+    log_in(&machine, 4);
     machine.reboot();
+    log_in(&machine, 5);
+    let (first, last, logins) = read_journal(&machine, Some(&place));
+    assert_eq!((first.as_str(), logins), (place.as_str(), vec![3, 4, 5]));
+    let (first, _, logins) = read_journal(&machine, Some(&last));
+    assert_eq!((first, logins.len()), (last.clone(), 0));
+    // Entries that are gone show: another entry is the first.
+    machine.sh("rm -rf /var/log/journal/*; systemctl restart systemd-journald; journalctl --flush");
+    log_in(&machine, 6);
+    let (first, _, logins) = read_journal(&machine, Some(&last));
+    assert!(first != last && logins == [6], "{first} {logins:?}");
     eventually("sshd is up again", 20, || active(&machine));
     assert_eq!(machine.sh("ls /var/lib/fleetotp/tx"), "T-1.reverted\n");
     eventually("nothing is left of the reaper", 60, || {

@@ -7,6 +7,12 @@ mod activity;
 #[cfg(test)]
 mod activity_findings;
 #[cfg(test)]
+mod activity_geo;
+#[cfg(test)]
+mod activity_report;
+#[cfg(test)]
+mod activity_tell;
+#[cfg(test)]
 mod ansible_oracle;
 #[cfg(test)]
 mod audit_signing;
@@ -53,6 +59,8 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_month;
 #[cfg(test)]
+mod lab_play;
+#[cfg(test)]
 mod lab_reaper;
 #[cfg(test)]
 mod lab_recover;
@@ -68,6 +76,8 @@ mod lab_revoke_fleet;
 mod lab_revoke_kill;
 #[cfg(test)]
 mod lab_revoke_odd;
+#[cfg(test)]
+mod lab_rollback;
 #[cfg(test)]
 mod lab_rotate;
 #[cfg(test)]

@@ -361,7 +361,7 @@ fn a_project_makes_a_pack_that_is_right_and_answers_what_its_table_says() {
     .expect_code(0);
 
     // Every report in every format, and every place that the table of controls names.
-    for report in ["rotation", "revocation", "coverage", "controls"] {
+    for report in ["rotation", "revocation", "coverage", "activity", "controls"] {
         for extension in ["txt", "json", "html", "md", "pdf"] {
             let file = place.join(format!("reports/{report}.{extension}"));
             assert!(file.exists(), "{}", file.display());
@@ -400,6 +400,68 @@ fn a_project_makes_a_pack_that_is_right_and_answers_what_its_table_says() {
         .expect_code(1)
         .expect_text(&["give another --out"]);
     assert_eq!(bare.events("events.exported").len(), 1);
+}
+
+/// What an assessor asks for by number is there, each with what answers it and what is not claimed. That the places exist
+/// is looked at in a pack, above.
+#[test]
+fn every_control_that_is_promised_is_in_the_table() {
+    let controls = Controls::read().unwrap().controls;
+    for (framework, wanted) in [
+        (
+            "NIST SP 800-53",
+            &[
+                "IA-2(1)", "IA-2(2)", "IA-2(8)", "IA-5", "AC-2(3)", "AU-2", "AU-3", "AU-8", "AU-9",
+                "AU-10", "AU-12",
+            ][..],
+        ),
+        (
+            "PCI DSS 4",
+            &[
+                "8.2.1", "8.2.4", "8.2.5", "8.2.6", "8.3.2", "8.3.3", "8.3.11", "8.4.1", "8.4.2",
+                "8.4.3", "8.5.1",
+            ],
+        ),
+        ("SOC 2", &["CC6.1", "CC6.2", "CC6.3"]),
+        (
+            "ISO/IEC 27001",
+            &["A.5.16", "A.5.17", "A.5.18", "A.8.2", "A.8.5", "A.8.15"],
+        ),
+        (
+            "HIPAA",
+            &[
+                "164.312(a)(2)(i)",
+                "164.312(b)",
+                "164.312(c)(1)",
+                "164.312(d)",
+            ],
+        ),
+    ] {
+        let there: Vec<&str> = controls
+            .iter()
+            .filter(|c| c.framework.starts_with(framework))
+            .flat_map(|c| c.id.split(", "))
+            .collect();
+        for id in wanted {
+            assert!(there.contains(id), "{framework} {id}: {there:?}");
+        }
+    }
+    for control in &controls {
+        let id = &control.id;
+        assert!(
+            !control.see.is_empty() && control.asks.ends_with('?'),
+            "{id}"
+        );
+        assert!(control.not_claimed.len() > 10, "{id}");
+    }
+    // Wherever a control is about how people prove who they are, the table says what a code cannot do.
+    let not_claimed = |id: &str| {
+        let found = controls.iter().find(|c| c.id.split(", ").any(|i| i == id));
+        &found.unwrap().not_claimed
+    };
+    for id in ["IA-2(1)", "A.8.5", "8.4.2", "CC6.1", "164.312(d)"] {
+        assert!(not_claimed(id).contains("phishing-resistant"), "{id}");
+    }
 }
 
 #[test]

@@ -240,19 +240,203 @@ fn a_day_before_is_told_from_the_events_up_to_then() {
     assert!(text.contains("web1") && text.contains("unknown"), "{text}");
 }
 
+/// A playbook of one play for every host.
+fn book(bare: &Bare, name: &str, tasks: &str) -> String {
+    let text = format!("- name: Evidence\n  hosts: all\n  tasks:\n{tasks}");
+    std::fs::write(bare.path().join(name), text).unwrap();
+    name.to_owned()
+}
+
 #[test]
 fn a_play_tells_what_it_did_where_reports_cannot_be_told() {
     let bare = fleet();
     bare.enroll("alice", &[]);
     let archive = ["--before", "2999-01-01", "--out", "old.jsonl"];
+    let live = report(&bare, &["rotation"], 0);
     bare.run(&[&["audit", "archive"], &archive[..]].concat())
         .expect_code(0);
     bare.run(&["report", "rotation"])
         .expect_code(1)
-        .expect_text(&["were archived", "`report pack` before `audit archive`"]);
+        .expect_text(&["were archived", "--archive FILE"]);
+    // A play that only shows every token does not read the log.
     let playbook = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/rotate.yml");
-    bare.run(&["play", playbook])
+    let ran = bare.run(&["play", playbook]).expect_code(0);
+    ran.expect_text(&["PLAY RECAP", "alice"]);
+    let numbers = book(
+        &bare,
+        "numbers.yml",
+        "    - report: {kinds: [rotation, coverage]}\n    - name: Again\n      report:\n",
+    );
+    let ran = bare.run(&["play", &numbers]).expect_code(1);
+    ran.expect_text(&["PLAY RECAP", "failed: ", "were archived", "alice"]);
+    assert_eq!(bare.events("run.finished").len(), 3);
+
+    // With the archive the log begins at its beginning again, and is told as it was.
+    let with = report(&bare, &["rotation", "--archive", "old.jsonl"], 0);
+    assert_eq!(with["sections"], {
+        let at = live["as_of"].as_str().unwrap();
+        let then = report(
+            &bare,
+            &["rotation", "--archive", "old.jsonl", "--as-of", at],
+            0,
+        );
+        assert_eq!(
+            (&then["log"], &then["as_of"]),
+            (&live["log"], &live["as_of"])
+        );
+        assert_eq!(then["sections"], live["sections"]);
+        with["sections"].clone()
+    });
+    assert_eq!(figure(&with, "summary", "pending"), 1);
+    let whole = std::fs::read_to_string(bare.path().join("old.jsonl")).unwrap();
+    for (name, text) in [
+        (
+            "cut",
+            whole.lines().take(3).collect::<Vec<_>>().join("\n") + "\n",
+        ),
+        ("edited", whole.replacen("token.issued", "token.adopted", 1)),
+    ] {
+        std::fs::write(bare.path().join(name), text).unwrap();
+        let args = ["report", "rotation", "--archive", name];
+        bare.run(&args)
+            .expect_code(1)
+            .expect_text(&["are not the beginning of this event log"]);
+    }
+    // So is a pack, and its log is one chain from the first event on.
+    bare.run(&[
+        "report",
+        "pack",
+        "--out",
+        "pack",
+        "--formats",
+        "json",
+        "--archive",
+        "old.jsonl",
+    ])
+    .expect_code(0);
+    let verify = std::process::Command::new("sh")
+        .arg(bare.path().join("pack/verify.sh"))
+        .output()
+        .unwrap();
+    assert!(verify.status.success(), "{verify:?}");
+    let log = std::fs::read_to_string(bare.path().join("pack/log/events.jsonl")).unwrap();
+    assert!(log.lines().nth(1).unwrap().contains("\"seq\":1,"), "{log}");
+}
+
+#[test]
+fn a_play_writes_the_reports_and_packs_that_it_is_asked_for() {
+    let bare = fleet();
+    bare.enroll("alice", &[]);
+    let tasks = "    - name: Tokens\n      report:\n    - name: Files\n      report: {kinds: [rotation, coverage], out: \"r/{period}\", formats: [csv, html]}\n    - name: Month\n      report: {pack: \"p/{period}\", period: last_month, formats: [json]}\n    - name: Judge\n      report: {kinds: [coverage], strict: true}\n";
+    let name = book(&bare, "audit.yml", tasks);
+    bare.run(&["play", &name, "--check"])
+        .expect_code(9)
+        .expect_text(&["would write reports to r/", "would write a pack to p/"]);
+    assert!(!bare.path().join("r").exists() && !bare.path().join("p").exists());
+    let ran = bare.run(&["play", &name]).expect_code(9);
+    // Every task's result stands under its own banner, with an empty line between.
+    let banners = ran
+        .stdout
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| l.starts_with("TASK ["));
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(banners.clone().count(), 4, "{}", ran.stdout);
+    for (at, _) in banners {
+        assert_eq!(lines[at - 1], "", "{}", ran.stdout);
+        assert_ne!(lines[at + 1], "", "{}", ran.stdout);
+    }
+    let now = bare.sql("SELECT body FROM event ORDER BY seq DESC LIMIT 1");
+    let now: Value = serde_json::from_str(&now).unwrap();
+    let now = now["at"].as_str().unwrap();
+    let dir = bare.path().join("r").join(&now[..10]);
+    for file in [
+        "rotation.html",
+        "coverage.html",
+        "rotation-keys.csv",
+        "coverage-accounts.csv",
+    ] {
+        assert!(dir.join(file).exists(), "{file}: {}", ran.stdout);
+    }
+    // Nothing happened in the last month: its log is empty, and no event claims a range that runs backwards.
+    let packs: Vec<_> = std::fs::read_dir(bare.path().join("p")).unwrap().collect();
+    assert_eq!(packs.len(), 1);
+    let pack = packs[0].as_ref().unwrap().path();
+    let name_of_pack = pack.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(name_of_pack.len() == 7 && !now.starts_with(&name_of_pack));
+    let verify = std::process::Command::new("sh")
+        .arg(pack.join("verify.sh"))
+        .output()
+        .unwrap();
+    assert!(verify.status.success(), "{verify:?}");
+    let exported = bare.sql("SELECT body FROM event WHERE kind = 'events.exported'");
+    let exported: Value = serde_json::from_str(&exported).unwrap();
+    assert_eq!(exported["data"], json!({"events": 0, "after": 0}));
+    // A pack is never mixed with another: the second run fails in that task and does the others.
+    let again = bare.run(&["play", &name, "-o", "json"]).expect_code(1);
+    let document = again.json();
+    let results = document["plays"][0]["results"].as_array().unwrap();
+    let done: Vec<&str> = results
+        .iter()
+        .map(|r| r["task"].as_str().unwrap())
+        .collect();
+    assert_eq!(done, ["Files", "Judge"]);
+    assert!(
+        again.stderr.contains("something is there already"),
+        "{}",
+        again.stderr
+    );
+}
+
+#[test]
+fn a_report_is_narrowed_by_flags_alone_and_says_so() {
+    let bare = fleet();
+    bare.enroll("alice", &[]);
+    let run = |args: &[&str]| {
+        let mut command = bare.command(args);
+        command
+            .env("FLEETOTP_LIMIT", "web1")
+            .env("FLEETOTP_ADMINS", "dora");
+        crate::support::project::Ran::of(&command.output().unwrap())
+    };
+    let whole = run(&["report", "coverage", "-o", "json"]).expect_code(0);
+    assert!(whole.stderr.contains("--limit alone"), "{}", whole.stderr);
+    let whole = whole.json();
+    assert_eq!(figure(&whole, "summary", "population"), 10);
+    assert_eq!(whole["narrowed"], Value::Null);
+    let narrow = run(&[
+        "report", "coverage", "-o", "json", "--limit", "web1", "--admins", "dora",
+    ]);
+    let narrow = narrow.expect_code(0).json();
+    assert_eq!(figure(&narrow, "summary", "population"), 1);
+    assert_eq!(narrow["narrowed"], "hosts limited to web1; admins dora");
+    run(&["report", "pack", "--out", "all", "--formats", "json"]).expect_code(0);
+    assert!(!bare.path().join("all/NARROWED.txt").exists());
+    run(&[
+        "report",
+        "pack",
+        "--out",
+        "some",
+        "--formats",
+        "json",
+        "--limit",
+        "web1",
+    ])
+    .expect_code(0);
+    let manifest = std::fs::read_to_string(bare.path().join("some/MANIFEST.sha256")).unwrap();
+    assert!(manifest.contains("  NARROWED.txt\n"), "{manifest}");
+    let verify = std::process::Command::new("sh")
+        .arg(bare.path().join("some/verify.sh"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&verify.stdout).into_owned();
+    assert!(
+        verify.status.success() && said.contains("narrowed to hosts limited to web1"),
+        "{said}"
+    );
+    // A check writes nothing.
+    run(&["report", "rotation", "--out", "r.txt", "--check"])
         .expect_code(0)
-        .expect_text(&["PLAY RECAP", "no numbers of the reports: events 1 to"]);
-    assert_eq!(bare.events("run.finished").len(), 2);
+        .expect_text(&["would write the report to r.txt"]);
+    assert!(!bare.path().join("r.txt").exists());
 }

@@ -5,5 +5,6 @@ pub(crate) mod dice;
 pub(crate) mod faults;
 pub(crate) mod leavers;
 pub(crate) mod memory;
+pub(crate) mod mmdb;
 pub(crate) mod project;
 pub(crate) mod reviewer;

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use fleetotp::clock::Timestamp;
 use fleetotp::vault::generate_identity;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::bare::Bare;
 use crate::support::project::Ran;
@@ -124,6 +124,7 @@ fn a_colleague_comes_and_goes() {
     assert_eq!(
         bare.events("vault."),
         [
+            "vault.refused",
             "vault.recipient_added",
             "vault.opened",
             "vault.rekeyed",
@@ -132,9 +133,19 @@ fn a_colleague_comes_and_goes() {
             "vault.recipient_removed",
             "vault.opened",
             "vault.rekeyed",
+            "vault.refused",
             "vault.opened"
         ]
     );
+    let refused =
+        bare.sql("SELECT body FROM event WHERE kind = 'vault.refused' ORDER BY seq LIMIT 1");
+    let refused: Value = serde_json::from_str(&refused).unwrap();
+    let data = &refused["data"];
+    assert_eq!(
+        (&data["generation"], &data["why"]),
+        (&json!(1), &json!("wrong identity"))
+    );
+    assert!(data["serial"].is_string(), "{refused:#}");
 }
 
 #[test]

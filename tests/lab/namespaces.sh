@@ -35,7 +35,9 @@ in_world() {
 # Becomes a command in the lab's network that else sees the machine as it is. Every step replaces the process, so a
 # signal sent to the caller's child reaches the command itself.
 namespaces_exec() {
-    exec nsenter --net="/proc/$(cat "$DIR/world")/ns/net" -- \
+    local world
+    read -r world <"$DIR/world"
+    exec nsenter --net="/proc/$world/ns/net" -- \
         unshare --mount --propagation private -- \
         setpriv --pdeathsig KILL -- \
         sh -c 'mount --bind "$1/etc-hosts" /etc/hosts && mount --bind "$1/system_ssh_config" /etc/ssh/ssh_config &&
@@ -45,7 +47,7 @@ namespaces_exec() {
 # Becomes a command inside a host, as its root.
 namespaces_host() {
     local pid
-    pid=$(cat "$DIR/hosts/$1/pid")
+    read -r pid <"$DIR/hosts/$1/pid"
     shift
     exec nsenter -t "$pid" --net --mount --pid --uts --root --wd -- "${HOST_ENV[@]}" "$@"
 }

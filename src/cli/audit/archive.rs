@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::export::write_export;
+use super::export::{Range, write_export};
 use super::moment;
 use crate::audit::export::Export;
 use crate::cli::globals::Globals;
@@ -76,7 +76,12 @@ async fn archive(
         .await?
         .ok_or_else(|| Error::failed("no event is that old"))?;
     let now = world.clock.now();
-    let text = write_export(ledger, signer.as_ref(), &start, &end, now, &args.out, out).await?;
+    let range = Range {
+        start: &start,
+        end: &end,
+        archived: &[],
+    };
+    let text = write_export(ledger, signer.as_ref(), range, now, &args.out, out).await?;
     read_back(args, &start, &end)?;
     ledger.seal_events(&end).await?;
     eprintln!("archived {text}");

@@ -1,7 +1,6 @@
 //! `fleetotp audit export`.
 
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -15,7 +14,7 @@ use crate::cli::setup::{Setup, World};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::exit;
-use crate::ledger::{ExportNote, Head, Ledger};
+use crate::ledger::{Event, ExportNote, Head, Ledger};
 use crate::playbook::witness::sign_head;
 
 /// Events read at a time.
@@ -91,16 +90,13 @@ async fn export(
     if head.size <= start.size {
         return Err(Error::failed("there is no event in that range"));
     }
-    let text = write_export(
-        ledger,
-        signer.as_ref(),
-        &start,
-        &head,
-        world.clock.now(),
-        &args.out,
-        out,
-    )
-    .await?;
+    let range = Range {
+        start: &start,
+        end: &head,
+        archived: &[],
+    };
+    let now = world.clock.now();
+    let text = write_export(ledger, signer.as_ref(), range, now, &args.out, out).await?;
     let note = ExportNote {
         from: start.size + 1,
         to: head.size,
@@ -110,20 +106,27 @@ async fn export(
     Ok(exit::DONE)
 }
 
+/// The events after one head up to another; those that are no longer in the ledger.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Range<'a> {
+    pub(in crate::cli) start: &'a Head,
+    pub(in crate::cli) end: &'a Head,
+    pub(in crate::cli) archived: &'a [Event],
+}
+
 /// Writes the events between two heads, both signed where there is a key. Returns what was written, for people.
 ///
 /// # Errors
-/// When the ledger, the key or the file cannot be used.
+/// When the ledger, the key or the file cannot be used; then there is no file.
 pub(in crate::cli) async fn write_export(
     ledger: &Ledger,
     signer: Option<&Signer>,
-    start: &Head,
-    end: &Head,
+    range: Range<'_>,
     now: Timestamp,
     path: &Path,
     out: &mut (dyn Write + Send),
 ) -> Result<String, Error> {
-    let project = ledger.project_id().as_str();
+    let Range { start, end, .. } = range;
     let known = ledger.signed_heads().await?;
     for head in [start, end] {
         let has = known
@@ -136,22 +139,59 @@ pub(in crate::cli) async fn write_export(
     let failed = |e: std::io::Error| {
         Error::failed(format!("cannot write `{}`", path.display())).caused_by(e)
     };
-    let stdout = path == Path::new("-");
-    let mut target: Box<dyn Write + Send + '_> = if stdout {
-        Box::new(&mut *out)
+    let heads = if path == Path::new("-") {
+        put_all(ledger, range, out, &failed).await?
     } else {
-        // Names hosts and what was done there: for nobody else.
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
-        Box::new(BufWriter::new(file))
+        // Complete under its name, or not there at all. A temporary file is its owner's alone, and so is what names hosts
+        // and what was done there.
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        let directory = parent.unwrap_or_else(|| Path::new("."));
+        if path.symlink_metadata().is_ok() {
+            return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+        let mut buffered = BufWriter::new(file.as_file_mut());
+        let heads = put_all(ledger, range, &mut buffered, &failed).await?;
+        drop(buffered);
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist_noclobber(path).map_err(|e| failed(e.error))?;
+        heads
     };
-    let mut put = |line: String| target.write_all(line.as_bytes()).map_err(failed);
+    let signed = match heads {
+        0 => "unsigned: fleetotp.yml names no `audit: {signing_key: …}`".to_owned(),
+        1 => "1 signed head".to_owned(),
+        n => format!("{n} signed heads"),
+    };
+    Ok(format!(
+        "events {} to {}, {signed}; head {}:{}",
+        start.size + 1,
+        end.size,
+        end.size,
+        end.hash
+    ))
+}
+
+/// Writes first line, events and signed heads; returns how many of the latter.
+async fn put_all(
+    ledger: &Ledger,
+    Range {
+        start,
+        end,
+        archived,
+    }: Range<'_>,
+    out: &mut (dyn Write + Send),
+    failed: &(dyn Fn(std::io::Error) -> Error + Sync),
+) -> Result<usize, Error> {
+    let project = ledger.project_id().as_str();
+    let mut put = |line: String| out.write_all(line.as_bytes()).map_err(failed);
     put(first_line(project, start, end.size))?;
     let mut after = start.size;
+    for event in archived {
+        if event.seq > after && event.seq <= end.size {
+            put(event_line(&event.body, &event.hash))?;
+            after = event.seq;
+        }
+    }
     while after < end.size {
         let events = ledger.events(after, BATCH).await?;
         if events.is_empty() {
@@ -171,25 +211,8 @@ pub(in crate::cli) async fn write_export(
             heads += 1;
         }
     }
-    target.flush().map_err(failed)?;
-    drop(target);
-    if !stdout {
-        std::fs::File::open(path)
-            .and_then(|f| f.sync_all())
-            .map_err(failed)?;
-    }
-    let signed = match heads {
-        0 => "unsigned: fleetotp.yml names no `audit: {signing_key: …}`".to_owned(),
-        1 => "1 signed head".to_owned(),
-        n => format!("{n} signed heads"),
-    };
-    Ok(format!(
-        "events {} to {}, {signed}; head {}:{}",
-        start.size + 1,
-        end.size,
-        end.size,
-        end.hash
-    ))
+    out.flush().map_err(failed)?;
+    Ok(heads)
 }
 
 /// Returns the head at a number that was typed.

@@ -13,7 +13,8 @@ use crate::playbook::outcome::{Outcome, Status};
 use crate::playbook::rotate::{Choice, Id};
 
 /// Begins rotations and pushes them. Where a host fails, those of its admins are taken back everywhere: half a rotation
-/// helps nobody. Hosts that are away get theirs from the next `sync`.
+/// helps nobody. Hosts that are away get theirs from the next `sync`. `before` are hosts that have had their turn: only what
+/// is taken back concerns them.
 ///
 /// Returns as well whether none could be begun.
 ///
@@ -22,7 +23,7 @@ use crate::playbook::rotate::{Choice, Id};
 pub(in crate::cli) async fn rotate(
     run: &mut Run<'_>,
     choice: &Choice,
-    hosts: &[HostName],
+    (before, hosts): (&[HostName], &[HostName]),
     no_push: bool,
 ) -> Result<(Outcome, bool), Error> {
     let setup = run.setup;
@@ -74,7 +75,8 @@ pub(in crate::cli) async fn rotate(
             .any(|(a, r)| s.admin == a.as_str() && s.realm == r.as_str())
     });
     if !back.is_empty() {
-        let wanted = self::wanted(setup, hosts, &back);
+        let all: Vec<HostName> = before.iter().chain(hosts).cloned().collect();
+        let wanted = self::wanted(setup, &all, &back);
         // What was taken back without a fault has failed all the same.
         outcome.merge(run.converge(&wanted).await?);
     }

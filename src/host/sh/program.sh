@@ -138,8 +138,31 @@ LIST
   for f in /etc/pam.d/common-auth /etc/pam.d/password-auth /etc/pam.d/system-auth /etc/pam.d/system-remote-login /etc/pam.d/base-auth; do
     [ -f "$f" ] && shared=$shared$f$nl names="$names $f"
   done
+  # Ways past the code: what sudo asks nothing for, and services besides sshd that let somebody in.
+  ways=
+  for f in /etc/sudoers /etc/sudoers.d/*; do
+    case $f in *~ | /etc/sudoers.d/*.*) ;; *) [ -f "$f" ] && [ -r "$f" ] && ways=$ways$f$nl ;; esac
+  done
+  for f in login remote su su-l sudo sudo-i polkit-1 cockpit vsftpd proftpd pure-ftpd dovecot openvpn webmin xrdp-sesman gdm-password lightdm sddm; do
+    [ -f "/etc/pam.d/$f" ] && ways=$ways/etc/pam.d/$f$nl
+  done
   # Of the shared stacks only lines that name a second factor are of interest.
-  each_of "$files$shared" awk -v shared="$names " 'index(shared, " " FILENAME " ") { if ($0 ~ /^[ \t]*-?[Aa][Uu][Tt][Hh][ \t][^#]*pam_(google_auth|oath|duo|yubico|u2f|radius|sss|ussh|exec|python|otp|privacyidea)/) print "mfa\t" FILENAME ": " $0; next }
+  each_of "$files$shared$ways" awk -v shared="$names " 'FILENAME ~ /^\/etc\/sudoers/ {
+      if (FNR == 1) held = ""
+      if (held == "") at = FNR
+      held = held $0
+      if (sub(/\\$/, " ", held)) next
+      if (held ~ /NOPASSWD|authenticate|exempt_group|^[ \t]*[@#]include/) print "sudo\t" FILENAME "\t" at "\t" held
+      held = ""
+      next
+    }
+    index(shared, " " FILENAME " ") && /pam_google_authenticator/ { print "way\t" FILENAME "\t" FNR "\t" $0 }
+    FILENAME ~ /^\/etc\/pam\.d\// && FILENAME != "/etc/pam.d/sshd" && !index(shared, " " FILENAME " ") {
+      if (FNR == 1) print "service\t" FILENAME
+      if ($0 ~ /^[ \t]*(@include|-?[Aa][Uu][Tt][Hh])[ \t]/) print "way\t" FILENAME "\t" FNR "\t" $0
+      next
+    }
+    index(shared, " " FILENAME " ") { if ($0 ~ /^[ \t]*-?[Aa][Uu][Tt][Hh][ \t][^#]*pam_(google_auth|oath|duo|yubico|u2f|radius|sss|ussh|exec|python|otp|privacyidea)/) print "mfa\t" FILENAME ": " $0; next }
     FNR == 1 { print "file\t" FILENAME } { print "|" $0 }'
   version=$known_version
   if [ "$all" != "$known" ] || [ "${version:--}" = - ]; then
@@ -223,8 +246,9 @@ effective() {
   kind=$1
   if [ -n "$simple" ] && [ "$1" != root ]; then
     kind=user
-    in_group "$1" fleetotp && kind=enforced
-    in_group "$1" fleetotp-pending && kind=$kind-pending
+    [ -n "$classes" ] || read_classes
+    case $enforced in *",$1,"*) kind=enforced ;; esac
+    case $pending in *",$1,"*) kind=$kind-pending ;; esac
     [ "$1" = fleetotp-canary ] && kind=enforced
     case " $asked" in *" $kind="*)
       alike=${asked##*" $kind="}
@@ -253,11 +277,20 @@ effective() {
   esac
 }
 
+# Reads who is in fleetotp's groups, once for all users: the shell reads byte by byte.
+read_classes() {
+  members_of fleetotp
+  enforced=,$members,
+  members_of fleetotp-pending
+  pending=,$members,
+  classes=1
+}
+
 # Forgets what sshd said: the configuration or a group has changed. Lists the files of the configuration, and tells
 # whether it is simple: no Match but fleetotp's own and Match all, nobody allowed or denied by name. It is odd where
 # what it includes cannot be told.
 forget_asked() {
-  asked= simple=1 odd= conf_files= more=
+  asked= classes= simple=1 odd= conf_files= more=
   for f in $mains /etc/ssh/sshd_config.d/*.conf; do
     [ -f "$f" ] && more=$more$f$nl
   done
@@ -294,11 +327,16 @@ LIST
 
 # Counts the public keys of login $1 by the settings in t: files, or a command or authority they may come from.
 count_keys() {
-  home= uid= gid=
-  while IFS=: read -r l _ u g _ h _; do
-    [ "$l" = "$1" ] && home=$h uid=$u gid=$g
-  done <<LIST
-$homes
+  entry=
+  set -f
+  IFS=$nl
+  for line in $homes; do
+    case $line in "$1:"*) entry=$line ;; esac
+  done
+  IFS=$blanks
+  set +f
+  IFS=: read -r _ _ uid gid _ home _ <<LIST
+$entry
 LIST
   [ -n "$home" ] || return 0
   if [ -z "$alike" ] || [ "$kind" != "$key_kind" ]; then
@@ -772,6 +810,7 @@ make_group() {
 # Sets the whole list in one call: gpasswd takes the system's own lock and keeps gshadow in step. It refuses the list if
 # one of those who are in it is no account any more; then one by one.
 set_members() {
+  classes=
   if command -v gpasswd >/dev/null 2>&1; then
     gpasswd -M "$2" "$1" >/dev/null 2>&1 && return 0
     add='gpasswd -a' remove='gpasswd -d'

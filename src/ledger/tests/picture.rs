@@ -14,7 +14,7 @@ pub(super) trait AssertIs {
 
 impl AssertIs for Picture {
     async fn assert_is(&mut self, ledger: &Ledger, now: Timestamp) {
-        source::advance(self, ledger, now).await.unwrap();
+        source::advance(self, ledger, &[], now).await.unwrap();
         let head = ledger.head().await.unwrap();
         assert_eq!(self.log, (head.size, head.hash));
         let tokens = ledger.tokens().await.unwrap();

@@ -54,6 +54,12 @@ pub fn pair_columns() -> Vec<Column> {
             "When this was last read from the host; empty where it never was.",
         ),
         column(
+            "last_code_at",
+            "Last code",
+            Kind::Time,
+            "When a code of the token was accepted on the host last, as far as its log was collected; empty where none was; unknown where its log was never read.",
+        ),
+        column(
             "reachable",
             "Reachable",
             Kind::Flag,
@@ -104,15 +110,20 @@ pub fn weakness_columns() -> Vec<Column> {
             "kind",
             "Kind",
             Kind::Text,
-            "`nullok`: who has no secret gives no code; `grace_period`: a code is not asked for again for a time; `scratch_codes`: codes that need no phone are left; `exempt_group`: members of `fleetotp-exempt`; unknown where nobody has looked.",
+            "`nullok`: who has no secret gives no code; `grace_period`: a code is not asked for again for a time; `scratch_codes`: codes that need no phone are left; `exempt_group`: members of `fleetotp-exempt`; `nopasswd`, `no_authenticate`, `sudo_exempt_group`: sudo asks for nothing; `sudo_include`: a file of sudo's that was not looked at; `other_services`: PAM services that are there and ask for no code; unknown where nobody has looked.",
         ),
         column(
             "accounts",
             "Accounts",
             Kind::Count,
-            "How many accounts it concerns; empty where everybody.",
+            "How many accounts it concerns; empty where the detail says whom, or it is everybody.",
         ),
-        column("detail", "Detail", Kind::Text, "What was seen."),
+        column(
+            "detail",
+            "Detail",
+            Kind::Text,
+            "What was seen, and where: file and line. Accounts are not named.",
+        ),
         column(
             "observed_at",
             "Observed",

@@ -170,6 +170,15 @@ impl Pair<'_> {
             .max()
     }
 
+    /// When a code of the token was accepted here last; unknown where the host's log was never read.
+    fn last_code(&self, view: &View) -> Cell {
+        let Some(by_token) = view.accepted.get(self.host) else {
+            return Cell::Unknown;
+        };
+        let last = self.token.and_then(|t| by_token.get(&t.serial));
+        Cell::time(last.copied())
+    }
+
     fn cells(&self, view: &View, standing: Standing) -> Vec<Cell> {
         let number = |n: Option<u32>| {
             n.filter(|n| *n > 0)
@@ -204,6 +213,7 @@ impl Pair<'_> {
                     .and_then(Place::observed_at)
                     .or_else(|| self.known?.last_seen_at),
             ),
+            self.last_code(view),
             self.known
                 .map_or(Cell::Unknown, |h| Cell::Flag(h.reachable)),
             Cell::text(match (self.in_inventory, self.place) {

@@ -40,6 +40,7 @@ impl Format for Json {
             ("project", json!(scope.project)),
             ("as_of", json!(scope.as_of)),
             ("between", json!(between)),
+            ("narrowed", json!(scope.only)),
             ("log", json!({ "events": events, "head": head })),
         ];
         out.write_all(b"{\n")?;

@@ -145,6 +145,13 @@ pub(super) fn scope(scope: &Scope) -> Vec<(&'static str, String)> {
         let (from, to) = (instant(from), instant(to));
         lines.push(("Period", format!("from {from} until before {to}")));
     }
+    if let Some(only) = &scope.only {
+        let only = printable(only, usize::MAX);
+        lines.push((
+            "Narrowed",
+            format!("to {only}; what else there is, is left out"),
+        ));
+    }
     let (events, head) = &scope.log;
     let head = printable(head, usize::MAX);
     lines.push((

@@ -79,6 +79,8 @@ pub(super) struct Data<'a> {
     /// Hosts that were tried again and are as far away as before.
     pub(super) tried: Vec<&'a str>,
     pub(super) weaknesses: Option<Vec<Weakness>>,
+    /// Of how many logins a host demands no code any more.
+    pub(super) key_only: u64,
     pub(super) bypass: Option<&'a str>,
     pub(super) due: Option<Timestamp>,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
-use super::{KeyPair, Lab, Totp};
+use super::{KeyPair, Lab, QUICK_KEX, Totp};
 
 /// The key a login is tried with.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +108,8 @@ impl Lab {
             "LogLevel=VERBOSE",
             "-o",
             "ConnectTimeout=5",
+            "-o",
+            QUICK_KEX,
         ])
         .args([
             "-o",

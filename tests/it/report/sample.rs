@@ -145,6 +145,7 @@ pub(super) fn report(rows: Box<dyn Rows>) -> Report {
             between: Some((time("2026-08-01T00:00:00Z"), time("2026-11-01T00:00:00Z"))),
             version: "0.1.0",
             log: (4711, "9f86d081884c7d659a2feaa0c55ad015".to_owned()),
+            only: None,
         },
         sections: vec![
             Section {

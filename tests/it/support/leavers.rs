@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Suite, Totp, WINDOW};
+use crate::lab::{Code, Key, KeyPair, Lab, Prefs, QUICK_KEX, Suite, Totp, WINDOW};
 use crate::support::faults::eventually;
 use crate::support::project::{Project, Ran, all};
 
@@ -25,15 +25,18 @@ pub(crate) fn revoke(project: &Project<'_>, args: &[&str]) -> Ran {
 pub(crate) fn assert_out(lab: &Lab, host: &str, login: &str, key: &KeyPair, totp: &Totp) {
     let code = totp.clone().fresh();
     let with = Key::With(key);
-    for (key, code, prefs) in [
-        (with, Code::Some(&code), Prefs::Default),
-        (with, Code::Some(&code), Prefs::CodeFirst),
-        (with, Code::No, Prefs::Default),
-        (with, Code::No, Prefs::KeyOnly),
-        (Key::No, Code::Some(&code), Prefs::CodeOnly),
-    ] {
-        lab.assert_refused(host, login, key, code, prefs);
-    }
+    // Side by side: PAM lets each that types a code wait for seconds.
+    std::thread::scope(|scope| {
+        for (key, code, prefs) in [
+            (with, Code::Some(&code), Prefs::Default),
+            (with, Code::Some(&code), Prefs::CodeFirst),
+            (with, Code::No, Prefs::Default),
+            (with, Code::No, Prefs::KeyOnly),
+            (Key::No, Code::Some(&code), Prefs::CodeOnly),
+        ] {
+            scope.spawn(move || lab.assert_refused(host, login, key, code, prefs));
+        }
+    });
 }
 
 pub(crate) fn ssh(lab: &Lab, host: &str, login: &str, key: &KeyPair) -> Command {
@@ -50,6 +53,7 @@ pub(crate) fn ssh(lab: &Lab, host: &str, login: &str, key: &KeyPair) -> Command 
             "ControlPath=none",
         ])
         .args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
+        .args(["-o", QUICK_KEX])
         .arg("-i")
         .arg(&key.private)
         .arg(format!("{login}@{}", lab.host(host).address()))
@@ -104,7 +108,7 @@ pub(crate) fn open_logins(lab: &Lab, host: &str, login: &str) -> String {
 
 pub(crate) fn state_files(lab: &Lab, host: &str) -> String {
     lab.host(host)
-        .sh("cd /var/lib/google-authenticator; find . -type f -printf '%P %i %T@ %C@ ' -exec sha256sum {} \\; | sort")
+        .sh("cd /var/lib/google-authenticator; find . -type f -printf './%P %i %T@ %C@\\n' | sort; find . -type f -exec sha256sum {} + | sed 's/$/ /' | sort -k2")
 }
 
 pub(crate) fn others(listing: &str, login: &str) -> Vec<String> {

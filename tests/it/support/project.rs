@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::lab::{Code, Key, KeyPair, Lab, Prefs, Totp, WINDOW, run};
 
-/// The playbook that the project ships.
-pub(crate) const ROLLOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/rollout.yml");
+/// The playbook that the project ships, in a single batch.
+pub(crate) const ROLLOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rollout.yml");
 
 /// A project made by `fleetotp init`, with its ledger, identity and sheets. Gone when dropped.
 #[derive(Debug)]

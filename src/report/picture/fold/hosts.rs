@@ -161,6 +161,26 @@ impl Picture {
         Ok(())
     }
 
+    /// A run's text was put back: where that ends the demand for a code, secrets stay and protect nothing.
+    pub(super) fn host_rolled_back(&mut self, now: &Now<'_>) -> Result<()> {
+        let id = self.named_host(now)?;
+        if now.data.key_only == 0 {
+            return Ok(());
+        }
+        let reason = self
+            .texts
+            .number(Some("rolled back: no code is demanded"));
+        for (_, place) in &mut self.host_mut(id)?.places {
+            if place.state == TokenHostState::Enforced {
+                place.state = TokenHostState::Gap;
+                place.reason = reason;
+                place.changed_at = now.at.as_millisecond();
+                place.observed_at = now.at.as_millisecond();
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn bypass_granted(&mut self, now: &Now<'_>) -> Result<()> {
         let (token, host) = (self.id_of(now)?, self.named_host(now)?);
         let id: Arc<str> = now.data.bypass.ok_or("it names no grant")?.into();

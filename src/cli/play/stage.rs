@@ -1,0 +1,197 @@
+//! One play after the other, batch by batch.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use serde_json::Value;
+
+use super::super::globals::Output;
+use super::super::leavers::Leavers;
+use super::super::run::{Run, Wanted, admins_of, names};
+use super::super::show;
+use super::tasks::{self, Ends};
+use super::write;
+use crate::error::Error;
+use crate::ledger::Stage;
+use crate::names::{AdminName, HostName};
+use crate::playbook::conditions::Conditions;
+use crate::playbook::limits::Tally;
+use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::schema::{Action, Play};
+
+/// Runs plays, and keeps what came of them.
+#[derive(Debug)]
+pub(super) struct Player<'r, 'a> {
+    run: &'r mut Run<'a>,
+    /// Only these hosts.
+    only: Option<BTreeSet<HostName>>,
+    /// Hosts that failed or were not reached: they are left out of what follows, as Ansible does.
+    gone: BTreeSet<HostName>,
+    /// What came of all plays.
+    pub(super) all: Outcome,
+    /// The plays as JSON.
+    pub(super) documents: Vec<Value>,
+    /// What decides on the exit code besides.
+    pub(super) ends: Ends,
+}
+
+impl<'r, 'a> Player<'r, 'a> {
+    pub(super) fn new(run: &'r mut Run<'a>, only: Option<BTreeSet<HostName>>) -> Self {
+        Self {
+            run,
+            only,
+            gone: BTreeSet::new(),
+            all: Outcome::default(),
+            documents: Vec::new(),
+            ends: Ends::default(),
+        }
+    }
+
+    /// Runs a play on its hosts. A break ends the run: it was interrupted, or too much went wrong.
+    pub(super) async fn play(
+        &mut self,
+        number: i64,
+        play: &Play,
+        out: &mut (dyn Write + Send),
+    ) -> Result<ControlFlow<()>, Error> {
+        let (setup, globals) = (self.run.setup, self.run.globals);
+        let limit = globals.limit.as_deref();
+        let mut hosts = names(&setup.inventory.select(&play.hosts, limit)?);
+        hosts.retain(|h| {
+            !self.gone.contains(h) && self.only.as_ref().is_none_or(|only| only.contains(h))
+        });
+        play.order
+            .arrange(&mut hosts, self.run.world.entropy.as_ref())
+            .map_err(|e| Error::failed("cannot shuffle hosts").caused_by(e))?;
+        let pattern = globals.admins.as_deref().or(play.admins.as_deref());
+        let admins = admins_of(setup, pattern)?;
+        let mut batches = play.serial.batches(hosts.clone());
+        if batches.is_empty() {
+            // What is done once, not host by host, is done all the same.
+            batches.push(Vec::new());
+        }
+        if !globals.check && batches.len() > 1 {
+            for (batch, hosts) in (1..).zip(&batches) {
+                let stage = Stage {
+                    play: number,
+                    batch,
+                };
+                setup.ledger.journal_batch(stage, &play.name, hosts).await?;
+            }
+        }
+        let count = batches.len();
+        let (mut whole, mut before) = (Outcome::default(), Vec::new());
+        let mut told = show::Told::new();
+        for (batch, hosts_of_batch) in (1..).zip(batches) {
+            let stage = Stage {
+                play: number,
+                batch: i64::try_from(batch).unwrap_or(i64::MAX),
+            };
+            let turn = (before.as_slice(), hosts_of_batch.as_slice());
+            let mut outcome = self.batch(stage, play, admins.as_ref(), turn).await?;
+            let tally = Tally::of(hosts_of_batch.len(), outcome.hosts.values());
+            if outcome.stopped.is_none() && !outcome.interrupted {
+                outcome.stopped = play.limits.stop(tally);
+            }
+            for report in outcome.hosts.values() {
+                if matches!(report.status, Status::Failed(_) | Status::Unreachable(_)) {
+                    self.gone.insert(report.host.clone());
+                }
+            }
+            before.extend(hosts_of_batch);
+            let ends = batch == count || outcome.stopped.is_some() || outcome.interrupted;
+            if ends {
+                let left: Vec<HostName> = hosts
+                    .iter()
+                    .filter(|h| !self.gone.contains(*h))
+                    .cloned()
+                    .collect();
+                told = tasks::after(self.run, play, &left, &mut outcome, &mut self.ends, out).await;
+            }
+            if globals.output == Output::Text {
+                let place = (count > 1).then_some((batch, count));
+                let shown = show::play(play, place, &outcome, ends.then_some(&told), globals);
+                write(out, &shown)?;
+            }
+            show::tell(&outcome);
+            whole.merge(outcome);
+            if ends {
+                break;
+            }
+        }
+        let mut left = 0;
+        for host in hosts.iter().filter(|h| !before.contains(h)) {
+            left += 1;
+            let report = HostReport::new(host.clone(), Status::Skipped);
+            whole.hosts.insert(host.clone(), report);
+        }
+        let stopped = whole.stopped.clone();
+        if let (Output::Text, Some(why)) = (globals.output, &stopped) {
+            write(out, &show::stopped(why, left))?;
+        }
+        if globals.output == Output::Json {
+            self.documents.push(show::play_json(play, &whole, &told));
+        }
+        let ends = whole.interrupted || stopped.is_some();
+        self.all.merge(whole);
+        Ok(if ends {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Brings a batch to what the tasks want. `before` are the hosts of earlier batches.
+    async fn batch(
+        &mut self,
+        stage: Stage,
+        play: &Play,
+        admins: Option<&BTreeSet<AdminName>>,
+        (before, hosts): (&[HostName], &[HostName]),
+    ) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::default();
+        // What only rotates, collects or reports brings hosts to nothing: like the commands, it contacts no host for that.
+        if play.tasks.iter().any(|t| t.action.converges()) {
+            let revokes = play.tasks.iter().any(|t| t.action == Action::Revoke);
+            let wanted = Wanted {
+                hosts: hosts.to_vec(),
+                admins: admins.cloned(),
+                conditions: Some(Conditions::of(play)),
+                limits: play.limits,
+                leavers: if revokes {
+                    Leavers::All
+                } else {
+                    Leavers::Nobody
+                },
+                stage: (stage, play.name.clone()),
+                ..Wanted::default()
+            };
+            outcome = self.run.converge(&wanted).await?;
+        }
+        for task in &play.tasks {
+            let Action::Rotate(which) = &task.action else {
+                continue;
+            };
+            if outcome.interrupted || outcome.stopped.is_some() {
+                break;
+            }
+            let well: Vec<HostName> = hosts
+                .iter()
+                .filter(|h| {
+                    outcome
+                        .hosts
+                        .get(*h)
+                        .is_none_or(|r| matches!(r.status, Status::Ok | Status::Skipped))
+                })
+                .cloned()
+                .collect();
+            let chosen = tasks::where_it_holds(self.run, play, task, &well)?;
+            let rotated = tasks::rotate(self.run, admins, (before, &chosen), *which).await?;
+            self.ends.changes |= rotated.would;
+            self.ends.failed |= rotated.refused;
+            outcome.merge(rotated.outcome);
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,170 @@
+//! What tasks do besides bringing hosts to something: rotate, collect, report.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use serde_json::Value;
+
+use super::super::report::Narrow;
+use super::super::rotate::push;
+use super::super::run::Run;
+use super::super::show::Told;
+use super::super::{collect, report, status};
+use crate::error::Error;
+use crate::names::{AdminName, HostName};
+use crate::playbook::conditions::holds_on;
+use crate::playbook::outcome::Outcome;
+use crate::playbook::rotate::{Query, Which, choose};
+use crate::playbook::schema::{Action, Play, Task};
+use crate::playbook::tasks::{CollectTask, ReportTask};
+
+/// What decides on the exit code besides how hosts ended.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// With `--check`: something would be rotated.
+    pub(super) changes: bool,
+    /// A task failed on the controller's side: no rotation could be begun, no report made.
+    pub(super) failed: bool,
+    /// A task that is to judge found something.
+    pub(super) findings: bool,
+}
+
+/// Does what follows once hosts are as they are to be: collects, and reports, in the order of the tasks. What was done on
+/// hosts and is shown only once must be shown all the same, so what fails here becomes a note.
+pub(super) async fn after(
+    run: &Run<'_>,
+    play: &Play,
+    hosts: &[HostName],
+    outcome: &mut Outcome,
+    ends: &mut Ends,
+    out: &mut (dyn Write + Send),
+) -> Told {
+    let mut told = Told::new();
+    for (number, task) in (0..).zip(&play.tasks) {
+        if outcome.interrupted {
+            break;
+        }
+        let done = match &task.action {
+            Action::Collect(args) => match where_it_holds(run, play, task, hosts) {
+                Ok(hosts) => collected(run, args, &hosts, outcome, ends).await,
+                Err(error) => Err(error),
+            },
+            Action::Report(args) => reported(run, play, args, ends, out).await,
+            _ => continue,
+        };
+        match done {
+            Ok(one) => told.extend([(number, one)]),
+            Err(error) => {
+                ends.failed = true;
+                let why = error.report();
+                let why = why.trim_end().trim_start_matches("error: ");
+                outcome.notes.push(format!("{}: failed: {why}", task.name));
+            }
+        }
+    }
+    told
+}
+
+/// Those of these hosts on which a task's condition holds.
+pub(super) fn where_it_holds(
+    run: &Run<'_>,
+    play: &Play,
+    task: &Task,
+    hosts: &[HostName],
+) -> Result<Vec<HostName>, Error> {
+    let mut chosen = Vec::with_capacity(hosts.len());
+    for name in hosts {
+        let Some(host) = run.setup.inventory.host(name.as_str()) else {
+            continue;
+        };
+        if holds_on(&task.when, &play.vars, host)? {
+            chosen.push(name.clone());
+        }
+    }
+    Ok(chosen)
+}
+
+async fn collected(
+    run: &Run<'_>,
+    task: &CollectTask,
+    hosts: &[HostName],
+    outcome: &mut Outcome,
+    ends: &mut Ends,
+) -> Result<(String, Value), Error> {
+    let done = collect::by_task(run, hosts, task).await?;
+    ends.findings |= done.is_strictly_bad(task.strict);
+    if let Some(why) = &done.untold {
+        ends.failed = true;
+        outcome.notes.push(format!("collect: {why}"));
+    }
+    let told = (done.text(), done.document());
+    outcome.merge(done.outcome);
+    Ok(told)
+}
+
+async fn reported(
+    run: &Run<'_>,
+    play: &Play,
+    task: &ReportTask,
+    ends: &mut Ends,
+    out: &mut (dyn Write + Send),
+) -> Result<(String, Value), Error> {
+    let (setup, globals) = (run.setup, run.globals);
+    if !task.is_computed() {
+        // From the tables: no need to read the log.
+        let text = status::text(setup, globals, run.world.clock.now()).await?;
+        return Ok((text, Value::Null));
+    }
+    let narrow = Narrow::by_play(globals, &play.hosts, play.admins.as_deref());
+    let done = report::task::run(task, narrow, globals.check, setup, run.world, out).await?;
+    ends.findings |= task.strict && done.open > 0;
+    Ok((done.text, done.document))
+}
+
+/// What came of a task `rotate`.
+#[derive(Debug, Default)]
+pub(super) struct Rotated {
+    pub(super) outcome: Outcome,
+    /// With `--check`: something would be rotated.
+    pub(super) would: bool,
+    /// None of those that are meant could be begun.
+    pub(super) refused: bool,
+}
+
+/// Does what the command does, for the play's admins on a batch of its hosts. `before` are the hosts of earlier batches:
+/// they get back what is taken back.
+pub(super) async fn rotate(
+    run: &mut Run<'_>,
+    admins: Option<&BTreeSet<AdminName>>,
+    (before, hosts): (&[HostName], &[HostName]),
+    which: Which,
+) -> Result<Rotated, Error> {
+    let query = Query {
+        admins: admins.cloned(),
+        hosts: Some(hosts.iter().cloned().collect()),
+        which,
+        ..Query::default()
+    };
+    let now = run.world.clock.now();
+    let choice = choose(&run.setup.inventory, &run.setup.ledger, &query, now).await?;
+    let mut rotated = Rotated::default();
+    let check = run.globals.check;
+    if check {
+        rotated.would = choice.taken().next().is_some();
+        let would = choice.taken();
+        let would =
+            would.map(|(admin, realm)| format!("{admin} in realm {realm}: would be rotated"));
+        rotated.outcome.notes.extend(would);
+    } else if choice.taken().next().is_some() || !run.desk().begun().is_empty() {
+        // Also what an earlier batch has begun.
+        (rotated.outcome, rotated.refused) =
+            push::rotate(run, &choice, (before, hosts), false).await?;
+    }
+    let begun = run.desk().begun();
+    let left = choice
+        .left()
+        .filter(|(id, _)| !begun.contains(id))
+        .map(|((admin, realm), why)| format!("{admin} in realm {realm}: not rotated: {why}"));
+    rotated.outcome.notes.extend(left);
+    Ok(rotated)
+}

@@ -1,0 +1,127 @@
+//! Playbooks in batches on real hosts: what goes wrong stops the rest, and the rest is done once it is mended.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::lab::Suite;
+use crate::support::faults::{Site, assert_nothing_open, login_texts};
+
+const PLAYBOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/rollout.yml");
+
+/// A stack that lets everybody in but members: only a login by one shows it.
+const POISON: &str = "account required pam_succeed_if.so quiet user notingroup fleetotp";
+
+fn results(shown: &Value) -> BTreeMap<&str, (i64, &str)> {
+    let hosts = shown["on"].as_array().expect("a list");
+    hosts
+        .iter()
+        .map(|h| {
+            let result = h["result"].as_str().unwrap_or("none");
+            let batch = h["batch"].as_i64().expect("a number");
+            (h["host"].as_str().expect("a name"), (batch, result))
+        })
+        .collect()
+}
+
+#[test]
+fn lab_a_poisoned_host_stops_a_rollout_and_is_retried_once_mended() {
+    let suites = [Suite::Bookworm, Suite::Bullseye, Suite::Trixie];
+    let names: Vec<String> = (1..=12).map(|n| format!("h{n:02}")).collect();
+    let hosts: Vec<(&str, Suite)> = names
+        .iter()
+        .zip(suites.iter().cycle())
+        .map(|(name, suite)| (name.as_str(), *suite))
+        .collect();
+    let site = Site::start(&hosts);
+    let poisoned = site.host("h03");
+    poisoned.sh(&format!("echo '{POISON}' >>/etc/pam.d/sshd"));
+    let before: Vec<String> = site.each().map(login_texts).collect();
+    let project = site.project(60);
+
+    // Batches of 1, 3 and 8 hosts: the third of them fails its proof, in the second batch.
+    let ran = project.fleetotp(&["play", PLAYBOOK]).expect_code(2).expect_text(&[
+        "PLAY [Roll out TOTP] batch 1 of 3",
+        "PLAY [Roll out TOTP] batch 2 of 3",
+        "fatal: [h03]: FAILED! => a member with key and right code was refused; it has been reverted",
+        "NO MORE HOSTS LEFT",
+        "1 of 3 hosts failed: more than max_fail_percentage: 0: the run goes no further",
+        "8 hosts were not begun",
+    ]);
+    assert!(!ran.stdout.contains("batch 3 of 3"), "{}", ran.stdout);
+    assert_eq!(login_texts(poisoned), before[2]);
+    assert_nothing_open(poisoned);
+    site.assert_key_logins_on("h03");
+    let shown = project
+        .fleetotp(&["runs", "show", "last", "-o", "json"])
+        .json();
+    let results_of_first = results(&shown);
+    for (index, name) in names.iter().enumerate() {
+        let host = site.host(name);
+        let wanted = match index {
+            0 => (1, "changed"),
+            2 => (2, "failed"),
+            1 | 3 => (2, "changed"),
+            _ => (3, "none"),
+        };
+        assert_eq!(results_of_first[name.as_str()], wanted, "{name}");
+        let changed = login_texts(host) != before[index];
+        assert_eq!(changed, wanted.1 == "changed", "{name}");
+        // Whoever's turn did not come was not even looked at.
+        if index > 3 {
+            assert!(!host.exists("/var/lib/fleetotp"), "{name}");
+            let log = host.read_file("/var/log/auth.log");
+            assert!(!log.contains("10.77.0.1"), "{name}: {log}");
+        }
+    }
+
+    // Mended, and only what is left is done.
+    poisoned.sh("sed -i '/notingroup fleetotp/d' /etc/pam.d/sshd");
+    let shots: Vec<_> = [0, 1, 3]
+        .map(|n| site.host(&names[n]).inode_snapshot())
+        .into();
+    let again = project
+        .fleetotp(&["play", "--retry-failed", "last", "-o", "json"])
+        .expect_code(0)
+        .json();
+    let hosts = again["plays"][0]["hosts"].as_array().expect("a list");
+    assert_eq!(hosts.len(), 9);
+    for (n, shot) in [0, 1, 3].into_iter().zip(&shots) {
+        let now = site.host(&names[n]).inode_snapshot();
+        assert_eq!(now.changed_since(shot), Vec::<String>::new());
+    }
+    for name in &names {
+        assert!(
+            site.host(name)
+                .read_file("/etc/pam.d/sshd")
+                .contains("# BEGIN fleetotp")
+        );
+        site.assert_key_logins_on(name);
+    }
+    project
+        .fleetotp(&["play", "--retry-failed", "last"])
+        .expect_code(0)
+        .expect_text(&["has left no host undone"]);
+
+    // Conditions: by a host's facts once it was read, by its variables before it is contacted at all.
+    let conditions = project.path().join("when.yml");
+    std::fs::write(
+        &conditions,
+        "- hosts: all\n  vars: {wanted: [h01, h02]}\n  tasks:\n    - preflight:\n      when: inventory_hostname in wanted\n    - name: secrets\n      enroll:\n      when: [inventory_hostname in wanted, facts.openssh < 9]\n",
+    )
+    .expect("it can be written");
+    let conditions = conditions.to_str().expect("text");
+    project
+        .fleetotp(&["play", conditions])
+        .expect_code(0)
+        .expect_text(&[
+            "TASK [secrets] ***",
+            "skipping: [h01]",
+            "ok: [h02]",
+            "skipping: [h12]",
+        ]);
+    project
+        .fleetotp(&["play", conditions, "--start-at-task", "secrts"])
+        .expect_code(1)
+        .expect_text(&["did you mean `secrets`?"]);
+}

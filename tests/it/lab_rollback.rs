@@ -1,0 +1,157 @@
+//! The journal of runs, and the text of one put back on its hosts, byte for byte.
+
+use serde_json::json;
+
+use crate::lab::{Code, Key, Prefs, Suite, WINDOW};
+use crate::support::faults::{Site, assert_nothing_open, login_texts};
+use crate::support::project::all;
+
+#[test]
+fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
+    let site = Site::start(&[
+        ("old", Suite::Bullseye),
+        ("web1", Suite::Bookworm),
+        ("web2", Suite::Trixie),
+    ]);
+    let before: Vec<_> = site.each().map(login_texts).collect();
+    let project = site.project(60);
+    let hosts: Vec<_> = site.hosts.iter().map(|h| (h.as_str(), json!({}))).collect();
+    project.set_inventory(&json!({
+        "all": all(&site.lab, &hosts),
+        "admins": {"alice": {"email": "alice@example.com"}, "bob": {"email": "bob@example.com"}},
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}},
+    }));
+    let ran = project.rollout(&["-o", "json"]).expect_code(0);
+    let shown = project
+        .fleetotp(&["runs", "list", "-n", "1", "-o", "json"])
+        .json();
+    let run = shown["runs"][0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(shown["runs"][0]["hosts"], json!({"changed": 3}));
+    assert_eq!(shown["runs"][0]["exit_code"], 0);
+    let mut alice = ran.sheet("alice", "default").scan().wide_totp();
+    project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
+
+    // The journal has the hashes of what was there and of what is there now, as the hosts themselves count them.
+    let shown = project
+        .fleetotp(&["runs", "show", &run, "-o", "json"])
+        .json();
+    for (index, host) in site.each().enumerate() {
+        let on = &shown["on"][index];
+        assert_eq!(
+            (on["phase"].as_str(), on["result"].as_str()),
+            (Some("done"), Some("changed"))
+        );
+        let texts = on["texts"].as_array().expect("a list");
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        for text in texts {
+            let path = text["path"].as_str().expect("a path");
+            let sum = host.sh(&format!("sha256sum {path}"));
+            assert!(
+                sum.starts_with(text["after_sha256"].as_str().expect("a hash")),
+                "{sum}"
+            );
+        }
+    }
+    project
+        .fleetotp(&["runs", "show", "last"])
+        .expect_code(0)
+        .expect_text(&["confirm", "web2: changed"]);
+
+    // Nobody's second factor ends unasked, and a text that somebody has changed since is left alone.
+    let reason = ["--reason", "sshd misbehaves", "--ticket", "OPS-8"];
+    project
+        .fleetotp(&[&["rollback", run.as_str()], reason.as_slice()].concat())
+        .expect_code(2)
+        .expect_text(&["rollback-is-weaker", "alice"]);
+    let rolled_out: Vec<_> = site.each().map(login_texts).collect();
+    let web1 = site.host("web1");
+    web1.sh("cp -p /etc/pam.d/sshd /root/kept; echo '# mine' >>/etc/pam.d/sshd");
+    let weaker = [
+        &["rollback", run.as_str(), "--allow-weaker"],
+        reason.as_slice(),
+    ]
+    .concat();
+    let shots: Vec<_> = site.each().map(|h| h.inode_snapshot()).collect();
+    project
+        .fleetotp(&[weaker.as_slice(), &["--check", "--diff"]].concat())
+        .expect_code(2)
+        .expect_text(&[
+            "changed-since-run",
+            "-# BEGIN fleetotp",
+            "no code is demanded any more of alice",
+        ]);
+    for (host, shot) in site.each().zip(&shots) {
+        assert_eq!(
+            host.inode_snapshot().changed_since(shot),
+            Vec::<String>::new()
+        );
+    }
+    project
+        .fleetotp(&weaker)
+        .expect_code(2)
+        .expect_text(&["/etc/pam.d/sshd is not what that run has written"]);
+    assert_eq!(login_texts(site.host("old")), before[0]);
+    assert_eq!(login_texts(site.host("web2")), before[2]);
+    let mut used = alice.clone();
+    site.lab
+        .assert_member("web1", "alice", &site.alice, &mut used);
+    web1.sh("cp -p /root/kept /etc/pam.d/sshd");
+    assert_eq!(login_texts(web1), rolled_out[1]);
+    project.fleetotp(&weaker).expect_code(0);
+    for ((host, texts), name) in site.each().zip(&before).zip(&site.hosts) {
+        assert_eq!(&login_texts(host), texts);
+        assert_nothing_open(host);
+        // Secrets and groups are what they were: a rollback is of text.
+        assert!(host.exists("/var/lib/google-authenticator/current/alice"));
+        assert!(host.sh("getent group fleetotp").contains("alice"));
+        site.lab
+            .assert_key_only(name, "alice", Key::With(&site.alice));
+        site.lab.assert_key_only(name, "root", Key::Root);
+        site.lab
+            .assert_refused(name, "alice", Key::No, Code::No, Prefs::Default);
+        assert_eq!(project.state_on("alice", "default", name), "gap");
+    }
+
+    // Once more does nothing; a sync leaves it; what is asked to bring it brings it again.
+    assert_eq!(project.fleetotp(&weaker).expect_code(0).stdout, "");
+    project
+        .fleetotp(&["sync", "-v"])
+        .expect_code(0)
+        .expect_text(&["rolled-back"]);
+    assert_eq!(login_texts(web1), before[1]);
+    assert_eq!(project.state_on("alice", "default", "web1"), "gap");
+    project.rollout(&[]).expect_code(0);
+    for ((host, texts), name) in site.each().zip(&rolled_out).zip(&site.hosts) {
+        assert_eq!(&login_texts(host), texts);
+        assert_eq!(project.state_on("alice", "default", name), "enforced");
+        // What was used on one host is not on another.
+        let mut there = used.clone();
+        site.lab
+            .assert_member(name, "alice", &site.alice, &mut there);
+    }
+
+    // Somebody revoked meanwhile does not come back with the text.
+    project
+        .fleetotp(&["revoke", "alice", "--reason", "left"])
+        .expect_code(0);
+    let newest = project.fleetotp(&["runs", "list", "-o", "json"]).json();
+    let runs = newest["runs"].as_array().expect("a list");
+    let second = runs
+        .iter()
+        .find(|r| r["command"].as_str().is_some_and(|c| c.starts_with("play")))
+        .and_then(|r| r["id"].as_str())
+        .expect("the second rollout");
+    let again = [&["rollback", second, "--allow-weaker"], reason.as_slice()].concat();
+    project
+        .fleetotp(&again)
+        .expect_code(2)
+        .expect_text(&["revoked-would-return"]);
+    site.lab.assert_refused(
+        "web1",
+        "alice",
+        Key::With(&site.alice),
+        Code::No,
+        Prefs::Default,
+    );
+    project.fleetotp(&["audit", "verify"]).expect_code(0);
+}
