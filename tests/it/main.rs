@@ -16,6 +16,7 @@ mod activity_tell;
 mod ansible_oracle;
 #[cfg(test)]
 mod audit_signing;
+#[cfg(test)]
 mod audit_tamper;
 #[cfg(test)]
 mod docs;
@@ -105,6 +106,7 @@ mod report_cmd;
 mod revoke_cli;
 #[cfg(test)]
 mod scale;
+#[cfg(test)]
 mod scale_reports;
 #[cfg(test)]
 mod sheet;

@@ -481,7 +481,7 @@ impl<'a> Count<'a> {
         json!({
             "admin": token.admin, "realm": "default", "status": status,
             "age": key.map(|k| seconds(k.issued, now)),
-            "last_rotation": maybe(rotations.filter_map(|k| k.confirmed).last()),
+            "last_rotation": maybe(rotations.filter_map(|k| k.confirmed).next_back()),
             "due_at": maybe(token.due_at(days)),
             "overlap_ends": maybe(next.filter(|k| k.confirmed.is_none()).and_then(|k| k.expires)),
             "generation": key.map(|k| k.number), "next_generation": next.map(|k| k.number),
