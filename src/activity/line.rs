@@ -72,13 +72,19 @@ pub fn from_journal(raw: &str) -> Option<(String, Option<Line>)> {
     Some((cursor, line))
 }
 
-/// The part of a cursor that names the entry: journal and number. The rest is there to find it faster.
+/// The part of a cursor that names the entry: boot, time since then, and a hash of what it holds. Its number and the file's
+/// name change when journald writes an entry of early boot from memory to the disk.
 fn short(cursor: &str) -> String {
     let parts: Vec<&str> = cursor
         .split(';')
-        .filter(|p| p.starts_with("s=") || p.starts_with("i="))
+        .filter(|p| ["b=", "m=", "x="].iter().any(|name| p.starts_with(name)))
         .collect();
     parts.join(";")
+}
+
+/// Returns whether two cursors are of one entry.
+pub fn is_same_entry(one: &str, other: &str) -> bool {
+    one == other || (!short(one).is_empty() && short(one) == short(other))
 }
 
 /// A field's text. One that is not UTF-8 is a list of bytes.
@@ -162,7 +168,7 @@ mod tests {
         assert_eq!(cursor, "s=ab;i=1f;b=2;m=3;t=4;x=5");
         assert_eq!(
             (line.place.as_str(), line.pid, line.text.as_str()),
-            ("j:s=ab;i=1f", 7, "a\u{fffd}")
+            ("j:b=2;m=3;x=5", 7, "a\u{fffd}")
         );
         assert_eq!(line.at.as_microsecond(), 1_795_485_320_123_456);
         assert_eq!(

@@ -17,7 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_audit.sql"),
     include_str!("migrations/0009_weaknesses.sql"),
     include_str!("migrations/0010_run_journal.sql"),
-    include_str!("migrations/0010_findings.sql"),
+    include_str!("migrations/0011_findings.sql"),
 ];
 
 /// Newest version that this program knows.

@@ -197,7 +197,9 @@ impl Reading {
                 continue;
             };
             let anchor = awaited.take();
-            let is_anchor = anchor.as_ref() == Some(&cursor);
+            let is_anchor = anchor
+                .as_ref()
+                .is_some_and(|a| line::is_same_entry(a, &cursor));
             if anchor.is_some() && !is_anchor {
                 self.lost(line.as_ref().map(|l| l.at));
             }
@@ -325,7 +327,7 @@ mod tests {
 
     fn entry(number: u32, text: &str) -> RawLine {
         RawLine::Journal(format!(
-            r#"{{"__CURSOR":"s=a;i={number};x=1","__REALTIME_TIMESTAMP":"17954853201234{number:02}","_UID":"0","_PID":"7","SYSLOG_IDENTIFIER":"sshd","MESSAGE":"{text}"}}"#
+            r#"{{"__CURSOR":"s=a;i={number};b=2;m={number};t=4;x=1","__REALTIME_TIMESTAMP":"17954853201234{number:02}","_UID":"0","_PID":"7","SYSLOG_IDENTIFIER":"sshd","MESSAGE":"{text}"}}"#
         ))
     }
 
@@ -362,7 +364,7 @@ mod tests {
         assert!(!second.take(answer(vec![entry(1, LOGIN), entry(2, LOGIN)]), now));
         let collected = second.finish(host(), &alice(), &BTreeMap::new());
         assert_eq!((collected.logins.len(), &collected.gap), (1, &None));
-        assert_eq!(collected.logins[0].place, "j:s=a;i=2");
+        assert_eq!(collected.logins[0].place, "j:b=2;m=2;x=1");
     }
 
     /// A used step names a login's only where its length is that of the key's codes.
@@ -402,6 +404,23 @@ mod tests {
         assert_eq!(step(&reading, 30, 300, &far[..1]), Some(at / 300));
         // Both files could be meant.
         assert_eq!(step(&reading, 15, 300, &far), None);
+    }
+
+    /// What was logged before the disk was there is written to it later, under another number.
+    #[test]
+    fn an_entry_that_journald_has_moved_is_still_the_same() {
+        let now = Timestamp::default();
+        let mut first = Reading::from(None);
+        first.take(answer(vec![entry(1, LOGIN)]), now);
+        let cursor = first.finish(host(), &alice(), &BTreeMap::new()).cursor;
+        let moved = |number| match entry(number, LOGIN) {
+            RawLine::Journal(text) => RawLine::Journal(text.replace("s=a;i=", "s=b;i=9")),
+            text @ RawLine::Text { .. } => text,
+        };
+        let mut second = Reading::from(cursor.as_ref());
+        assert!(!second.take(answer(vec![moved(1), moved(2)]), now));
+        let collected = second.finish(host(), &alice(), &BTreeMap::new());
+        assert_eq!((collected.logins.len(), collected.gap), (1, None));
     }
 
     #[test]
