@@ -87,6 +87,8 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let hosts = names(&setup.inventory.select("all", globals.limit.as_deref())?);
+    let places = places(args, &setup, world)?;
+    let tellers = Tellers::new(&args.tell, &setup, world)?;
     let permissions = Permissions::default();
     let run = Run::begin(
         &setup,
@@ -108,7 +110,9 @@ pub async fn run(
         code = exit::FINDINGS;
     }
     // Everything is stored and said by now.
-    if let Err(error) = collected.tell(&run).await {
+    if !globals.check
+        && let Err(error) = tellers.tell(&setup).await
+    {
         run.finish(error.kind().code()).await?;
         return Err(error);
     }
@@ -132,17 +136,6 @@ impl Collection {
         strict && !self.found.is_empty()
     }
 
-    /// Tells others of what they were not told yet: after all is stored and said. A check tells nobody.
-    ///
-    /// # Errors
-    /// When one of them did not take it.
-    pub(super) async fn tell(&self, run: &Run<'_>) -> Result<(), Error> {
-        if run.globals.check {
-            return Ok(());
-        }
-        self.tellers.tell(run.setup).await
-    }
-
     /// Returns it as JSON.
     pub(super) fn document(&self) -> Value {
         document(&self.outcome, &self.rows, &self.found)
@@ -164,9 +157,6 @@ impl From<&CollectTask> for CollectArgs {
             geo: Vec::new(),
             tell: TellArgs::default(),
             strict: task.strict,
-            // A task's are those of the project file.
-            geo: Vec::new(),
-            tell: TellArgs::default(),
         }
     }
 }
@@ -185,7 +175,6 @@ async fn collect(
     let (setup, world) = (run.setup, run.world);
     let ledger = &setup.ledger;
     let started = world.clock.now();
-    let ledger = &setup.ledger;
     let errand = Collect {
         cursors: ledger.log_cursors().await?.into_iter().collect(),
         logins: run.logins_on(hosts).await?,

@@ -206,8 +206,6 @@ pub(super) struct Ground {
     pub(super) view: Arc<View>,
     /// Of a period, where it was asked for: the counts at its beginning, and the event before its first.
     pub(super) before: Option<(Counts, Head)>,
-    /// Logins and findings, where they were asked for.
-    pub(super) stored: Collections,
     /// Events that are no longer in the ledger.
     pub(super) archived: Vec<Event>,
     /// Logins and findings, where they were asked for.
@@ -225,7 +223,7 @@ impl Ground {
     }
 }
 
-/// Reads what reports need: the log into a picture; for coverage of a period, the counts at its beginning on the way.
+/// Reads the log into a picture; for coverage of a period, the counts at its beginning on the way.
 ///
 /// # Errors
 /// When the log, an archive or the inventory cannot be used.
@@ -233,7 +231,7 @@ pub(super) async fn ground(
     setup: &Setup,
     narrow: &Narrow,
     time: &Time,
-    kinds: &[ReportKind],
+    counts: bool,
 ) -> Result<Ground, Error> {
     let ledger = &setup.ledger;
     let archived = archived(ledger, &time.archive).await?;
@@ -254,10 +252,7 @@ pub(super) async fn ground(
         accepted: source::accepted(ledger, time.as_of).await?,
     };
     let mut before = None;
-    if let Some((from, _)) = time
-        .between
-        .filter(|_| kinds.contains(&ReportKind::Coverage))
-    {
+    if let Some((from, _)) = time.between.filter(|_| counts) {
         // The state in which the period begins: what happened at its first instant belongs to it.
         let last = last_before(from);
         source::advance(&mut view.picture, ledger, &archived, last).await?;
@@ -270,15 +265,9 @@ pub(super) async fn ground(
     }
     source::advance(&mut view.picture, ledger, &archived, time.as_of).await?;
     view.scope = scope(time.as_of, &view.picture);
-    let stored = if kinds.contains(&ReportKind::Activity) {
-        source::collections(ledger, time.as_of).await?
-    } else {
-        Collections::default()
-    };
     Ok(Ground {
         view: Arc::new(view),
         before,
-        stored,
         archived,
         collections: Collections::default(),
     })

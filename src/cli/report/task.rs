@@ -10,7 +10,7 @@ use super::pack::{self, formats_of};
 use super::{judge, to_file, whole};
 use crate::cli::setup::{Setup, World};
 use crate::error::Error;
-use crate::playbook::tasks::ReportTask;
+use crate::playbook::tasks::{ReportKind, ReportTask};
 use crate::report::format::{self, Format, csv};
 use crate::report::view::Judged;
 use crate::report::{Body, Report};
