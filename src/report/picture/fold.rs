@@ -80,6 +80,7 @@ impl Picture {
 /// Events that are known and change nothing in the picture.
 const ELSEWHERE: &[&str] = &[
     "activity.collected",
+    "activity.told",
     "class.proven",
     "confirm.refused",
     "events.archived",
