@@ -111,7 +111,7 @@ impl Reader {
             ("judged", ["known"]) => self.facts.judged_before = true,
             ("sudo", [file, at, text @ ..]) => self.facts.sudo_lines.push(placed(file, at, text)),
             ("service", [file]) => _ = self.facts.services.insert((*file).to_owned()),
-            ("way", [file, at, text @ ..]) => {
+            ("authline", [file, at, text @ ..]) => {
                 self.facts.service_lines.push(placed(file, at, text));
             }
             ("mfa", line) => self.facts.mfa_lines.push(line.join(" ")),

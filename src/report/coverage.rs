@@ -43,7 +43,7 @@ pub fn coverage(view: &Arc<View>, before: Option<&Counts>) -> Judged {
         table("codes", "One-time codes", "Every one-time code that was granted; in a report of a period, those that were open in it.", bypass_columns(), exceptions::bypasses(view)),
         Section {
             id: "sheet_summary",
-            title: "Sheets".to_owned(),
+            title: "Sheets in numbers".to_owned(),
             about: "What became of sheets; in a report of a period, of those that were issued in it.".to_owned(),
             body: Body::Figures(exceptions::sheet_figures(view)),
         },

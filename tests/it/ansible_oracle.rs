@@ -55,6 +55,8 @@ impl Referee {
             .env("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "true")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Not the test's own: this may end a moment later than the test.
+            .stderr(fs::File::create(Path::new(home).join("ansible-referee.log")).unwrap())
             .spawn()
             .unwrap();
         // It ends with the end of its requests.
@@ -69,7 +71,9 @@ impl Referee {
         writeln!(self.process.stdin.as_ref().unwrap(), "{request}").unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{request}: {e}: {answer}"))
+        serde_json::from_str(&answer).unwrap_or_else(|e| {
+            panic!("{request}: {e}: {answer} (see ansible-referee.log in target/tmp)")
+        })
     }
 }
 

@@ -177,19 +177,16 @@ impl Fleet {
         ledger.request_revocations(&requests).await.unwrap();
         ledger.close().await;
         let ledger = self.ledger(1).await;
+        let mut readings = Vec::new();
         for host in self.proven() {
-            let readings: Vec<ItemReading> = self
-                .serials
-                .iter()
-                .map(|serial| ItemReading {
-                    serial: serial.clone(),
-                    host: host.clone(),
-                    result: ItemResult::Proven(json!({"files": "none"})),
-                    repaired: false,
-                })
-                .collect();
-            ledger.store_readings(&readings).await.unwrap();
+            readings.extend(self.serials.iter().map(|serial| ItemReading {
+                serial: serial.clone(),
+                host: host.clone(),
+                result: ItemResult::Proven(json!({"files": "none"})),
+                repaired: false,
+            }));
         }
+        ledger.store_readings(&readings).await.unwrap();
         ledger.close().await;
     }
 

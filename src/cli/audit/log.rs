@@ -90,6 +90,8 @@ pub(super) async fn run(
         write(out, &format!("{:#}\n", json!({ "events": events })))?;
         return Ok(exit::DONE);
     }
+    // One for all rounds: an interrupt that comes while events are read must not be lost.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         for event in &shown {
             let line = match globals.output {
@@ -103,7 +105,7 @@ pub(super) async fn run(
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(exit::INTERRUPTED),
+            _ = &mut interrupted => return Ok(exit::INTERRUPTED),
         }
         shown = setup.ledger.events(after, BATCH).await?;
         if let Some(end) = shown.last() {

@@ -156,10 +156,10 @@ LIST
       held = ""
       next
     }
-    index(shared, " " FILENAME " ") && /pam_google_authenticator/ { print "way\t" FILENAME "\t" FNR "\t" $0 }
+    index(shared, " " FILENAME " ") && /pam_google_authenticator/ { print "authline\t" FILENAME "\t" FNR "\t" $0 }
     FILENAME ~ /^\/etc\/pam\.d\// && FILENAME != "/etc/pam.d/sshd" && !index(shared, " " FILENAME " ") {
       if (FNR == 1) print "service\t" FILENAME
-      if ($0 ~ /^[ \t]*(@include|-?[Aa][Uu][Tt][Hh])[ \t]/) print "way\t" FILENAME "\t" FNR "\t" $0
+      if ($0 ~ /^[ \t]*(@include|-?[Aa][Uu][Tt][Hh])[ \t]/) print "authline\t" FILENAME "\t" FNR "\t" $0
       next
     }
     index(shared, " " FILENAME " ") { if ($0 ~ /^[ \t]*-?[Aa][Uu][Tt][Hh][ \t][^#]*pam_(google_auth|oath|duo|yubico|u2f|radius|sss|ussh|exec|python|otp|privacyidea)/) print "mfa\t" FILENAME ": " $0; next }

@@ -181,7 +181,13 @@ fn value(cell: &Cell) -> String {
     let human = human(cell);
     let words = escape(&human);
     match (cell, tone(cell)) {
-        (Cell::Time(at), _) => format!("<time datetime=\"{at}\">{words}</time>"),
+        // Where there is little room it is broken between day and time, and nowhere else.
+        (Cell::Time(at), _) => match words.split_once(' ') {
+            Some((day, time)) => {
+                format!("<time datetime=\"{at}\"><span>{day}</span> <span>{time}</span></time>")
+            }
+            None => format!("<time datetime=\"{at}\">{words}</time>"),
+        },
         (Cell::Text(_), _) => format!("<bdi>{words}</bdi>"),
         (Cell::Seconds(_), _) => format!("<span class=\"w\">{words}</span>"),
         (_, Tone::Plain) => format!("<span>{words}</span>"),

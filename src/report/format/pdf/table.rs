@@ -65,7 +65,12 @@ impl Grid {
                 let tone = tone(cell);
                 let width = fonts.width(style(tone), &words, SIZE) + 0.5;
                 column.natural = column.natural.max(width.min(WIDEST));
-                column.word = column.word.max(longest_word(fonts, style(tone), &words));
+                // A sign stands beside its word.
+                let word = match tone {
+                    Tone::Plain => longest_word(fonts, style(tone), &words),
+                    _ => width.min(LONGEST_WORD),
+                };
+                column.word = column.word.max(word);
                 values.push(Value { words, tone });
             }
             grid.rows.push(values);
