@@ -8,6 +8,7 @@ mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ pub struct TellArgs {
 /// Those who are told.
 #[derive(Debug)]
 pub(super) struct Tellers {
-    webhook: Option<Webhook>,
+    webhook: Option<Arc<Webhook>>,
     syslog: Option<PathBuf>,
 }
 
@@ -75,7 +76,7 @@ impl Tellers {
             (None, None) => None,
         };
         Ok(Self {
-            webhook,
+            webhook: webhook.map(Arc::new),
             syslog: args.syslog.clone(),
         })
     }
@@ -92,11 +93,11 @@ impl Tellers {
     ///
     /// # Errors
     /// When one of them did not take it; the other was told.
-    pub(super) async fn tell(self, setup: &Setup) -> Result<(), Error> {
+    pub(super) async fn tell(&self, setup: &Setup) -> Result<(), Error> {
         let ledger = &setup.ledger;
         let admins = admins(setup).await?;
         let mut failed = None;
-        if let Some(webhook) = self.webhook {
+        if let Some(webhook) = self.webhook.clone() {
             let open = ledger.findings_to_tell(Channel::Webhook).await?;
             if !open.is_empty() {
                 let findings: Vec<Value> = open.iter().map(|f| document(f, &admins)).collect();
