@@ -534,8 +534,15 @@ fn an_encrypted_sheet_says_nothing_about_its_key() {
 /// The dictionaries of fonts, which encryption leaves readable.
 pub(crate) fn font_tables(pdf: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(pdf);
+    let is_table = |t: &&str| {
+        t.bytes()
+            .all(|b| b.is_ascii_digit() || b"/W[]. \n".contains(&b))
+    };
+    // What is encrypted can hold the same three bytes by chance.
     text.match_indices("/W[")
-        .map(|(at, _)| text[at..].split_once("]]").unwrap().0.to_owned())
+        .filter_map(|(at, _)| Some(text[at..].split_once("]]")?.0))
+        .filter(is_table)
+        .map(str::to_owned)
         .collect()
 }
 
