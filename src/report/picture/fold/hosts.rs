@@ -167,9 +167,7 @@ impl Picture {
         if now.data.key_only == 0 {
             return Ok(());
         }
-        let reason = self
-            .texts
-            .number(Some("rolled back: no code is demanded"));
+        let reason = self.texts.number(Some("rolled back: no code is demanded"));
         for (_, place) in &mut self.host_mut(id)?.places {
             if place.state == TokenHostState::Enforced {
                 place.state = TokenHostState::Gap;
