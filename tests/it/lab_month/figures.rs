@@ -25,6 +25,8 @@ pub(super) struct Story<'a> {
     pub(super) sheets: BTreeMap<String, String>,
     /// What hosts said when they were last reached.
     hosts_seen: BTreeMap<String, HostFiles>,
+    /// When each login's code was accepted last by a host's own log, by host and login; `None` before the first collection.
+    codes: Option<BTreeMap<(String, String), Timestamp>>,
 }
 
 /// What one host's own files say of its logins: generation by slot and login, and who is in which group.
@@ -32,6 +34,8 @@ pub(super) struct Story<'a> {
 struct HostFiles {
     generations: BTreeMap<(String, String), (u64, String)>,
     groups: BTreeMap<String, Vec<String>>,
+    /// What gives a shell there and asks for no code.
+    services: Vec<String>,
 }
 
 impl HostFiles {
@@ -41,6 +45,7 @@ impl HostFiles {
             for slot in current next; do for login in {}; do
                 [ ! -e $slot/$login ] || sed -n \"s/^\\\" FLEETOTP v=1 .*serial=\\([^ ]*\\) gen=\\([0-9]*\\) .*/key $slot $login \\2 \\1/p\" $slot/$login
             done; done
+            for service in login su su-l sudo sudo-i; do [ ! -e /etc/pam.d/$service ] || echo service $service; done
             for group in fleetotp fleetotp-pending; do getent group $group | sed 's/^\\([^:]*\\):.*:/group \\1 /; s/,/ /g'; done",
             admins.join(" ")
         ));
@@ -53,6 +58,7 @@ impl HostFiles {
                     let number = number.parse().unwrap();
                     files.generations.insert(key, (number, serial.to_owned()));
                 }
+                ["service", service] => files.services.push(service.to_owned()),
                 ["group", group, ref members @ ..] => {
                     let members = members.iter().map(|m| (*m).to_owned()).collect();
                     files.groups.insert(group.to_owned(), members);
@@ -85,6 +91,32 @@ impl<'a> Story<'a> {
             rotate_days,
             sheets: BTreeMap::new(),
             hosts_seen: BTreeMap::new(),
+            codes: None,
+        }
+    }
+
+    /// Reads what a collection has just read: the lines by which sshd says that a code ended a login.
+    pub(super) fn collected(&mut self, lab: &Lab) {
+        let codes = self.codes.get_or_insert_default();
+        for host in self.hosts {
+            let lines = lab
+                .host(host)
+                .sh("grep -h 'Accepted keyboard-interactive/pam for' /var/log/auth.log* || true");
+            for line in lines.lines() {
+                let at: Timestamp = line.split(' ').next().unwrap().parse().unwrap();
+                let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap();
+                let login = line
+                    .split(" for ")
+                    .nth(1)
+                    .unwrap()
+                    .split(' ')
+                    .next()
+                    .unwrap();
+                let last = codes
+                    .entry(((*host).to_owned(), login.to_owned()))
+                    .or_insert(at);
+                *last = at.max(*last);
+            }
         }
     }
 
@@ -360,7 +392,7 @@ impl<'a> Count<'a> {
                 "version" => json!(env!("CARGO_PKG_VERSION")),
                 "project" => json!(self.project),
                 "log" => json!({"events": self.events.len(), "head": self.head}),
-                "between" => Value::Null,
+                "between" | "narrowed" => Value::Null,
                 // Words, and what the count began with.
                 "report" | "title" | "as_of" | "limits" | "sections" => continue,
                 key => panic!("unchecked figure: {key} of {name}"),
@@ -709,6 +741,18 @@ impl<'a> Count<'a> {
                 })
             })
             .collect();
+        // The hosts are as Debian made them, with sudo: no nullok, no grace period, nobody exempt, no NOPASSWD.
+        let weaknesses: Vec<Value> = hosts
+            .iter()
+            .map(|host| {
+                let services = self.story.hosts_seen[*host].services.join(", ");
+                json!({
+                    "host": host, "kind": "other_services", "accounts": null,
+                    "detail": format!("/etc/pam.d: {services}"), "observed_at": maybe(self.reached(host).0),
+                    "current": !away.contains(host),
+                })
+            })
+            .collect();
         let codes: Vec<Value> = self
             .of_kind("bypass.granted")
             .map(|event| self.code(event, &tokens))
@@ -723,8 +767,7 @@ impl<'a> Count<'a> {
             ("summary", json!({"figures": summary})),
             ("open", json!({"rows": open})),
             ("unknown_hosts", json!({"rows": unknown})),
-            // The hosts are as Debian made them: no nullok, no grace period, nobody exempt.
-            ("weaknesses", json!({"rows": []})),
+            ("weaknesses", json!({"rows": weaknesses})),
             ("exceptions", json!({"rows": []})),
             ("codes", json!({"rows": codes})),
             ("sheet_summary", json!({"figures": sheet_summary})),
@@ -769,8 +812,13 @@ impl<'a> Count<'a> {
         let (_, _, reachable, detail) = self.reached(host);
         assert_eq!(reachable, !is_away, "{host}");
         let (since, observed) = self.row_times(&token.serial, host);
+        let last_code = match &self.story.codes {
+            None => json!("unknown"),
+            Some(codes) => maybe(codes.get(&(host.to_owned(), login.to_owned())).copied()),
+        };
         let row = json!({
             "host": host, "admin": token.admin, "login": token.admin, "realm": "default", "standing": standing,
+            "last_code_at": last_code,
             "seen": seen, "why": if is_away { detail } else { Value::Null },
             "generation": unknown(current), "next_generation": unknown(files.generation("next", login)),
             "since": maybe(since), "observed_at": maybe(observed), "reachable": reachable, "known_from": "both",
