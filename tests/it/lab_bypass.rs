@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::lab::{Code, Key, Lab, Prefs, Suite, Totp, WINDOW};
-use crate::support::faults::{Site, eventually};
+use crate::support::faults::{Site, eventually, tick};
 use crate::support::project::{Project, Ran, all};
 
 /// Two admins on all hosts, confirmed and enforced. Codes are used per host, so each host has an authenticator.
@@ -207,8 +207,7 @@ fn lab_bypass_ends_by_itself_or_by_revoke_and_not_otherwise() {
     let granted = grant(&project, "web2", "10m").expect_code(0);
     let code = code_for(&granted, "web2");
     assert!(try_code(lab, &site, "web2", &code));
-    site.host("web2")
-        .sh("/bin/sh /var/lib/fleetotp/reaper tick");
+    tick(site.host("web2"));
     assert!(!site.host("web2").exists(NEXT));
     project
         .fleetotp(&["sync"])

@@ -10,7 +10,7 @@ use fleetotp::host::request::{Inspect, Line, Request, Scope};
 use crate::lab::Suite;
 use crate::support::faults::{
     Site, ask_host, assert_nothing_open, ended_within, eventually, login_texts, open_changes,
-    signal, text_of, wait_until_open, watchers,
+    signal, text_of, tick, wait_until_open, watchers,
 };
 use crate::support::project::ROLLOUT;
 
@@ -391,7 +391,7 @@ fn lab_a_full_disk_locks_nobody_out() {
     host.drain();
     site.assert_key_logins();
     // What there was no room for is done by the next tick.
-    host.sh("/var/lib/fleetotp/reaper tick");
+    tick(host);
     assert_nothing_open(host);
     // It fills up after the host was looked at: no part of a file takes a file's place.
     host.fill();

@@ -7,7 +7,7 @@ use fleetotp::host::program::REAPER_PATH;
 use serde_json::json;
 
 use crate::lab::{Code, Key, Prefs, Suite, Totp, WINDOW};
-use crate::support::faults::{Site, eventually};
+use crate::support::faults::{Site, eventually, tick};
 use crate::support::project::{Project, all, assert_pending};
 
 const HOSTS: [(&str, Suite); 5] = [
@@ -202,8 +202,7 @@ fn a_rotation_that_nobody_confirms_is_overdue_and_the_old_code_stays() {
     let mut new = sheet.scan().wide_totp();
     std::thread::sleep(ended.saturating_duration_since(Instant::now()));
     // One host ends it by itself; the other was away and did not: it is not known whether the code was used there.
-    site.host("web1")
-        .sh("/bin/sh /var/lib/fleetotp/reaper tick");
+    tick(site.host("web1"));
     site.host("web2").cut();
     project.fleetotp(&["sync"]).expect_code(4);
     let row = project.status("alice", "default");
@@ -212,8 +211,7 @@ fn a_rotation_that_nobody_confirms_is_overdue_and_the_old_code_stays() {
         (&json!("rotating"), &json!(true))
     );
     site.host("web2").mend();
-    site.host("web2")
-        .sh("/bin/sh /var/lib/fleetotp/reaper tick");
+    tick(site.host("web2"));
     project
         .fleetotp(&["sync"])
         .expect_code(0)

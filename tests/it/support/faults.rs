@@ -145,6 +145,11 @@ pub(crate) fn login_texts(host: Host<'_>) -> String {
     host.sh("find /etc/pam.d /etc/ssh -printf '%p %y %m %U:%G %l\\n' | sort; find /etc/pam.d /etc/ssh -type f -exec sha256sum {} + | sort -k2")
 }
 
+/// Lets a host's reaper look now. Its own clock may have been faster: with nothing left to do the reaper is gone.
+pub(crate) fn tick(host: Host<'_>) {
+    host.sh("f=/var/lib/fleetotp/reaper; [ ! -e $f ] || /bin/sh $f tick || [ ! -e $f ]");
+}
+
 /// The changes that are open on a host.
 pub(crate) fn open_changes(host: Host<'_>) -> Vec<String> {
     host.sh("ls /var/lib/fleetotp/tx 2>/dev/null || true")
