@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::run::{Run, Wanted};
 use crate::error::Error;
 use crate::fleet::target::Target;
-use crate::ledger::{HostObservation, HostOutcome};
+use crate::ledger::{HostObservation, HostOutcome, RemovedHost};
 use crate::names::{HostName, Login};
 use crate::playbook::errand::{Errand, on_each};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::restore::Restored;
 
 /// What came of an errand by host.
 pub type Results<T> = BTreeMap<HostName, Result<T, Status>>;
@@ -31,6 +32,26 @@ pub fn outcome_of<T>(results: Results<T>) -> (Outcome, BTreeMap<HostName, T>) {
             .insert(host.clone(), HostReport::new(host, status));
     }
     (outcome, done)
+}
+
+/// Splits results of putting text back into how each host ended and those where it was done, with how many logins need no
+/// code there any more.
+pub fn restored(results: Results<Restored>) -> (Outcome, Vec<RemovedHost>) {
+    let (mut outcome, done) = outcome_of(results);
+    let mut back = Vec::new();
+    for (host, done) in done {
+        let mut report = HostReport::new(host.clone(), done.status());
+        report.findings.clone_from(&done.findings);
+        if report.status == Status::Ok {
+            back.push(RemovedHost {
+                host: host.clone(),
+                key_only: done.key_only.len(),
+            });
+            report.changes = done.changes;
+        }
+        outcome.hosts.insert(host, report);
+    }
+    (outcome, back)
 }
 
 impl Run<'_> {

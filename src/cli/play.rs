@@ -20,6 +20,7 @@ use super::{runs, show};
 use crate::error::Error;
 use crate::exit;
 use crate::names::HostName;
+use crate::playbook::conditions::holds_on;
 use crate::playbook::desk::Permissions;
 use crate::playbook::schema::{self, Action, Play, tags};
 use crate::text::SourceFile;
@@ -121,6 +122,9 @@ pub async fn run(
         rotate: has(|a| matches!(a, Action::Rotate(_))),
         ..Permissions::default()
     };
+    for play in &plays {
+        tell_conditions(play, &setup, globals)?;
+    }
     let names: Vec<&str> = books.iter().map(|(name, _)| name.as_str()).collect();
     let mut run = Run::begin(
         &setup,
@@ -164,6 +168,21 @@ pub async fn run(
 
 /// With what the record of a run of playbooks begins.
 const COMMAND: &str = "play ";
+
+/// Tells the conditions of a play on all of its hosts, as far as variables do: what cannot be told is wrong before anything
+/// runs, not in the third batch.
+fn tell_conditions(play: &Play, setup: &Setup, globals: &Globals) -> Result<(), Error> {
+    if play.tasks.iter().all(|task| task.when.is_empty()) {
+        return Ok(());
+    }
+    let limit = globals.limit.as_deref();
+    for host in setup.inventory.select(&play.hosts, limit)? {
+        for task in play.tasks.iter().filter(|t| !t.when.needs_facts()) {
+            holds_on(&task.when, &play.vars, host)?;
+        }
+    }
+    Ok(())
+}
 
 /// Reads playbooks, and drops the tasks that are not chosen.
 fn read(paths: &[PathBuf], args: &PlayArgs, world: &World) -> Result<Vec<Book>, Error> {

@@ -4,14 +4,13 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::errand::restored;
 use super::globals::Globals;
 use super::run::{Run, names};
 use super::setup::{Setup, World};
 use super::show;
 use crate::error::Error;
-use crate::ledger::RemovedHost;
 use crate::playbook::desk::Permissions;
-use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::remove::Remove;
 use crate::playbook::sheets::Protection;
 
@@ -62,28 +61,7 @@ pub async fn run(
     .await?;
     let logins = run.logins_on(&hosts).await?;
     let results = run.errand(Remove { logins }, &hosts).await?;
-    let mut outcome = Outcome::default();
-    let mut removed = Vec::new();
-    for (host, result) in results {
-        let mut report = HostReport::new(host.clone(), Status::Ok);
-        match result {
-            Ok(done) => {
-                report.status = done.status();
-                if report.status == Status::Ok {
-                    let key_only = done.key_only.len();
-                    removed.push(RemovedHost {
-                        host: host.clone(),
-                        key_only,
-                    });
-                    report.changes = done.changes;
-                }
-                report.findings = done.findings;
-            }
-            Err(status) => report.status = status,
-        }
-        outcome.interrupted |= report.status == Status::Skipped;
-        outcome.hosts.insert(host, report);
-    }
+    let (outcome, removed) = restored(results);
     if !globals.check {
         let ticket = args.ticket.as_deref();
         setup

@@ -5,16 +5,16 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::errand::restored;
 use super::globals::Globals;
 use super::run::Run;
 use super::runs;
 use super::setup::{Setup, World};
 use super::show;
 use crate::error::Error;
-use crate::ledger::{RemovedHost, TextChange};
+use crate::ledger::TextChange;
 use crate::names::HostName;
 use crate::playbook::desk::Permissions;
-use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::rollback::RollBack;
 use crate::playbook::sheets::Protection;
 
@@ -92,29 +92,14 @@ pub async fn run(
         allow_weaker: args.allow_weaker,
     };
     let results = run.errand(errand, &hosts).await?;
-    let mut outcome = Outcome::default();
-    let mut back = Vec::new();
-    for (host, result) in results {
-        let mut report = HostReport::new(host.clone(), Status::Ok);
-        match result {
-            Ok(done) => {
-                report.status = done.status();
-                report.findings.clone_from(&done.findings);
-                if report.status == Status::Ok {
-                    if !done.changes.is_empty() {
-                        back.push(RemovedHost {
-                            host: host.clone(),
-                            key_only: done.key_only.len(),
-                        });
-                    }
-                    report.changes = done.changes;
-                }
-            }
-            Err(status) => report.status = status,
-        }
-        outcome.interrupted |= report.status == Status::Skipped;
-        outcome.hosts.insert(host, report);
-    }
+    let (mut outcome, mut back) = restored(results);
+    // Where the text was already what it was before, nothing was rolled back.
+    back.retain(|b| {
+        outcome
+            .hosts
+            .get(&b.host)
+            .is_some_and(|r| !r.changes.is_empty())
+    });
     if !gone.is_empty() && globals.limit.is_none() {
         let gone: Vec<&str> = gone.iter().map(HostName::as_str).collect();
         outcome.notes.push(format!(

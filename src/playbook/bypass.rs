@@ -9,7 +9,7 @@ use crate::names::{HostName, Login};
 use crate::plan::bypass::{self, Fate, Grant};
 use crate::plan::change::HostPlan;
 use crate::plan::finding::Severity;
-use crate::plan::wish::{Member, Parts, Wish};
+use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::request;
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
@@ -83,14 +83,8 @@ impl Give {
         code: &Secret,
     ) -> HostPlan {
         let wish = Wish {
-            project: shared.project.clone(),
-            protected: shared.protected_on(session.target(), &seen.facts),
-            members: Vec::new(),
-            known: std::collections::BTreeSet::new(),
-            parts: Parts::default(),
             can_confirm: true,
-            now: seen.at,
-            revert_after: shared.revert_after,
+            ..errand::wish(seen, session, shared)
         };
         let grant = Grant {
             member,

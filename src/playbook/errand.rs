@@ -18,6 +18,7 @@ use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
 use crate::names::{HostName, Login};
 use crate::plan::finding::Finding;
+use crate::plan::wish::{Parts, Wish};
 use crate::playbook::behind;
 use crate::playbook::engine::Shared;
 use crate::playbook::outcome::Status;
@@ -211,5 +212,19 @@ pub async fn not_behind(facts: &Facts, shared: &Shared) -> Result<(), Stop> {
         Ok(None) => Ok(()),
         Ok(Some(finding)) => Err(Stop::refused(&finding)),
         Err(error) => Err(Stop::failed(error.to_string())),
+    }
+}
+
+/// What a host should have where nothing is brought to it.
+pub fn wish(seen: &Seen, session: &Session, shared: &Shared) -> Wish {
+    Wish {
+        project: shared.project.clone(),
+        protected: shared.protected_on(session.target(), &seen.facts),
+        members: Vec::new(),
+        known: BTreeSet::new(),
+        parts: Parts::default(),
+        can_confirm: session.target().can_confirm(),
+        now: seen.at,
+        revert_after: shared.revert_after,
     }
 }

@@ -22,7 +22,7 @@ pub mod prove;
 pub mod purge;
 pub mod recover;
 pub mod remove;
-mod restore;
+pub mod restore;
 mod revoke;
 pub mod rollback;
 pub mod rotate;

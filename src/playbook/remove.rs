@@ -6,16 +6,13 @@ use crate::fleet::session::Session;
 use crate::host::request::Request;
 use crate::names::{HostName, Login};
 use crate::plan::change::Part;
-use crate::plan::diff::difference;
-use crate::plan::finding::{Finding, Severity};
 use crate::plan::remove::{Removal, removal};
-use crate::plan::wish::{Parts, Wish};
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
 use crate::playbook::outcome::{ShownChange, Status};
-use crate::playbook::prove;
-use crate::playbook::restore;
+use crate::playbook::restore::{self, Restored};
 use crate::playbook::witness::leave;
+use crate::playbook::worker;
 
 /// The errand: which logins each host has according to inventory and ledger.
 #[derive(Debug, Default)]
@@ -24,48 +21,19 @@ pub struct Remove {
     pub logins: BTreeMap<HostName, BTreeSet<Login>>,
 }
 
-/// What came of it on a host.
-#[derive(Debug, Default)]
-pub struct Removed {
-    /// What was changed, or would be.
-    pub changes: Vec<ShownChange>,
-    /// What was noticed; a refusal means that nothing was changed.
-    pub findings: Vec<Finding>,
-    /// Logins of whom no code is demanded any more.
-    pub key_only: Vec<String>,
-}
-
-impl Removed {
-    /// Returns how the host ended.
-    pub fn status(&self) -> Status {
-        let refusal = self
-            .findings
-            .iter()
-            .find(|f| f.severity == Severity::Refusal);
-        refusal.map_or(Status::Ok, |f| {
-            Status::Failed(format!("{} ({})", f.text, f.id))
-        })
-    }
-}
-
 impl Errand for Remove {
-    type Done = Removed;
+    type Done = Restored;
 
     async fn run(
         &self,
         host: &HostName,
         session: &Session,
         shared: &Shared,
-    ) -> Result<Removed, Stop> {
+    ) -> Result<Restored, Stop> {
         let logins = self.logins.get(host).cloned().unwrap_or_default();
-        let mut seen = errand::read_all(session, shared, &logins, false).await?;
-        errand::not_behind(&seen.facts, shared).await?;
-        if let Some(id) = shared.abandoned(&seen.facts) {
-            prove::take_back(session, &id).await?;
-            seen = errand::read_all(session, shared, &logins, false).await?;
-        }
+        let seen = restore::look(session, shared, &logins).await?;
         let planned = plan(&seen, session, shared);
-        let done = Removed {
+        let done = Restored {
             changes: shown(&planned),
             findings: planned.plan.findings.clone(),
             key_only: planned.key_only.clone(),
@@ -101,16 +69,7 @@ impl Errand for Remove {
 }
 
 fn plan(seen: &Seen, session: &Session, shared: &Shared) -> Removal {
-    let wish = Wish {
-        project: shared.project.clone(),
-        protected: shared.protected_on(session.target(), &seen.facts),
-        members: Vec::new(),
-        known: BTreeSet::new(),
-        parts: Parts::default(),
-        can_confirm: session.target().can_confirm(),
-        now: seen.at,
-        revert_after: shared.revert_after,
-    };
+    let wish = errand::wish(seen, session, shared);
     removal(&seen.facts, &wish)
 }
 
@@ -119,11 +78,7 @@ fn shown(planned: &Removal) -> Vec<ShownChange> {
         .plan
         .changes
         .iter()
-        .map(|(part, change)| ShownChange {
-            part: Some(*part),
-            summary: change.summary(),
-            diff: difference(change),
-        });
+        .map(|(part, change)| worker::shown(*part, change));
     let steps = planned.steps.iter().map(|step| ShownChange {
         part: Some(Part::Secrets),
         diff: format!("{}\n", step.summary()),

@@ -1,11 +1,59 @@
-//! Putting text back on a host: a change that is confirmed over a connection made under it, or undone.
+//! Putting text back on a host: a change that is confirmed over a connection made under it, or undone. For taking fleetotp
+//! off a host, and for rolling a run back.
+
+use std::collections::BTreeSet;
 
 use crate::fleet::session::Session;
+use crate::names::Login;
 use crate::plan::change::HostPlan;
+use crate::plan::finding::{Finding, Severity};
 use crate::playbook::apply::request;
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Seen, Stop};
+use crate::playbook::outcome::{ShownChange, Status};
 use crate::playbook::prove;
+
+/// What came of it on a host.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// What was changed, or would be.
+    pub changes: Vec<ShownChange>,
+    /// What was noticed; a refusal means that nothing was changed.
+    pub findings: Vec<Finding>,
+    /// Logins of whom no code is demanded any more.
+    pub key_only: Vec<String>,
+}
+
+impl Restored {
+    /// Returns how the host ended.
+    pub fn status(&self) -> Status {
+        let refusal = self
+            .findings
+            .iter()
+            .find(|f| f.severity == Severity::Refusal);
+        refusal.map_or(Status::Ok, |f| {
+            Status::Failed(format!("{} ({})", f.text, f.id))
+        })
+    }
+}
+
+/// Reads a host that may be changed; what a run that is no more has left open there is taken back first.
+///
+/// # Errors
+/// When the host cannot be read, or has seen events that the ledger does not have.
+pub(super) async fn look(
+    session: &Session,
+    shared: &Shared,
+    logins: &BTreeSet<Login>,
+) -> Result<Seen, Stop> {
+    let seen = errand::read_all(session, shared, logins, false).await?;
+    errand::not_behind(&seen.facts, shared).await?;
+    let Some(id) = shared.abandoned(&seen.facts) else {
+        return Ok(seen);
+    };
+    prove::take_back(session, &id).await?;
+    errand::read_all(session, shared, logins, false).await
+}
 
 /// Makes the change of a plan and has it confirmed.
 ///

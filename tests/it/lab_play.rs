@@ -120,6 +120,18 @@ fn lab_a_poisoned_host_stops_a_rollout_and_is_retried_once_mended() {
             "ok: [h02]",
             "skipping: [h12]",
         ]);
+    let runs = project.fleetotp(&["runs", "list", "-o", "json"]).stdout;
+    let untold = project.path().join("untold.yml");
+    let tasks = "- hosts: all\n  serial: 1\n  tasks:\n    - preflight:\n      when: inventory_hostname != 'h12' or nothing == 1\n";
+    std::fs::write(&untold, tasks).expect("it can be written");
+    project
+        .fleetotp(&["play", "untold.yml"])
+        .expect_code(65)
+        .expect_text(&["untold.yml:5:13", "undefined value"]);
+    assert_eq!(
+        project.fleetotp(&["runs", "list", "-o", "json"]).stdout,
+        runs
+    );
     project
         .fleetotp(&["play", conditions, "--start-at-task", "secrts"])
         .expect_code(1)

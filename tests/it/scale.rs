@@ -32,6 +32,33 @@ pub(crate) fn days_ago(days: u64) -> Timestamp {
     SystemClock.now() - jiff::SignedDuration::try_from(Span::from_days(days).duration()).unwrap()
 }
 
+/// The first issue of admin `a<n>` in a realm.
+pub(crate) fn first_issue(n: usize, serial: Serial, realm: &str) -> NewGeneration {
+    NewGeneration {
+        names: Reserved {
+            serial,
+            generation: 1,
+            sheet: SheetId::random(&SystemEntropy).unwrap(),
+        },
+        admin: AdminName::new(&format!("a{n}")).unwrap(),
+        realm: RealmName::new(realm).unwrap(),
+        kind: IssueKind::First,
+        cause: Cause::default(),
+        policy: PolicyName::new("quarterly").unwrap(),
+        issuer: "Example Corp".to_owned(),
+        label: format!("a{n}@{realm}"),
+        params: CodeParams::DEFAULT,
+        // As long as a sealed key; nothing here opens it.
+        sealed: vec![n.to_le_bytes()[0]; 260],
+        sealed_to: vec!["age1nobody".to_owned()],
+        recovery: Vec::new(),
+        fingerprint: format!("{n:016x}"),
+        expires_at: None,
+        encryption: SheetEncryption::Plain,
+        vouched: Vouched::default(),
+    }
+}
+
 /// Issues everybody's token in a realm, so many days ago.
 async fn issue(bare: &Bare, realm: &str, days: u64) {
     let clock = Arc::new(FixedClock(days_ago(days)));
@@ -40,29 +67,7 @@ async fn issue(bare: &Bare, realm: &str, days: u64) {
         .await
         .unwrap();
     let new: Vec<NewGeneration> = (0..ADMINS)
-        .map(|n| NewGeneration {
-            names: Reserved {
-                serial: Serial::random(&SystemEntropy).unwrap(),
-                generation: 1,
-                sheet: SheetId::random(&SystemEntropy).unwrap(),
-            },
-            admin: AdminName::new(&format!("a{n}")).unwrap(),
-            realm: RealmName::new(realm).unwrap(),
-            kind: IssueKind::First,
-            cause: Cause::default(),
-            policy: PolicyName::new("quarterly").unwrap(),
-            issuer: "Example Corp".to_owned(),
-            label: format!("a{n}@{realm}"),
-            params: CodeParams::DEFAULT,
-            // As long as a sealed key; nothing here opens it.
-            sealed: vec![n.to_le_bytes()[0]; 260],
-            sealed_to: vec!["age1nobody".to_owned()],
-            recovery: Vec::new(),
-            fingerprint: format!("{n:016x}"),
-            expires_at: None,
-            encryption: SheetEncryption::Plain,
-            vouched: Vouched::default(),
-        })
+        .map(|n| first_issue(n, Serial::random(&SystemEntropy).unwrap(), realm))
         .collect();
     assert_eq!(ledger.issue(&new).await.unwrap().len(), ADMINS);
     let read: Vec<HostObservation> = hosts(realm)

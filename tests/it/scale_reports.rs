@@ -9,17 +9,15 @@ use std::time::Instant;
 
 use fleetotp::clock::{Clock as _, FixedClock, SystemClock, SystemEntropy};
 use fleetotp::ledger::{
-    Cause, Confirmation, ConfirmedHow, HostObservation, HostOutcome, IssueKind, ItemReading,
-    ItemResult, Ledger, NewGeneration, Reserved, RevocationRequest, SheetEncryption,
-    TokenHostObservation, Vouched,
+    Confirmation, ConfirmedHow, HostObservation, HostOutcome, ItemReading, ItemResult, Ledger,
+    NewGeneration, RevocationRequest, TokenHostObservation, Vouched,
 };
 use fleetotp::names::{AdminName, HostName, Login, PolicyName, RealmName};
-use fleetotp::token::id::{Generation, Serial, SheetId};
-use fleetotp::token::params::CodeParams;
+use fleetotp::token::id::{Generation, Serial};
 use fleetotp::token::state::TokenHostState;
 use serde_json::{Value, json};
 
-use crate::scale::days_ago;
+use crate::scale::{days_ago, first_issue};
 use crate::support::bare::Bare;
 use crate::support::memory::watched;
 
@@ -79,29 +77,7 @@ impl Fleet {
             .serials
             .iter()
             .enumerate()
-            .map(|(n, serial)| NewGeneration {
-                names: Reserved {
-                    serial: serial.clone(),
-                    generation: 1,
-                    sheet: SheetId::random(&SystemEntropy).unwrap(),
-                },
-                admin: AdminName::new(&format!("a{n}")).unwrap(),
-                realm: RealmName::new("prod").unwrap(),
-                kind: IssueKind::First,
-                cause: Cause::default(),
-                policy: PolicyName::new("quarterly").unwrap(),
-                issuer: "Example Corp".to_owned(),
-                label: format!("a{n}@prod"),
-                params: CodeParams::DEFAULT,
-                // As long as a sealed key; nothing here opens it.
-                sealed: vec![n.to_le_bytes()[0]; 260],
-                sealed_to: vec!["age1nobody".to_owned()],
-                recovery: Vec::new(),
-                fingerprint: format!("{n:016x}"),
-                expires_at: None,
-                encryption: SheetEncryption::Plain,
-                vouched: Vouched::default(),
-            })
+            .map(|(n, serial)| first_issue(n, serial.clone(), "prod"))
             .collect();
         ledger.issue(&new).await.unwrap();
         ledger.close().await;

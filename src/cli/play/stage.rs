@@ -121,7 +121,7 @@ impl<'r, 'a> Player<'r, 'a> {
             }
         }
         let mut left = 0;
-        for host in hosts.iter().filter(|h| !before.contains(h)) {
+        for host in hosts.iter().skip(before.len()) {
             left += 1;
             let report = HostReport::new(host.clone(), Status::Skipped);
             whole.hosts.insert(host.clone(), report);
