@@ -13,6 +13,7 @@ use crate::audit::ssh::Signer;
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::control::ControlDir;
+use crate::fleet::fanout::Fanout;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
 use crate::ledger::{Lock, Stage};
@@ -65,6 +66,7 @@ pub struct Run<'a> {
     lock: Option<Lock>,
     pub(super) desk: Desk,
     proofs: Proofs,
+    fanout: Arc<Fanout>,
     witness: Arc<WitnessMaker>,
     stop: Arc<AtomicBool>,
 }
@@ -146,6 +148,7 @@ impl<'a> Run<'a> {
             lock,
             desk,
             proofs: Proofs::default(),
+            fanout: Arc::new(Fanout::new(world.entropy.clone(), stop.clone())),
             witness: Arc::new(WitnessMaker::new(signer)),
             stop,
         })
@@ -222,6 +225,7 @@ impl<'a> Run<'a> {
         protected.extend(Login::new("root").ok());
         Ok(Arc::new(Shared {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
+            fanout: self.fanout.clone(),
             ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),

@@ -110,7 +110,14 @@ pub async fn login(
 ) -> Result<Outcome, FleetError> {
     let start = Instant::now();
     loop {
-        match attempt(session, key, code.clone(), route).await? {
+        // From the host's own loopback nobody else is in the way.
+        let place = match route {
+            Route::Direct => Some(session.place().await?),
+            Route::Loopback => None,
+        };
+        let attempt = attempt(session, key, code.clone(), route).await?;
+        drop(place);
+        match attempt {
             Attempt::Ended(outcome) => return Ok(outcome),
             Attempt::NotHeard(why) if start.elapsed() > PATIENCE => {
                 return Ok(Outcome::Unclear(why));

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::fleet::error::{Connecting, FleetError, explain};
 use crate::fleet::limit::{read_answer, read_errors};
+use crate::fleet::session::Session;
 use crate::fleet::target::Target;
 use crate::host::program::{BEGIN, PROGRAM_TEXT, command_line};
 use crate::host::request::Request;
@@ -22,20 +23,22 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Logs in as the tool itself and starts the program. Tries again while sshd is re-reading its configuration.
+    /// Logs in as the tool itself and starts the program. Tries again while sshd is re-reading its configuration, or drops
+    /// connections because there are too many. An open change waits for this, so that nothing but time ends it.
     ///
     /// # Errors
     /// [`FleetError::Unreachable`] when no login succeeds within `patience`.
-    pub async fn open(target: &Target, patience: Duration) -> Result<Self, FleetError> {
+    pub async fn open(session: &Session, patience: Duration) -> Result<Self, FleetError> {
         let work = async {
             loop {
-                match Self::attempt(target).await {
+                let place = session.place().await?;
+                match Self::attempt(session.target()).await {
                     Ok(fresh) => return Ok(fresh),
-                    Err((Connecting::Transient, _)) => {
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                    }
-                    Err((Connecting::Final, error)) => return Err(error),
+                    Err((Connecting::Dropped, _)) => place.dropped(),
+                    Err((Connecting::NotHeard, _)) => drop(place),
+                    Err((Connecting::Refused | Connecting::Final, error)) => return Err(error),
                 }
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
         tokio::time::timeout(patience, work)

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::fleet::fanout::Kind;
 use crate::fleet::{FleetError, arguments};
 use crate::host::program::Elevation;
 use crate::inventory::model::{Connection, Host};
@@ -166,6 +167,29 @@ impl Target {
     /// Returns whether a fresh connection can be made to confirm a change.
     pub const fn can_confirm(&self) -> bool {
         self.address.is_some()
+    }
+
+    /// Returns what decides whether this login is accepted, apart from the host.
+    pub(crate) fn kind(&self) -> Kind {
+        let told = self.told();
+        let mut words = told.identity;
+        words.push(format!("way={}", told.way.unwrap_or_default()));
+        words.extend(self.user.iter().map(|u| format!("user={u}")));
+        let key = self.key_file.iter();
+        words.extend(key.map(|k| format!("key={}", k.display())));
+        Kind::Login(words)
+    }
+
+    /// Returns where connections to this host meet those to others: its jump host, else its own address.
+    pub(crate) fn door(&self) -> String {
+        self.told()
+            .way
+            .or_else(|| self.address.clone())
+            .unwrap_or_default()
+    }
+
+    fn told(&self) -> arguments::Told {
+        arguments::told(&self.extra, self.address.as_deref())
     }
 
     /// Returns the connecting login, where it is known before connecting.

@@ -74,7 +74,9 @@ impl Stop {
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
         let text = error.in_full();
-        Self::Ended(if error.is_unreachable() {
+        Self::Ended(if matches!(error, FleetError::Interrupted) {
+            Status::Skipped
+        } else if error.is_unreachable() {
             Status::Unreachable(text)
         } else {
             Status::Failed(text)
@@ -133,7 +135,7 @@ async fn visit<E: Errand>(
     target: Target,
     shared: &Shared,
 ) -> Result<E::Done, Stop> {
-    let session = Session::open(target, &shared.control).await?;
+    let session = Session::open(target, &shared.control, &shared.fanout).await?;
     let done = errand.run(name, &session, shared).await;
     session.close().await;
     done

@@ -69,7 +69,7 @@ pub async fn confirm(
             Outcome::Unclear(why) => return Err(ProofError::Unclear(why)),
         }
     }
-    let fresh = Fresh::open(session.target(), PATIENCE)
+    let fresh = Fresh::open(session, PATIENCE)
         .await
         .map_err(ProofError::NoFreshConnection)?;
     if let Some((proof, policy)) = proof {

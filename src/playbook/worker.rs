@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
+use crate::fleet::FleetError;
 use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::parse;
@@ -55,37 +56,47 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         readings: Vec::new(),
     };
     let mut observed = None;
-    let result = match Session::open(worker.job.target.clone(), &worker.shared.control).await {
+    let target = worker.job.target.clone();
+    let shared = worker.shared.clone();
+    let mut dropped = None;
+    let result = match Session::open(target, &shared.control, &shared.fanout).await {
         Ok(session) => {
+            dropped = session.dropped().map(|(n, by)| (n, by.to_owned()));
             let result = worker.steps(&session).await;
             session.close().await;
             result
         }
+        Err(FleetError::Interrupted) => Err(Stop::NotTried(Status::Skipped)),
         Err(error) => Err(error.into()),
     };
     let at = worker.shared.clock.now();
     let outcome = match result {
         Ok(seen) => {
             observed = Some(seen);
-            HostOutcome::Read
+            Some(HostOutcome::Read)
         }
         Err(Stop::Unreachable(why)) => {
             worker.report.status = Status::Unreachable(why.clone());
-            HostOutcome::Unreachable(why)
+            Some(HostOutcome::Unreachable(why))
+        }
+        Err(Stop::NotTried(status)) => {
+            worker.report.status = status;
+            None
         }
         Err(Stop::Failed(why)) => {
             worker.report.status = Status::Failed(why.clone());
-            HostOutcome::Failed(why)
+            Some(HostOutcome::Failed(why))
         }
         Err(Stop::Interrupted) => {
             worker.report.status = Status::Skipped;
-            HostOutcome::Failed("interrupted".to_owned())
+            Some(HostOutcome::Failed("interrupted".to_owned()))
         }
     };
-    let mut host = HostObservation::new(name, at, outcome);
+    let mut host = outcome.map(|outcome| HostObservation::new(name, at, outcome));
     worker.leave_open();
+    worker.tell_of_drops(dropped);
     let mut tokens = Vec::new();
-    if let Some(seen) = &observed {
+    if let (Some(seen), Some(host)) = (&observed, &mut host) {
         host.machine_id.clone_from(&seen.facts.machine_id);
         host.host_key = seen.facts.host_keys.first().cloned();
         host.connection = Some(worker.job.target.record());
@@ -105,7 +116,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
     drop(
         desk.send(Ask::Done(Box::new(Finished {
             report: worker.report,
-            host: Some(host),
+            host,
             tokens,
             readings: worker.readings,
         })))
@@ -263,6 +274,17 @@ impl Worker {
             facts,
             config_hash: judged,
         })
+    }
+
+    /// Says how often sshd dropped the connection before it let it be.
+    fn tell_of_drops(&mut self, dropped: Option<(usize, String)>) {
+        if let Some((times, by)) = dropped {
+            self.report.findings.push(Finding::note(
+                "dropped-before-login",
+                format!("{by} dropped the connection {times} times before anyone was authenticated"),
+                "let its sshd take more (MaxStartups), exempt this address from PerSourcePenalties, or use fewer --forks",
+            ));
+        }
     }
 
     pub(super) async fn inspect(

@@ -45,6 +45,8 @@ mod lab_drift;
 #[cfg(test)]
 mod lab_enrol;
 #[cfg(test)]
+mod lab_fanout;
+#[cfg(test)]
 mod lab_faults;
 #[cfg(test)]
 mod lab_first;
