@@ -26,7 +26,7 @@ fn banner(text: &str) -> String {
 /// Which parts a task shows.
 const fn parts(action: &Action) -> &'static [Part] {
     match action {
-        Action::Preflight | Action::Collect(_) | Action::Report(_) => &[],
+        Action::Preflight(_) | Action::Collect(_) | Action::Report(_) => &[],
         Action::PamTotp => &[Part::Host],
         Action::Enroll | Action::Rotate(_) => &[Part::Secrets, Part::Enforcement],
         Action::Revoke => &[Part::Revocation],
@@ -51,6 +51,8 @@ pub fn play(
         batch.map_or_else(String::new, |(n, of)| format!(" batch {n} of {of}")),
         if globals.check { " [CHECK MODE]" } else { "" }
     ));
+    let enrols = |t: &Task| matches!(t.action, Action::Enroll | Action::Rotate(_));
+    let enrols = play.tasks.iter().any(enrols);
     let mut first = true;
     for (number, task) in play.tasks.iter().enumerate() {
         let once = matches!(task.action, Action::Collect(_) | Action::Report(_));
@@ -70,6 +72,10 @@ pub fn play(
                 continue;
             }
             host_line(&mut text, task, report, first, globals);
+            // Where nobody is enrolled by this play, this is who could not be.
+            if matches!(task.action, Action::Preflight(_)) && !enrols {
+                gaps(&mut text, report);
+            }
         }
         first = false;
     }
@@ -108,12 +114,17 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             }
         }
     }
+    if let (Action::Preflight(_), Some(overview)) = (&task.action, &report.overview) {
+        for line in overview.lines() {
+            _ = writeln!(text, "    {line}");
+        }
+    }
     if first {
         for finding in &report.findings {
-            let mark = if finding.severity == Severity::Refusal {
-                "refused"
-            } else {
-                "note"
+            let mark = match finding.severity {
+                Severity::Refusal => "refused",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
             };
             if !is_told(report, finding) {
                 _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
@@ -130,9 +141,14 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
         }
     }
     if matches!(task.action, Action::Enroll | Action::Rotate(_)) {
-        for gap in &report.gaps {
-            _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
-        }
+        gaps(text, report);
+    }
+}
+
+fn gaps(text: &mut String, report: &HostReport) {
+    for gap in &report.gaps {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
     }
 }
 

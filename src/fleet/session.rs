@@ -175,8 +175,7 @@ impl Session {
             turn.accepted();
             return Ok(());
         }
-        let said = last_line(&errors).ok_or(FleetError::Lost)?;
-        let why = format!("sudo: {said}");
+        let why = last_line(&errors).ok_or(FleetError::Lost)?;
         // Whoever may not use sudo at all was not asked for a password's sake.
         if errors.contains("incorrect password") || errors.contains("try again") {
             turn.refused(&target.name, &why);

@@ -89,7 +89,13 @@ impl Reader {
             }
             ("packages", [manager]) => self.facts.package_manager = some(manager),
             ("module", [path]) => self.facts.module = some(path),
-            ("selinux", [state]) => self.facts.selinux = *state != "-",
+            ("selinux", [state]) => {
+                self.facts.selinux = *state != "-";
+                self.facts.selinux_enforcing = *state == "1";
+            }
+            ("label", [label]) => self.facts.state_label = some(label),
+            ("pamowner", [owner]) => self.facts.pam_owner = some(owner),
+            ("nologin", [path]) => self.facts.nologin = some(path),
             ("sudolog", [flag]) => self.facts.sudo_logs_input = *flag == "1",
             ("free", [kib, mount]) => {
                 self.facts

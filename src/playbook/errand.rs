@@ -17,6 +17,7 @@ use crate::host::parse;
 use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
 use crate::names::{HostName, Login};
+use crate::plan::elevation;
 use crate::plan::finding::Finding;
 use crate::plan::wish::{Parts, Wish};
 use crate::playbook::behind;
@@ -73,7 +74,11 @@ impl Stop {
 
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let text = error.in_full();
+        let text = match &error {
+            FleetError::Refused(said) => elevation::refused(said).map(|f| f.sentence()),
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| error.in_full());
         Self::Ended(if matches!(error, FleetError::Interrupted) {
             Status::Skipped
         } else if error.is_unreachable() {

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::fleet::FleetError;
 use crate::host::reply::ReplyError;
+use crate::plan::elevation;
 use crate::playbook::outcome::Status;
 
 /// Why the work on a host ended early.
@@ -17,7 +18,11 @@ pub(super) enum Stop {
 
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let text = error.in_full();
+        let text = match &error {
+            FleetError::Refused(said) => elevation::refused(said).map(|f| f.sentence()),
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| error.in_full());
         if let FleetError::Interrupted = error {
             Self::Interrupted
         } else if let FleetError::NotTried(why) = error {

@@ -1,4 +1,4 @@
-//! What the tasks `collect` and `report` take: the words of the commands of that name.
+//! What the tasks `preflight`, `collect` and `report` take: the words of the commands of that name.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,14 @@ pub const SPIKE: u32 = 5;
 pub const WITHIN: Span = Span::from_secs(600);
 /// After which time without a login a demanded token is a finding.
 pub const UNUSED: Span = Span::from_days(30);
+
+/// The task `preflight`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PreflightTask {
+    /// Exit 9 where there is any warning.
+    pub strict: bool,
+}
 
 /// The task `collect`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

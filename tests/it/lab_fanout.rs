@@ -69,7 +69,7 @@ fn lab_twelve_hosts_behind_a_narrow_jump_host_and_logins_that_are_refused() {
     let behind_bastion = ["bastion".to_owned()];
     assert_eq!(count(&lab, &behind_bastion, drops), 0);
     // Where less is let in, those that were dropped come again until all are in.
-    set_startups(bastion, "3:30:10");
+    set_startups(bastion, "2:100:2");
     let ran = look(&[]).expect_code(0);
     assert!(notes(&ran.json()) > 0, "{}", ran.stdout);
     assert!(count(&lab, &behind_bastion, drops) > 0);
@@ -139,4 +139,43 @@ fn lab_twelve_hosts_behind_a_narrow_jump_host_and_logins_that_are_refused() {
         ),
         1
     );
+
+    // Alone, `preflight` tells what it sees and changes nothing.
+    let book = project.path().join("preflight.yml");
+    std::fs::write(
+        &book,
+        "- hosts: all\n  tasks:\n    - preflight: {strict: true}\n",
+    )
+    .unwrap();
+    let mut mixed = inventory(&lab, &targets[..2], &with(PASSWORD));
+    mixed["all"]["hosts"]["bastion"] =
+        all(&lab, &[("bastion", json!({}))])["hosts"]["bastion"].clone();
+    project.set_inventory(&mixed);
+    let before = [bastion, lab.host("t01")].map(Host::inode_snapshot);
+    let book = book.to_str().unwrap();
+    project
+        .fleetotp(&["play", book])
+        .expect_code(9)
+        .expect_text(&[
+            "debian 12, OpenSSH 9.2",
+            "root: publickey",
+            "warning (max-startups): MaxStartups 2:100:2",
+            "warning (no-break-glass)",
+            "note (source-penalties)",
+            "gap (no-account): alice has no account on this host",
+        ]);
+    let after = [bastion, lab.host("t01")].map(Host::inode_snapshot);
+    assert_eq!(before, after);
+    // The account's own home is not what fleetotp looks at; its sudo is.
+    lab.host("t02")
+        .sh("echo 'Defaults requiretty' >>/etc/sudoers.d/deploy");
+    let ran = project
+        .fleetotp(&["play", book, "-o", "json"])
+        .expect_code(2);
+    assert!(ran.stdout.contains("sudo-requiretty"), "{}", ran.stdout);
+    let document = ran.json();
+    let hosts = document["plays"][0]["hosts"].as_array().unwrap();
+    let t01 = hosts.iter().find(|h| h["host"] == "t01").unwrap();
+    assert_eq!(t01["overview"]["selinux"], "none", "{t01:#}");
+    assert_eq!(t01["overview"]["clock_offset"], 0, "{t01:#}");
 }

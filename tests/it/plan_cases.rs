@@ -21,6 +21,7 @@ use fleetotp::plan::decide::host_plan;
 use fleetotp::plan::enforce::enforcement;
 use fleetotp::plan::finding::Severity;
 use fleetotp::plan::oath;
+use fleetotp::plan::preflight::{self, Asked};
 use fleetotp::plan::revoke::{
     Farewell, Leaver, Verdict, ends_due, memberships_due, remains, verdict,
 };
@@ -92,6 +93,8 @@ struct WishData {
     enforce: String,
     on_overdue: String,
     window: u8,
+    /// What could go wrong is to be told.
+    preflight: bool,
     /// Who goes, with what the policy asks for besides (`expire_account`, `move_keys`).
     leavers: BTreeMap<String, Vec<String>>,
 }
@@ -109,6 +112,7 @@ impl Default for WishData {
             enforce: "on_confirm".to_owned(),
             on_overdue: "keep".to_owned(),
             window: 1,
+            preflight: false,
             leavers: BTreeMap::new(),
         }
     }
@@ -185,6 +189,8 @@ struct Expected {
     refused: BTreeSet<String>,
     /// Findings that are only worth knowing.
     notes: BTreeSet<String>,
+    /// Findings of what may go wrong.
+    warnings: BTreeSet<String>,
     /// `login gap`.
     gaps: BTreeSet<String>,
     /// Whom the host would ask for a code.
@@ -473,7 +479,16 @@ fn text_of(lines: &[Line]) -> String {
 
 fn outcome(case: &Case, facts: &Facts) -> Expected {
     let wish = wish(case);
-    let plan: HostPlan = host_plan(facts, &wish);
+    let mut plan: HostPlan = host_plan(facts, &wish);
+    if case.wish.preflight {
+        let asked = Asked {
+            from: wish.now,
+            to: wish.now,
+        };
+        plan.findings
+            .extend(preflight::warnings(facts, &wish, asked));
+        plan.gaps = preflight::dry(facts, &wish).1;
+    }
     let demand = enforcement(facts, &wish);
     let ids = |severity| {
         plan.findings
@@ -513,6 +528,7 @@ fn outcome(case: &Case, facts: &Facts) -> Expected {
         changes: plan.changes.iter().map(|(_, c)| named(c)).collect(),
         refused: ids(Severity::Refusal),
         notes: ids(Severity::Note),
+        warnings: ids(Severity::Warning),
         gaps: plan
             .gaps
             .iter()
