@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::globals::Globals;
 use super::leavers::Leavers;
+use super::own::own_codes;
 use super::progress::Bar;
 use super::setup::{Setup, World};
 use crate::audit::ssh::Signer;
@@ -138,6 +139,7 @@ impl<'a> Run<'a> {
             permissions,
         )
         .await?;
+        let own = own_codes(setup, world, globals.check).await?;
         let stop = Arc::new(AtomicBool::new(false));
         tokio::spawn(listen_for_signals(stop.clone()));
         Ok(Self {
@@ -148,7 +150,7 @@ impl<'a> Run<'a> {
             lock,
             desk,
             proofs: Proofs::default(),
-            fanout: Arc::new(Fanout::new(world.entropy.clone(), stop.clone())),
+            fanout: Arc::new(Fanout::new(world.entropy.clone(), stop.clone(), own)),
             witness: Arc::new(WitnessMaker::new(signer)),
             stop,
         })

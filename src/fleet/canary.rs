@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::fleet::FleetError;
-use crate::fleet::askpass::{Answerer, SOCKET_VARIABLE};
+use crate::fleet::askpass::{Answerer, Whose};
 use crate::fleet::control::ControlDir;
 use crate::fleet::limit::{read_answer, read_errors};
 use crate::fleet::session::Session;
@@ -142,13 +142,16 @@ async fn attempt(
 ) -> Result<Attempt, FleetError> {
     let target = session.target();
     let socket = key.dir.path().join("ask");
-    // The socket of an attempt before this one.
-    drop(std::fs::remove_file(&socket));
-    let answerer = Answerer::bind(&socket, CANARY)?;
     let given = AtomicBool::new(false);
-    let program = std::env::current_exe()
-        .map_err(FleetError::local("cannot find this program's own path"))?;
     let mut command = Command::new("ssh");
+    let whose = match route {
+        Route::Direct => target.whose(CANARY),
+        Route::Loopback => Whose {
+            login: CANARY.to_owned(),
+            host: None,
+        },
+    };
+    let answerer = Answerer::bind(&socket, whose, &mut command)?;
     command.args([
         "-oControlMaster=no",
         "-oControlPath=none",
@@ -183,9 +186,6 @@ async fn attempt(
         .args(target.options_for_proof())
         .args(target.destination()?)
         .arg("true")
-        .env("SSH_ASKPASS", &program)
-        .env("SSH_ASKPASS_REQUIRE", "force")
-        .env(SOCKET_VARIABLE, &socket)
         .env_remove("SSH_AUTH_SOCK")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -198,10 +198,14 @@ async fn attempt(
     let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(FleetError::Lost);
     };
+    let give = async {
+        given.store(true, Ordering::Relaxed);
+        Some(code)
+    };
     let talk = async {
         tokio::select! {
             (answer, errors) = async { tokio::join!(read_answer(output), read_errors(errors)) } => (answer.unwrap_or_default(), errors),
-            () = answerer.serve(code, &given) => (Vec::new(), String::new()),
+            () = answerer.serve(give) => (Vec::new(), String::new()),
         }
     };
     let Ok((answer, errors)) =

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::clock::Entropy;
 use crate::fleet::FleetError;
+use crate::fleet::own::OwnCodes;
 use crate::names::HostName;
 
 /// How many connections that are not authenticated one door may have from here: below sshd's default of ten.
@@ -31,6 +32,8 @@ pub struct Fanout {
     entropy: Arc<dyn Entropy>,
     stop: Arc<AtomicBool>,
     patience: Duration,
+    /// For hosts that ask the tool's own account for a code.
+    own: Option<OwnCodes>,
 }
 
 /// A way of authenticating that stands or falls on all hosts alike.
@@ -92,15 +95,22 @@ pub(crate) struct Turn {
 }
 
 impl Fanout {
-    /// `entropy` is for the pauses before trying again; no new connection is begun once `stop` is set.
-    pub fn new(entropy: Arc<dyn Entropy>, stop: Arc<AtomicBool>) -> Self {
+    /// `entropy` is for the pauses before trying again; no new connection is begun once `stop` is set; `own` is for hosts
+    /// that ask the tool's own account for a code.
+    pub fn new(entropy: Arc<dyn Entropy>, stop: Arc<AtomicBool>, own: Option<OwnCodes>) -> Self {
         Self {
             doors: Mutex::default(),
             kinds: Mutex::default(),
             entropy,
             stop,
             patience: PATIENCE,
+            own,
         }
+    }
+
+    /// Returns the tokens of the tool's own account.
+    pub(crate) const fn own(&self) -> Option<&OwnCodes> {
+        self.own.as_ref()
     }
 
     /// Waits for a place at a door.
@@ -246,7 +256,7 @@ mod tests {
     use crate::clock::SystemEntropy;
 
     fn fanout() -> Arc<Fanout> {
-        let mut fanout = Fanout::new(Arc::new(SystemEntropy), Arc::default());
+        let mut fanout = Fanout::new(Arc::new(SystemEntropy), Arc::default(), None);
         fanout.patience = Duration::from_millis(150);
         Arc::new(fanout)
     }
@@ -344,7 +354,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_once_the_run_is_to_end() {
         let stop = Arc::new(AtomicBool::new(false));
-        let fanout = Fanout::new(Arc::new(SystemEntropy), stop.clone());
+        let fanout = Fanout::new(Arc::new(SystemEntropy), stop.clone(), None);
         let _first = fanout.turn(key()).await.unwrap();
         let (turn, pause) = tokio::join!(
             async {

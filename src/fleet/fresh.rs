@@ -7,8 +7,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use zeroize::Zeroizing;
 
+use crate::fleet::askpass::Answerer;
 use crate::fleet::error::{Connecting, FleetError, explain};
 use crate::fleet::limit::{read_answer, read_errors};
+use crate::fleet::master::answered;
+use crate::fleet::own::OwnCode;
 use crate::fleet::session::Session;
 use crate::fleet::target::Target;
 use crate::host::program::{BEGIN, PROGRAM_TEXT, command_line};
@@ -31,8 +34,11 @@ impl Fresh {
     pub async fn open(session: &Session, patience: Duration) -> Result<Self, FleetError> {
         let work = async {
             loop {
+                session.ready(false).await?;
                 let place = session.place().await?;
-                match Self::attempt(session.target()).await {
+                let done = Self::attempt(session).await;
+                session.ended(&done);
+                match done {
                     Ok(fresh) => return Ok(fresh),
                     Err((Connecting::Dropped, _)) => place.dropped(),
                     Err((Connecting::NotHeard, _)) => drop(place),
@@ -41,6 +47,7 @@ impl Fresh {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
+        let patience = patience + session.own().map_or(Duration::ZERO, OwnCode::patience);
         tokio::time::timeout(patience, work)
             .await
             .unwrap_or_else(|_| {
@@ -50,18 +57,42 @@ impl Fresh {
             })
     }
 
-    async fn attempt(target: &Target) -> Result<Self, (Connecting, FleetError)> {
+    async fn attempt(session: &Session) -> Result<Self, (Connecting, FleetError)> {
         let fail = |e| (Connecting::Final, e);
-        let mut child = Command::new("ssh")
+        let target = session.target();
+        let mut command = Command::new("ssh");
+        let answering = match (session.own(), session.control_socket()) {
+            (Some(own), Some(control)) => {
+                let socket = control.with_file_name("fresh");
+                let answerer = Answerer::bind(&socket, own.whose(), &mut command);
+                Some(answerer.map_err(fail)?.serve(own.give()))
+            }
+            _ => None,
+        };
+        let asks = answering.is_some();
+        command
             .args(["-oControlMaster=no", "-oControlPath=none"])
-            .args(target.options())
+            .args(target.options(asks))
             .args(target.destination().map_err(fail)?)
             .arg(command_line(target.elevation, Duration::from_secs(60)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
+            .kill_on_drop(true);
+        tokio::select! {
+            done = Self::begin(target, command) => done,
+            () = answered(answering) => Err(fail(FleetError::Lost)),
+        }
+    }
+
+    /// Starts ssh and the program behind it.
+    async fn begin(
+        target: &Target,
+        mut command: Command,
+    ) -> Result<Self, (Connecting, FleetError)> {
+        let fail = |e| (Connecting::Final, e);
+        let mut child = command
             .spawn()
             .map_err(FleetError::local("cannot start ssh"))
             .map_err(fail)?;

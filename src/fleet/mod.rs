@@ -11,6 +11,7 @@ pub mod fanout;
 pub mod fresh;
 pub mod limit;
 mod master;
+pub mod own;
 pub mod session;
 pub mod target;
 

@@ -17,6 +17,7 @@ use crate::fleet::error::{Connecting, FleetError};
 use crate::fleet::fanout::{Fanout, Kind, Place};
 use crate::fleet::limit::{read_answer, read_errors};
 use crate::fleet::master::master;
+use crate::fleet::own::OwnCode;
 use crate::fleet::target::Target;
 use crate::host::program::{Elevation, command_line};
 use crate::host::request::Request;
@@ -41,6 +42,8 @@ pub struct Session {
     fanout: Arc<Fanout>,
     door: String,
     dropped: usize,
+    /// What answers where the host asks for a code; else why nothing does.
+    own: Result<OwnCode, Option<Arc<str>>>,
     /// The password for sudo was taken on this host.
     becomes_root: AtomicBool,
 }
@@ -57,6 +60,10 @@ impl Session {
     ) -> Result<Self, FleetError> {
         let mut session = Self {
             door: target.door(),
+            own: match fanout.own() {
+                Some(codes) => codes.on(&target, fanout).map_err(Some),
+                None => Err(None),
+            },
             mux: None,
             fanout: fanout.clone(),
             dropped: 0,
@@ -68,11 +75,14 @@ impl Session {
         }
         let mut not_heard = 0;
         loop {
+            session.ready(true).await?;
             let turn = fanout.turn(session.target.kind()).await?;
             let place = fanout.place(&session.door).await?;
             fanout.go_on()?;
             let dir = control.connection()?;
-            let (why, error) = match master(&session.target, &dir).await {
+            let done = master(&session.target, &dir, session.own.as_ref().ok()).await;
+            let gave = session.ended(&done);
+            let (why, error) = match done {
                 Ok(()) => {
                     turn.accepted();
                     session.mux = Some(Mux::new_native_mux(dir));
@@ -91,7 +101,11 @@ impl Session {
                     PAUSES_OF_DROPS.get(session.dropped - 1)
                 }
                 Connecting::Refused => {
-                    turn.refused(&session.target.name, &error.to_string());
+                    let error = session.with_hint(error);
+                    // A refused code says nothing about the key.
+                    if !gave {
+                        turn.refused(&session.target.name, &error.to_string());
+                    }
                     return Err(error);
                 }
                 Connecting::Final => return Err(error),
@@ -102,6 +116,46 @@ impl Session {
                 return Err(session.given_up(error));
             };
             fanout.pause(Duration::from_millis(*pause)).await?;
+        }
+    }
+
+    /// Waits until the host can be given a code, should it ask for one; with `stops`, until the run is to end.
+    pub(super) async fn ready(&self, stops: bool) -> Result<(), FleetError> {
+        match &self.own {
+            Ok(own) => own.ready(stops).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes in how a login ended; returns whether a code was given.
+    pub(super) fn ended<T>(&self, done: &Result<T, (Connecting, FleetError)>) -> bool {
+        let Ok(own) = &self.own else { return false };
+        match done {
+            Ok(_) => own.ended(Ok(())),
+            Err((Connecting::Refused, error)) => own.ended(Err(Some(&error.to_string()))),
+            Err(_) => own.ended(Err(None)),
+        }
+    }
+
+    /// Says what is missing where a host took the key and then asked for a code.
+    fn with_hint(&self, error: FleetError) -> FleetError {
+        let text = error.to_string();
+        let why = match &self.own {
+            Err(why) if text.contains("Permission denied (keyboard-interactive)") => why
+                .as_deref()
+                .unwrap_or("name the admin whose token it is: own_token in fleetotp.yml"),
+            _ => return error,
+        };
+        FleetError::Unreachable(format!(
+            "{text}; the host asks fleetotp's own account for a code, and none can be given: {why}"
+        ))
+    }
+
+    /// Returns what answers where the host asks for a code.
+    pub(super) const fn own(&self) -> Option<&OwnCode> {
+        match &self.own {
+            Ok(own) => Some(own),
+            Err(_) => None,
         }
     }
 
