@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::globals::Globals;
@@ -68,6 +68,8 @@ pub struct Run<'a> {
     pub(super) desk: Desk,
     proofs: Proofs,
     fanout: Arc<Fanout>,
+    /// How many passes over hosts it has made.
+    passes: AtomicU32,
     witness: Arc<WitnessMaker>,
     stop: Arc<AtomicBool>,
 }
@@ -151,6 +153,7 @@ impl<'a> Run<'a> {
             desk,
             proofs: Proofs::default(),
             fanout: Arc::new(Fanout::new(world.entropy.clone(), stop.clone(), own)),
+            passes: AtomicU32::new(0),
             witness: Arc::new(WitnessMaker::new(signer)),
             stop,
         })
@@ -231,6 +234,7 @@ impl<'a> Run<'a> {
             ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
+            pass: self.passes.fetch_add(1, Ordering::Relaxed) + 1,
             stage: wanted.stage.0,
             witness: self.witness.clone(),
             limits: wanted.limits,

@@ -2,7 +2,7 @@
 //!
 //! ssh runs the program named by `SSH_ASKPASS` with the prompt as its argument and reads the answer from its standard
 //! output (readpass.c). That program is this one: it hands the prompt over a private socket to the run, which decides.
-//! Host-key questions come the same way and are always answered `no`; one answer is given per connection.
+//! Host-key questions come the same way and are always answered `no`.
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
@@ -19,7 +19,7 @@ use crate::token::secret::Secret;
 /// Names the socket; the only thing the environment tells.
 pub const SOCKET_VARIABLE: &str = "FLEETOTP_ASKPASS_SOCKET";
 
-/// A socket that answers one prompt for a code.
+/// A socket that answers prompts for codes.
 #[derive(Debug)]
 pub(crate) struct Answerer {
     listener: UnixListener,
@@ -58,10 +58,11 @@ impl Answerer {
         Ok(Self { listener, whose })
     }
 
-    /// Answers the first prompt for a code with what `code` comes to; everything else with nothing. Never returns by
-    /// itself.
-    pub(crate) async fn serve(self, code: impl Future<Output = Option<Secret>>) {
-        let mut code = Some(code);
+    /// Answers each prompt for a code with what `next` comes to; everything else with nothing. Never returns by itself.
+    pub(crate) async fn serve<F: Future<Output = Option<Secret>>>(
+        self,
+        mut next: impl FnMut() -> F,
+    ) {
         loop {
             let Ok((mut stream, _)) = self.listener.accept().await else {
                 continue;
@@ -80,10 +81,8 @@ impl Answerer {
                 || prompt.contains("differs from the key")
             {
                 Secret::from("no")
-            } else if self.whose.asks_for_code(&prompt)
-                && let Some(code) = code.take()
-            {
-                code.await.unwrap_or_else(|| Secret::from(""))
+            } else if self.whose.asks_for_code(&prompt) {
+                next().await.unwrap_or_else(|| Secret::from(""))
             } else {
                 Secret::from("")
             };

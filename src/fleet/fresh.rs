@@ -65,7 +65,7 @@ impl Fresh {
             (Some(own), Some(control)) => {
                 let socket = control.with_file_name("fresh");
                 let answerer = Answerer::bind(&socket, own.whose(), &mut command);
-                Some(answerer.map_err(fail)?.serve(own.give()))
+                Some(answerer.map_err(fail)?.serve(|| own.give()))
             }
             _ => None,
         };

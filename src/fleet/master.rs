@@ -34,7 +34,7 @@ pub(super) async fn master(
     let answering = match own {
         Some(own) => {
             let answerer = Answerer::bind(&dir.path().join("ask"), own.whose(), &mut command);
-            Some(answerer.map_err(fail)?.serve(own.give()))
+            Some(answerer.map_err(fail)?.serve(|| own.give()))
         }
         None => None,
     };

@@ -59,7 +59,7 @@ pub(crate) struct OwnCode {
     clock: Arc<dyn Clock>,
     fanout: Arc<Fanout>,
     /// There once a code was given, until it is known what became of it.
-    given: Mutex<Option<Turn>>,
+    given: Mutex<Option<(Turn, Secret)>>,
 }
 
 impl OwnCodes {
@@ -109,8 +109,12 @@ impl OwnCode {
         Ok(())
     }
 
-    /// Returns the code, once this host may be given one. The first host of a token goes alone.
+    /// Returns the code, once this host may be given one; within a connection always the same, since a host that has a next
+    /// secret as well asks for that one first. The first host of a token goes alone.
     pub(crate) async fn give(&self) -> Option<Secret> {
+        if let Some((_, code)) = &*self.given() {
+            return Some(code.clone());
+        }
         let (host, serial) = (&self.host, &self.token.serial);
         let kind = Kind::Secret("code".to_owned(), serial.to_string());
         let turn = self.fanout.turn(kind).await.ok()?;
@@ -131,13 +135,13 @@ impl OwnCode {
             }
         };
         let code = code_at(&self.token.key, self.token.params, now).ok()?;
-        *self.given() = Some(turn);
+        *self.given() = Some((turn, code.clone()));
         Some(code)
     }
 
     /// Takes in how a login ended: accepted, refused with ssh's words, or otherwise. Returns whether a code was given.
     pub(crate) fn ended(&self, how: Result<(), Option<&str>>) -> bool {
-        let Some(turn) = self.given().take() else {
+        let Some((turn, _)) = self.given().take() else {
             return false;
         };
         match how {
@@ -148,7 +152,7 @@ impl OwnCode {
         true
     }
 
-    fn given(&self) -> std::sync::MutexGuard<'_, Option<Turn>> {
+    fn given(&self) -> std::sync::MutexGuard<'_, Option<(Turn, Secret)>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

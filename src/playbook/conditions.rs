@@ -117,8 +117,15 @@ impl HostConditions {
             Action::PamTotp => self.parts.host = true,
             Action::Enroll => self.parts.secrets = true,
             Action::Revoke => self.leavers = true,
+            Action::Sync(_) => {
+                self.parts = Parts {
+                    host: true,
+                    secrets: true,
+                };
+                self.leavers = true;
+            }
             Action::Preflight(_) => self.preflight = true,
-            Action::Rotate(_) | Action::Collect(_) | Action::Report(_) => {}
+            Action::Verify(_) | Action::Rotate(_) | Action::Collect(_) | Action::Report(_) => {}
         }
     }
 

@@ -9,6 +9,7 @@ use crate::names::HostName;
 use crate::plan::change::Part;
 use crate::plan::finding::{Finding, Gap, Severity};
 use crate::plan::preflight::Overview;
+use crate::playbook::logins::Verification;
 
 /// How a host ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -77,6 +78,9 @@ pub struct HostReport {
     pub enforced: Vec<String>,
     /// Tokens of which nothing is to be left here, as read back.
     pub revoked: Vec<RevokedHere>,
+    /// The login table, where it was tried here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// Tasks that were not done here because of their condition, by their place in the play.
     #[serde(skip)]
     pub left_out: BTreeSet<usize>,
@@ -117,6 +121,7 @@ impl HostReport {
             gaps: Vec::new(),
             enforced: Vec::new(),
             revoked: Vec::new(),
+            verification: None,
             left_out: BTreeSet::new(),
         }
     }
@@ -252,6 +257,7 @@ impl Outcome {
                     };
                     mine.overview = report.overview.or(mine.overview.take());
                     mine.left_out = report.left_out;
+                    mine.verification = report.verification.or(mine.verification.take());
                     mine.changes.extend(report.changes);
                     mine.enforced.extend(report.enforced);
                     mine.revoked
