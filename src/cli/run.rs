@@ -387,8 +387,12 @@ impl<'a> Run<'a> {
                 continue;
             }
             self.setup.inventory.connection(host)?;
+            let memory = memories.get(name).cloned().unwrap_or_default();
             let target = match Target::new(host, &defaults) {
-                Ok(target) => target,
+                Ok(mut target) => {
+                    target.doubtful = memory.away;
+                    target
+                }
                 Err(error) => {
                     outcome.hosts.insert(
                         name.clone(),
@@ -428,7 +432,7 @@ impl<'a> Run<'a> {
                 seats,
                 others: others.into_iter().map(|a| a.login.clone()).collect(),
                 realm,
-                memory: memories.get(name).cloned().unwrap_or_default(),
+                memory,
                 conditions,
                 leavers,
                 only_leavers,
@@ -438,8 +442,12 @@ impl<'a> Run<'a> {
         // What is left: hosts that no inventory names any more.
         for (name, (leavers, connection)) in leavers {
             let record = connection.unwrap_or_default();
+            let memory = memories.get(&name).cloned().unwrap_or_default();
             let target = match Target::from_record(&name, &record, &defaults) {
-                Ok(target) => target,
+                Ok(mut target) => {
+                    target.doubtful = memory.away;
+                    target
+                }
                 Err(error) => {
                     outcome.hosts.insert(
                         name.clone(),
@@ -449,7 +457,7 @@ impl<'a> Run<'a> {
                 }
             };
             jobs.push(Job {
-                memory: memories.get(&name).cloned().unwrap_or_default(),
+                memory,
                 name,
                 target,
                 seats: Vec::new(),

@@ -62,6 +62,9 @@ pub struct LeaverSeat {
 /// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// The last try to reach it failed.
+    #[serde(skip)]
+    pub away: bool,
     /// A run's text was put back there, and none has been brought again since.
     #[serde(skip)]
     pub rolled_back: bool,
@@ -85,6 +88,7 @@ impl Memory {
         let facts = record.facts.clone().unwrap_or_default();
         let memory: Self = serde_json::from_value(facts).unwrap_or_default();
         Self {
+            away: !record.reachable,
             judged_hash: record.config_hash.clone(),
             rolled_back: record.rolled_back_at.is_some(),
             ..memory
@@ -101,6 +105,7 @@ impl Memory {
             states.insert(name, (state.file.sha256.clone(), fingerprint));
         }
         Self {
+            away: false,
             rolled_back: false,
             judged_hash: None,
             version: facts.version_text.clone(),
