@@ -11,7 +11,7 @@ use crate::plan::change::{
 use crate::plan::finding::Finding;
 use crate::plan::pam::SERVICE_FILE;
 use crate::plan::wish::Wish;
-use crate::plan::{pam, sshd};
+use crate::plan::{distribution, pam, sshd};
 
 /// Plans it.
 pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
@@ -23,11 +23,17 @@ pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             plan.findings.push(Finding::refusal(
                 "sshd-without-pam",
                 format!("sshd does not use PAM (seen for {user})"),
-                "set UsePAM yes in sshd's configuration",
+                // One that was built without PAM does not know the keyword (servconf.c: dump_config).
+                if effective.values.contains_key("usepam") {
+                    "set UsePAM yes in sshd's configuration"
+                } else {
+                    distribution::pam_remedy(&facts.os)
+                },
             ));
             break;
         }
     }
+    plan.findings.extend(distribution::other_service(facts));
     module(facts, plan);
     for path in [
         LIB,
@@ -86,13 +92,13 @@ fn module(facts: &Facts, plan: &mut HostPlan) {
     if facts.module.is_some() {
         return;
     }
-    match facts.package_manager.as_deref().and_then(install_command) {
-        Some(command) => plan.changes.push((
-            Part::Host,
-            Change::Install {
-                command: command.to_owned(),
-            },
-        )),
+    let manager = facts.package_manager.as_deref();
+    match manager.and_then(distribution::install_command) {
+        Some(command) => {
+            let command = command.to_owned();
+            plan.changes.push((Part::Host, Change::Install { command }));
+            plan.findings.extend(distribution::repository(&facts.os));
+        }
         None => plan.findings.push(Finding::refusal(
             "no-module",
             "pam_google_authenticator is not installed and no known package manager is there",
@@ -101,37 +107,25 @@ fn module(facts: &Facts, plan: &mut HostPlan) {
     }
 }
 
-/// Package names by distribution (the distributions' own package pages; EPEL must be enabled on RHEL).
-fn install_command(manager: &str) -> Option<&'static str> {
-    Some(match manager {
-        "apt-get" => {
-            "export DEBIAN_FRONTEND=noninteractive; apt-get -q -y --no-install-recommends install libpam-google-authenticator || { apt-get -q update && apt-get -q -y --no-install-recommends install libpam-google-authenticator; }"
-        }
-        "dnf" => "dnf -q -y install google-authenticator",
-        "zypper" => "zypper -n -q install google-authenticator-libpam",
-        "apk" => "apk add -q google-authenticator openssh-server-pam",
-        "pacman" => "pacman -S --noconfirm --needed libpam-google-authenticator",
-        _ => return None,
-    })
-}
-
 fn pam_file(facts: &Facts, plan: &mut HostPlan) {
-    let Some(file) = facts.files.get(SERVICE_FILE) else {
-        plan.findings.push(Finding::refusal(
-            "no-pam-service",
-            format!("{SERVICE_FILE} is missing"),
-            "install the distribution's openssh-server with PAM support",
-        ));
+    let Some((_, text)) = distribution::service_text(facts) else {
+        plan.findings
+            .push(if facts.files.contains_key(SERVICE_FILE) {
+                Finding::refusal(
+                    "not-text",
+                    format!("{SERVICE_FILE} is not plain text"),
+                    "repair it by hand",
+                )
+            } else {
+                Finding::refusal(
+                    "no-pam-service",
+                    format!("{SERVICE_FILE} is missing"),
+                    distribution::pam_remedy(&facts.os),
+                )
+            });
         return;
     };
-    let Some(text) = &file.text else {
-        plan.findings.push(Finding::refusal(
-            "not-text",
-            format!("{SERVICE_FILE} is not plain text"),
-            "repair it by hand",
-        ));
-        return;
-    };
+    plan.findings.extend(distribution::copied(facts));
     let others = pam::other_mfa(text)
         .into_iter()
         .map(str::to_owned)
@@ -200,6 +194,14 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
     broken_for_tests::sshd(&mut addition);
     match place {
         sshd::Place::DropIn => text_file(facts, sshd::DROP_IN, addition, plan),
+        // A package's own file: its next version would bring the text back as it was.
+        sshd::Place::MainFile if config.starts_with("/usr/") => {
+            plan.findings.push(Finding::refusal(
+                "vendor-config",
+                format!("{config} is the distribution's own and includes no drop-ins: it is not to be changed"),
+                "copy it to /etc/ssh/sshd_config, with `Include /etc/ssh/sshd_config.d/*.conf` on the first line",
+            ));
+        }
         sshd::Place::MainFile => {
             if facts.files.contains_key(sshd::DROP_IN) {
                 plan.findings.push(Finding::refusal(

@@ -9,6 +9,7 @@ pub mod canary;
 pub mod change;
 pub mod decide;
 pub mod diff;
+pub mod distribution;
 pub mod enforce;
 pub mod evidence;
 pub mod finding;

@@ -19,6 +19,8 @@ mod audit_signing;
 #[cfg(test)]
 mod audit_tamper;
 #[cfg(test)]
+mod distributions;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod docs_reports;
