@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::host::facts::{Facts, SshVersion};
 use crate::host::request::{Line, Scope};
+use crate::inventory::model::Module;
 use crate::plan::change::{
     CANARY, Change, FileChange, GROUP_ENFORCED, GROUP_PENDING, HostPlan, LIB, Part, STATE_CURRENT,
     STATE_ROOT, Shown,
@@ -11,7 +12,7 @@ use crate::plan::change::{
 use crate::plan::finding::Finding;
 use crate::plan::pam::SERVICE_FILE;
 use crate::plan::wish::Wish;
-use crate::plan::{distribution, pam, sshd};
+use crate::plan::{distribution, oath_file, pam, sshd};
 
 /// Plans it.
 pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
@@ -34,7 +35,11 @@ pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         }
     }
     plan.findings.extend(distribution::other_service(facts));
-    module(facts, plan);
+    match wish.module {
+        Module::GoogleAuthenticator => module(facts, plan),
+        Module::Oath => plan.findings.extend(oath_file::module(facts)),
+    }
+    plan.findings.extend(oath_file::stale(facts, wish));
     for path in [
         LIB,
         "/var/lib/fleetotp/tx",
@@ -53,7 +58,7 @@ pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             plan.changes.push((Part::Host, Change::Group { name }));
         }
     }
-    pam_file(facts, plan);
+    pam_file(facts, wish, plan);
     sshd_files(facts, &config, plan);
     if plan.needs_transaction() {
         expectations(facts, wish, plan);
@@ -107,7 +112,7 @@ fn module(facts: &Facts, plan: &mut HostPlan) {
     }
 }
 
-fn pam_file(facts: &Facts, plan: &mut HostPlan) {
+fn pam_file(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     let Some((_, text)) = distribution::service_text(facts) else {
         plan.findings
             .push(if facts.files.contains_key(SERVICE_FILE) {
@@ -158,7 +163,21 @@ fn pam_file(facts: &Facts, plan: &mut HostPlan) {
         ));
         return;
     }
-    match pam::with_block(text, broken_for_tests::pam_block()) {
+    let module = pam::module_in(text);
+    if module.is_some_and(|there| there != wish.module) {
+        plan.findings.push(Finding::refusal(
+            "module-changes",
+            "the policy names another module than the one that asks for codes on this host",
+            "take fleetotp off first (`fleetotp remove`), then roll out anew: secrets are kept in another form",
+        ));
+        return;
+    }
+    if module.is_none() && wish.module == Module::Oath {
+        plan.findings.push(oath_file::limits());
+    }
+    let mut block = pam::block(wish.module, wish.window);
+    broken_for_tests::pam(&mut block);
+    match pam::with_block(text, &block) {
         Ok(after) => text_file(facts, SERVICE_FILE, after, plan),
         Err(error) => plan.findings.push(Finding::refusal(
             "pam-layout",
@@ -335,11 +354,9 @@ mod broken_for_tests {
     }
 
     /// A stack that refuses members only.
-    pub(super) fn pam_block() -> &'static str {
+    pub(super) fn pam(block: &mut String) {
         if hook().as_deref() == Some("pam") {
-            "# BEGIN fleetotp\nauth [success=die default=ignore] pam_succeed_if.so quiet user ingroup fleetotp:fleetotp-pending\n# END fleetotp\n"
-        } else {
-            crate::plan::pam::SSHD_BLOCK
+            "# BEGIN fleetotp\nauth [success=die default=ignore] pam_succeed_if.so quiet user ingroup fleetotp:fleetotp-pending\n# END fleetotp\n".clone_into(block);
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod finding;
 mod host_part;
 pub mod oath;
+pub mod oath_file;
 pub mod pam;
 mod preconditions;
 pub mod recover;

@@ -228,7 +228,8 @@ fn steps(facts: &Facts) -> Vec<Step> {
     let ours: Vec<_> = facts
         .states
         .iter()
-        .filter(|(_, state)| Stamp::of(state).is_some())
+        // An empty one is what tells pam_oath not to ask.
+        .filter(|(_, state)| Stamp::of(state).is_some() || state.file.size == 0)
         .collect();
     for ((slot, login), state) in &ours {
         steps.push(Step::Secret(

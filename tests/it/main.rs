@@ -61,6 +61,8 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_month;
 #[cfg(test)]
+mod lab_oath;
+#[cfg(test)]
 mod lab_play;
 #[cfg(test)]
 mod lab_reaper;

@@ -14,7 +14,9 @@ use fleetotp::host::facts::{Facts, SshVersion};
 use fleetotp::host::parse;
 use fleetotp::host::program::REAPER_SHA256;
 use fleetotp::host::request::{Line, Scope};
-use fleetotp::inventory::model::{Algorithm, Enforce, OnOverdue, Policy, RateLimit, Service};
+use fleetotp::inventory::model::{
+    Algorithm, Enforce, Module, OnOverdue, Policy, RateLimit, Service,
+};
 use fleetotp::names::{AdminName, Login, PolicyName, RealmName};
 use fleetotp::plan::change::{Change, HostPlan};
 use fleetotp::plan::decide::host_plan;
@@ -95,6 +97,7 @@ struct WishData {
     enforce: String,
     on_overdue: String,
     window: u8,
+    module: Module,
     /// Who goes, with what the policy asks for besides (`expire_account`, `move_keys`).
     leavers: BTreeMap<String, Vec<String>>,
 }
@@ -112,6 +115,7 @@ impl Default for WishData {
             enforce: "on_confirm".to_owned(),
             on_overdue: "keep".to_owned(),
             window: 1,
+            module: Module::GoogleAuthenticator,
             leavers: BTreeMap::new(),
         }
     }
@@ -419,6 +423,7 @@ fn wish(case: &Case) -> Wish {
         },
         enforce_from: None,
         services: vec![Service::Sshd],
+        module: data.module,
         window: data.window,
         rate_limit: RateLimit {
             attempts: 3,
@@ -477,6 +482,8 @@ fn wish(case: &Case) -> Wish {
     Wish {
         project: "F-PLAN".to_owned(),
         protected: data.protected.iter().map(login).collect(),
+        module: data.module,
+        window: data.window,
         members: members.collect(),
         // The ledger knows who left.
         known: data
@@ -628,7 +635,9 @@ fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
     let mut found: Vec<PathBuf> = std::fs::read_dir(&root)
         .expect("tests/plan is there")
-        .flat_map(|d| std::fs::read_dir(d.unwrap().path()).unwrap())
+        .map(|d| d.unwrap().path())
+        .filter(|d| d.is_dir())
+        .flat_map(|d| std::fs::read_dir(d).unwrap())
         .map(|f| f.unwrap().path())
         .filter(|p| p.extension().is_some_and(|e| e == "yml"))
         .collect();

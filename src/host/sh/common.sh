@@ -215,7 +215,7 @@ drop_canary() {
     deluser "$canary" >/dev/null 2>&1
   fi
   rm -rf /var/lib/fleetotp-canary
-  rm -f "$GA/current/$canary" "$GA/current/$canary"~*
+  rm -f "$GA"/current/"$canary" "$GA"/next/"$canary" "$GA"/*/"$canary"~* "$GA"/*/"$canary".new "$GA"/*/"$canary".lock
   # A full disk keeps the account, without key and code; then the next tick removes it.
   grep -q "^$canary:" /etc/passwd && return 1
   rm -f "$1/canary"

@@ -95,6 +95,9 @@ inspect_system() {
   say packages "$pm"
   find_module
   say module "${module:--}"
+  if [ -n "$oath" ]; then
+    if grep -q '[$]{USER}' "$oath"; then say oath "$oath" yes; else say oath "$oath" no; fi
+  fi
   selinux=-
   [ -e /sys/fs/selinux/enforce ] && read -r selinux </sys/fs/selinux/enforce
   say selinux "$selinux"
@@ -112,9 +115,10 @@ inspect_system() {
 }
 
 find_module() {
-  module=
+  module= oath=
   for m in /lib/*/security /lib/security /lib64/security /usr/lib/*/security /usr/lib/security /usr/lib64/security; do
-    if [ -e "$m/pam_google_authenticator.so" ]; then module=$m/pam_google_authenticator.so; break; fi
+    [ -n "$module" ] || [ ! -e "$m/pam_google_authenticator.so" ] || module=$m/pam_google_authenticator.so
+    [ -n "$oath" ] || [ ! -e "$m/pam_oath.so" ] || oath=$m/pam_oath.so
   done
 }
 
@@ -252,7 +256,7 @@ config_hash() {
   for f in /etc/pam.d/sshd /usr/lib/pam.d/sshd /usr/etc/pam.d/sshd; do
     [ ! -f "$f" ] || files=$files$f$nl
   done
-  sums=$(each_of "$files$sshd$nl/etc/group$nl$module" sha256sum)
+  sums=$(each_of "$files$sshd$nl/etc/group$nl$module$nl$oath" sha256sum)
   all=$(printf '%s\n' "$daemon" "$sums" | sha256sum)
   all=${all%% *}
 }
@@ -458,6 +462,7 @@ inspect_state() {
   done
   for l in $logins; do
     for f in "$GA/current/$l"~* "$GA/next/$l"~*; do [ -e "$f" ] && say temporary "$f"; done
+    for f in "$GA/current/$l.new" "$GA/next/$l.new"; do [ -e "$f" ] && is_oaths "$f" && say temporary "$f"; done
   done
   each_of "$files" stat -c 'stat	%a	%u	%g	%i	%s	%n' "$GA" "$GA/current" "$GA/next" "$LIB" "$LIB/tx" "$LIB/deadlines" $present 2>/dev/null
   reaper=
@@ -470,6 +475,14 @@ inspect_state() {
     slot=${f%/*}
     slot=${slot##*/}
     { IFS= read -r s
+      n=1 stamp=
+      case $s in
+      '# FLEETOTP '*)
+        # A users file of pam_oath: a stamp, then type, login, password, key, and what was used last.
+        stamp=$s n=2
+        read -r _ _ _ s _
+        ;;
+      esac
       fp=seen
       # A file that has not changed since it was last looked at still holds the same secret.
       sum=${sums%%"  $f"*}
@@ -478,7 +491,8 @@ inspect_state() {
       case "$seen " in *" $slot/$l=$sum "*) ;; *) fp=$(printf '%s' "$s" | sha256sum) ;; esac
       s=
       say state "$slot" "$l" "${fp%% *}"
-      n=1 scratch=0
+      scratch=0
+      [ -z "$stamp" ] || say option 1 "$stamp"
       while IFS= read -r line || [ -n "$line" ]; do
         n=$((n + 1))
         case $line in
@@ -489,6 +503,11 @@ inspect_state() {
       say lines "$n" "$scratch"
     } <"$f"
   done
+}
+
+# Tells whether file $1 is one that pam_oath has left beside a state file, and no state file of somebody called so.
+is_oaths() {
+  ! getent passwd "${1##*/}" >/dev/null 2>&1
 }
 
 # Tells whether something runs the reaper.
@@ -864,7 +883,8 @@ change_members() {
 # Removes file $1 and whatever was being written to take its place.
 purge() {
   flush
-  for f in "$1" "$1"~??????; do
+  for f in "$1" "$1"~?????? "$1.new" "$1.lock"; do
+    case $f in *.new | *.lock) [ "$f" = "$1" ] || is_oaths "$f" || continue ;; esac
     [ -e "$f" ] || [ -L "$f" ] || continue
     rm -f "$f" || fail write "cannot remove $f"
   done
