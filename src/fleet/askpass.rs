@@ -84,7 +84,9 @@ fn asks_for_code(prompt: &str, login: &str) -> bool {
         .and_then(|p| p.split_once(") "))
         .and_then(|(whose, _)| whose.split_once('@'))
         .is_some_and(|(user, _)| user != login);
-    prompt.contains("erification code") && !somebody_elses
+    // The one of google-authenticator, the other of pam_oath.
+    let asks = prompt.contains("erification code") || prompt.contains("One-time password (OATH)");
+    asks && !somebody_elses
 }
 
 /// The helper's side: called by `main` when ssh started this program for a prompt. Returns the exit code.
@@ -107,7 +109,11 @@ mod tests {
 
     #[test]
     fn a_jump_hosts_question_gets_no_code() {
-        for mine in ["Verification code: ", "(canary@web1) Verification code: "] {
+        for mine in [
+            "Verification code: ",
+            "(canary@web1) Verification code: ",
+            "(canary@web1) One-time password (OATH) for `canary': ",
+        ] {
             assert!(asks_for_code(mine, "canary"), "{mine}");
         }
         for other in [

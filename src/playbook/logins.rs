@@ -14,7 +14,7 @@ use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::reply::applied;
 use crate::host::request::Request;
-use crate::inventory::model::Policy;
+use crate::inventory::model::{Module, Policy};
 use crate::ledger::{MAX_DETAIL, VerifiedHost};
 use crate::names::{HostName, printable};
 use crate::plan::canary::key_is_enough_for_others;
@@ -297,10 +297,17 @@ impl Table {
         self.used = codes.into_iter().next();
         match self.pose(session, id, Who::Pending).await {
             Ok(()) => {
-                let (key, confirms) = tokio::join!(
-                    logins.direct(Offer::Key, &[], Route::Direct),
-                    logins.direct(Offer::CodeThenKey, &before, Route::Direct)
-                );
+                let (key, confirms) =
+                    tokio::join!(logins.direct(Offer::Key, &[], Route::Direct), async {
+                        // It takes no code that is older than the last one (liboath, usersfile.c).
+                        if proof.policy.module == Module::Oath {
+                            let why = "pam_oath takes no code older than the last one";
+                            return Ok(Outcome::Unclear(why.to_owned()));
+                        }
+                        logins
+                            .direct(Offer::CodeThenKey, &before, Route::Direct)
+                            .await
+                    });
                 self.add(Who::Pending, KEY, Expected::In, &key?);
                 self.add(Who::Pending, CONFIRMS, Expected::InWithCode, &confirms?);
             }

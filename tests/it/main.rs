@@ -19,6 +19,8 @@ mod audit_signing;
 #[cfg(test)]
 mod audit_tamper;
 #[cfg(test)]
+mod distributions;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod docs_reports;
@@ -58,6 +60,8 @@ mod lab_kill;
 mod lab_leak;
 #[cfg(test)]
 mod lab_month;
+#[cfg(test)]
+mod lab_oath;
 #[cfg(test)]
 mod lab_play;
 #[cfg(test)]
