@@ -19,6 +19,7 @@ pub mod init;
 pub mod inventory;
 pub mod leavers;
 pub mod ledger;
+pub mod own;
 pub mod play;
 pub mod progress;
 pub mod recover;

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use super::globals::Globals;
 use super::leavers::Leavers;
+use super::own::own_codes;
 use super::progress::Bar;
 use super::setup::{Setup, World};
 use crate::audit::ssh::Signer;
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::control::ControlDir;
+use crate::fleet::fanout::Fanout;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
 use crate::ledger::{Lock, Stage};
@@ -65,6 +67,7 @@ pub struct Run<'a> {
     lock: Option<Lock>,
     pub(super) desk: Desk,
     proofs: Proofs,
+    fanout: Arc<Fanout>,
     /// How many passes over hosts it has made.
     passes: AtomicU32,
     witness: Arc<WitnessMaker>,
@@ -138,6 +141,7 @@ impl<'a> Run<'a> {
             permissions,
         )
         .await?;
+        let own = own_codes(setup, world, globals.check).await?;
         let stop = Arc::new(AtomicBool::new(false));
         tokio::spawn(listen_for_signals(stop.clone()));
         Ok(Self {
@@ -148,6 +152,7 @@ impl<'a> Run<'a> {
             lock,
             desk,
             proofs: Proofs::default(),
+            fanout: Arc::new(Fanout::new(world.entropy.clone(), stop.clone(), own)),
             passes: AtomicU32::new(0),
             witness: Arc::new(WitnessMaker::new(signer)),
             stop,
@@ -225,6 +230,7 @@ impl<'a> Run<'a> {
         protected.extend(Login::new("root").ok());
         Ok(Arc::new(Shared {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
+            fanout: self.fanout.clone(),
             ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),

@@ -27,7 +27,7 @@ fn banner(text: &str) -> String {
 /// Which parts a task shows.
 const fn parts(action: &Action) -> &'static [Part] {
     match action {
-        Action::Preflight | Action::Verify(_) | Action::Collect(_) | Action::Report(_) => &[],
+        Action::Preflight(_) | Action::Verify(_) | Action::Collect(_) | Action::Report(_) => &[],
         Action::Sync(_) => &[
             Part::Host,
             Part::Secrets,
@@ -58,6 +58,13 @@ pub fn play(
         batch.map_or_else(String::new, |(n, of)| format!(" batch {n} of {of}")),
         if globals.check { " [CHECK MODE]" } else { "" }
     ));
+    let enrols = |t: &Task| {
+        matches!(
+            t.action,
+            Action::Enroll | Action::Rotate(_) | Action::Sync(_)
+        )
+    };
+    let enrols = play.tasks.iter().any(enrols);
     let mut first = true;
     for (number, task) in play.tasks.iter().enumerate() {
         let once = matches!(task.action, Action::Collect(_) | Action::Report(_));
@@ -77,6 +84,10 @@ pub fn play(
                 continue;
             }
             host_line(&mut text, task, report, first, globals);
+            // Where nobody is enrolled by this play, this is who could not be.
+            if matches!(task.action, Action::Preflight(_)) && !enrols {
+                gaps(&mut text, report);
+            }
         }
         first = false;
     }
@@ -115,12 +126,17 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             }
         }
     }
+    if let (Action::Preflight(_), Some(overview)) = (&task.action, &report.overview) {
+        for line in overview.lines() {
+            _ = writeln!(text, "    {line}");
+        }
+    }
     if first {
         for finding in &report.findings {
-            let mark = if finding.severity == Severity::Refusal {
-                "refused"
-            } else {
-                "note"
+            let mark = match finding.severity {
+                Severity::Refusal => "refused",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
             };
             if !is_told(report, finding) {
                 _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
@@ -144,9 +160,14 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
         Action::Enroll | Action::Rotate(_) | Action::Sync(_)
     );
     if secrets {
-        for gap in &report.gaps {
-            _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
-        }
+        gaps(text, report);
+    }
+}
+
+fn gaps(text: &mut String, report: &HostReport) {
+    for gap in &report.gaps {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
     }
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::fleet::FleetError;
-use crate::fleet::askpass::{Answerer, SOCKET_VARIABLE};
+use crate::fleet::askpass::{Answerer, Whose};
 use crate::fleet::control::ControlDir;
 use crate::fleet::limit::{read_answer, read_errors};
 use crate::fleet::session::Session;
@@ -177,7 +177,14 @@ pub async fn login(
 ) -> Result<Outcome, FleetError> {
     let start = Instant::now();
     loop {
-        let (why, patience) = match attempt(session, key, wanted).await? {
+        // From the host's own loopback nobody else is in the way.
+        let place = match wanted.route {
+            Route::Direct => Some(session.place().await?),
+            Route::Loopback | Route::LoopbackSix => None,
+        };
+        let attempt = attempt(session, key, wanted).await?;
+        drop(place);
+        let (why, patience) = match attempt {
             Attempt::Ended(outcome) => return Ok(outcome),
             Attempt::NotHeard(why) => (why, PATIENCE),
             Attempt::Penalised(why) => (why, PENALTY),
@@ -206,11 +213,16 @@ async fn attempt(
     let target = session.target();
     let number = key.logins.fetch_add(1, Ordering::Relaxed);
     let socket = key.dir.path().join(format!("ask{number}"));
-    let answerer = Answerer::bind(&socket, CANARY)?;
     let given = AtomicUsize::new(0);
-    let program = std::env::current_exe()
-        .map_err(FleetError::local("cannot find this program's own path"))?;
     let mut command = Command::new("ssh");
+    let whose = match wanted.route {
+        Route::Direct => target.whose(CANARY),
+        Route::Loopback | Route::LoopbackSix => Whose {
+            login: CANARY.to_owned(),
+            host: None,
+        },
+    };
+    let answerer = Answerer::bind(&socket, whose, &mut command)?;
     command.args([
         "-oControlMaster=no",
         "-oControlPath=none",
@@ -245,9 +257,6 @@ async fn attempt(
         .args(target.options_for_proof())
         .args(target.destination()?)
         .arg("true")
-        .env("SSH_ASKPASS", &program)
-        .env("SSH_ASKPASS_REQUIRE", "force")
-        .env(SOCKET_VARIABLE, &socket)
         .env_remove("SSH_AUTH_SOCK")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -260,10 +269,14 @@ async fn attempt(
     let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(FleetError::Lost);
     };
+    let next = || {
+        let number = given.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(wanted.codes.get(number).cloned())
+    };
     let talk = async {
         tokio::select! {
             (answer, errors) = async { tokio::join!(read_answer(output), read_errors(errors)) } => (answer.unwrap_or_default(), errors),
-            () = answerer.serve(wanted.codes, &given) => (Vec::new(), String::new()),
+            () = answerer.serve(next) => (Vec::new(), String::new()),
         }
     };
     let Ok((answer, errors)) =

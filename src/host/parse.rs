@@ -93,7 +93,13 @@ impl Reader {
                 self.facts.oath_module = some(path);
                 self.facts.oath_per_user = *per_user == "yes";
             }
-            ("selinux", [state]) => self.facts.selinux = *state != "-",
+            ("selinux", [state]) => {
+                self.facts.selinux = *state != "-";
+                self.facts.selinux_enforcing = *state == "1";
+            }
+            ("label", [label]) => self.facts.state_label = some(label),
+            ("pamowner", [owner]) => self.facts.pam_owner = some(owner),
+            ("nologin", [path]) => self.facts.nologin = some(path),
             ("sudolog", [flag]) => self.facts.sudo_logs_input = *flag == "1",
             ("free", [kib, mount]) => {
                 self.facts

@@ -25,6 +25,7 @@ mod lock;
 mod observe;
 mod open;
 mod origin;
+mod own_code;
 mod people;
 mod readings;
 mod record;

@@ -12,6 +12,7 @@ use crate::audit::head::Witness;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::fleet::control::ControlDir;
+use crate::fleet::fanout::Fanout;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
 use crate::ledger::{
@@ -36,6 +37,8 @@ const BATCH: usize = 50;
 pub struct Shared {
     /// Control sockets.
     pub control: ControlDir,
+    /// Keeps connections from being too many at a time, and from trying everywhere what is refused.
+    pub fanout: Arc<Fanout>,
     /// To look up what was written; besides the one witness, the dispatcher alone writes.
     pub ledger: Ledger,
     /// The project's id.

@@ -18,6 +18,7 @@ use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
 use crate::inventory::model::Module;
 use crate::names::{HostName, Login};
+use crate::plan::elevation;
 use crate::plan::finding::Finding;
 use crate::plan::wish::{Parts, Wish};
 use crate::playbook::behind;
@@ -74,8 +75,14 @@ impl Stop {
 
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let text = error.in_full();
-        Self::Ended(if error.is_unreachable() {
+        let text = match &error {
+            FleetError::Refused(said) => elevation::refused(said).map(|f| f.sentence()),
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| error.in_full());
+        Self::Ended(if matches!(error, FleetError::Interrupted) {
+            Status::Skipped
+        } else if error.is_unreachable() {
             Status::Unreachable(text)
         } else {
             Status::Failed(text)
@@ -134,7 +141,7 @@ async fn visit<E: Errand>(
     target: Target,
     shared: &Shared,
 ) -> Result<E::Done, Stop> {
-    let session = Session::open(target, &shared.control).await?;
+    let session = Session::open(target, &shared.control, &shared.fanout).await?;
     let done = errand.run(name, &session, shared).await;
     session.close().await;
     done

@@ -49,7 +49,7 @@ pub async fn confirm(
             return Err(ProofError::Table(fault));
         }
     }
-    let fresh = Fresh::open(session.target(), PATIENCE)
+    let fresh = Fresh::open(session, PATIENCE)
         .await
         .map_err(ProofError::NoFreshConnection)?;
     if let Some(proof) = proof {

@@ -11,7 +11,7 @@ use crate::names::printable;
 use crate::playbook::limits::{Limits, percentage};
 use crate::playbook::rotate::Which;
 use crate::playbook::serial::{Order, Serial};
-use crate::playbook::tasks::{CollectTask, ReportTask, SyncTask, VerifyTask};
+use crate::playbook::tasks::{CollectTask, PreflightTask, ReportTask, SyncTask, VerifyTask};
 use crate::playbook::when::When;
 use crate::text::yaml::{self, Node};
 use crate::text::{FileError, SourceFile, suggest};
@@ -55,8 +55,8 @@ pub struct Task {
 /// What a task does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Reads every host and refuses what could lock somebody out.
-    Preflight,
+    /// Reads every host, says what could go wrong, and refuses what could lock somebody out.
+    Preflight(PreflightTask),
     /// Module, PAM block, sshd addition and groups.
     PamTotp,
     /// Tokens, sheets, state files and, once confirmed, the demand for a code.
@@ -105,7 +105,7 @@ impl Action {
     /// Returns the word in playbooks.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Preflight => "preflight",
+            Self::Preflight(_) => "preflight",
             Self::PamTotp => "pam_totp",
             Self::Enroll => "enroll",
             Self::Verify(_) => "verify",
@@ -135,16 +135,14 @@ impl Action {
                     .map_err(|why| source.error(value.position, why))?;
                 Self::Report(Box::new(task))
             }
-            "preflight" => Self::Preflight,
+            "preflight" if plain => Self::Preflight(PreflightTask::default()),
+            "preflight" => Self::Preflight(yaml::from_node(source, value)?),
             "pam_totp" => Self::PamTotp,
             "enroll" => Self::Enroll,
             "revoke" => Self::Revoke,
             _ => return Ok(None),
         };
-        let bare = matches!(
-            action,
-            Self::Preflight | Self::PamTotp | Self::Enroll | Self::Revoke
-        );
+        let bare = matches!(action, Self::PamTotp | Self::Enroll | Self::Revoke);
         if bare && !plain {
             return Err(source.error(value.position, format!("`{word}` takes no parameters")));
         }
@@ -155,7 +153,7 @@ impl Action {
     pub const fn converges(&self) -> bool {
         matches!(
             self,
-            Self::Preflight | Self::PamTotp | Self::Enroll | Self::Revoke | Self::Sync(_)
+            Self::Preflight(_) | Self::PamTotp | Self::Enroll | Self::Revoke | Self::Sync(_)
         )
     }
 }
@@ -399,7 +397,11 @@ mod tests {
                 .iter()
                 .map(|t| t.action.clone())
                 .collect::<Vec<_>>(),
-            [Action::Preflight, Action::PamTotp, Action::Enroll]
+            [
+                Action::Preflight(PreflightTask::default()),
+                Action::PamTotp,
+                Action::Enroll
+            ]
         );
         assert_eq!(plays[0].tasks[1].name, "Hosts");
     }

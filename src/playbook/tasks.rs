@@ -13,6 +13,14 @@ pub const WITHIN: Span = Span::from_secs(600);
 /// After which time without a login a demanded token is a finding.
 pub const UNUSED: Span = Span::from_days(30);
 
+/// The task `preflight`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PreflightTask {
+    /// Exit 9 where there is any warning.
+    pub strict: bool,
+}
+
 /// The task `verify`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

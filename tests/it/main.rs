@@ -47,6 +47,8 @@ mod lab_drift;
 #[cfg(test)]
 mod lab_enrol;
 #[cfg(test)]
+mod lab_fanout;
+#[cfg(test)]
 mod lab_faults;
 #[cfg(test)]
 mod lab_first;
@@ -62,6 +64,7 @@ mod lab_leak;
 mod lab_month;
 #[cfg(test)]
 mod lab_oath;
+mod lab_own_code;
 #[cfg(test)]
 mod lab_play;
 #[cfg(test)]

@@ -23,6 +23,7 @@ use fleetotp::plan::decide::host_plan;
 use fleetotp::plan::enforce::enforcement;
 use fleetotp::plan::finding::Severity;
 use fleetotp::plan::oath;
+use fleetotp::plan::preflight::{self, Asked};
 use fleetotp::plan::remove::removal;
 use fleetotp::plan::revoke::{
     Farewell, Leaver, Verdict, ends_due, memberships_due, remains, verdict,
@@ -98,6 +99,8 @@ struct WishData {
     on_overdue: String,
     window: u8,
     module: Module,
+    /// What could go wrong is to be told.
+    preflight: bool,
     /// Who goes, with what the policy asks for besides (`expire_account`, `move_keys`).
     leavers: BTreeMap<String, Vec<String>>,
 }
@@ -116,6 +119,7 @@ impl Default for WishData {
             on_overdue: "keep".to_owned(),
             window: 1,
             module: Module::GoogleAuthenticator,
+            preflight: false,
             leavers: BTreeMap::new(),
         }
     }
@@ -192,6 +196,8 @@ struct Expected {
     refused: BTreeSet<String>,
     /// Findings that are only worth knowing.
     notes: BTreeSet<String>,
+    /// Findings of what may go wrong.
+    warnings: BTreeSet<String>,
     /// `login gap`.
     gaps: BTreeSet<String>,
     /// Whom the host would ask for a code.
@@ -547,7 +553,16 @@ fn text_of(lines: &[Line]) -> String {
 
 fn outcome(case: &Case, facts: &Facts) -> Expected {
     let wish = wish(case);
-    let plan: HostPlan = host_plan(facts, &wish);
+    let mut plan: HostPlan = host_plan(facts, &wish);
+    if case.wish.preflight {
+        let asked = Asked {
+            from: wish.now,
+            to: wish.now,
+        };
+        plan.findings
+            .extend(preflight::warnings(facts, &wish, asked));
+        plan.gaps = preflight::dry(facts, &wish).1;
+    }
     let demand = enforcement(facts, &wish);
     let ids = |severity| {
         plan.findings
@@ -587,6 +602,7 @@ fn outcome(case: &Case, facts: &Facts) -> Expected {
         changes: plan.changes.iter().map(|(_, c)| named(c)).collect(),
         refused: ids(Severity::Refusal),
         notes: ids(Severity::Note),
+        warnings: ids(Severity::Warning),
         gaps: plan
             .gaps
             .iter()

@@ -18,7 +18,7 @@ use crate::names::{AdminName, HostName};
 use crate::playbook::conditions::Conditions;
 use crate::playbook::limits::Tally;
 use crate::playbook::outcome::{HostReport, Outcome, Status};
-use crate::playbook::schema::{Action, Play};
+use crate::playbook::schema::{Action, Play, Task};
 use crate::playbook::tasks::SyncTask;
 
 /// Runs plays, and keeps what came of them.
@@ -94,6 +94,8 @@ impl<'r, 'a> Player<'r, 'a> {
             };
             let turn = (before.as_slice(), hosts_of_batch.as_slice());
             let mut outcome = self.batch(stage, play, admins.as_ref(), turn).await?;
+            let strict = |t: &Task| matches!(&t.action, Action::Preflight(p) if p.strict);
+            self.ends.findings |= play.tasks.iter().any(strict) && outcome.has_warning();
             let tally = Tally::of(hosts_of_batch.len(), outcome.hosts.values());
             if outcome.stopped.is_none() && !outcome.interrupted {
                 outcome.stopped = play.limits.stop(tally);

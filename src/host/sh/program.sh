@@ -101,6 +101,22 @@ inspect_system() {
   selinux=-
   [ -e /sys/fs/selinux/enforce ] && read -r selinux </sys/fs/selinux/enforce
   say selinux "$selinux"
+  [ "$selinux" = - ] || [ ! -d "$GA" ] || {
+    set -- $(ls -Zd "$GA" 2>/dev/null)
+    say label "${1:--}"
+  }
+  if [ -r /etc/authselect/authselect.conf ]; then
+    profile=
+    read -r profile </etc/authselect/authselect.conf
+    say pamowner "authselect ($profile)"
+  elif [ -x /usr/sbin/pam-auth-update ]; then
+    say pamowner pam-auth-update
+  elif [ -x /usr/sbin/pam-config ]; then
+    say pamowner pam-config
+  fi
+  for f in /etc/nologin /run/nologin; do
+    [ ! -e "$f" ] || say nologin "$f"
+  done
   log=0
   if [ -n "$SUDO_USER" ] && grep -rqsE '^[^#]*([[:space:],]log_(input|stdin)|LOG_INPUT)' /etc/sudoers /etc/sudoers.d; then
     # Of several settings for this account the last one counts; sudo knows whom each is for.
@@ -210,7 +226,7 @@ LIST
       say alike "$u" "$alike"
     else
       say effective "$u"
-      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|error) / { print "|" $0 }'
+      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|forcecommand|logingracetime|maxstartups|persource[a-z]*|error) / { print "|" $0 }'
     fi
     case " $2 " in *" $u "*) count_keys "$u" ;; esac
   done
