@@ -36,3 +36,4 @@ pub mod suspect;
 pub mod sync;
 pub mod tell;
 pub mod vault;
+pub mod verify;

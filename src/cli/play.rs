@@ -23,6 +23,7 @@ use crate::names::HostName;
 use crate::playbook::conditions::holds_on;
 use crate::playbook::desk::Permissions;
 use crate::playbook::schema::{self, Action, Play, tags};
+use crate::playbook::tasks::SyncTask;
 use crate::text::SourceFile;
 
 /// Arguments of `play`.
@@ -118,7 +119,7 @@ pub async fn run(
         tasks.any(|t| is(&t.action))
     };
     let permissions = Permissions {
-        issue: has(|a| *a == Action::Enroll),
+        issue: has(|a| matches!(a, Action::Enroll | Action::Sync(SyncTask { no_new: false }))),
         rotate: has(|a| matches!(a, Action::Rotate(_))),
         ..Permissions::default()
     };

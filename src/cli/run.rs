@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::globals::Globals;
@@ -65,6 +65,8 @@ pub struct Run<'a> {
     lock: Option<Lock>,
     pub(super) desk: Desk,
     proofs: Proofs,
+    /// How many passes over hosts it has made.
+    passes: AtomicU32,
     witness: Arc<WitnessMaker>,
     stop: Arc<AtomicBool>,
 }
@@ -146,6 +148,7 @@ impl<'a> Run<'a> {
             lock,
             desk,
             proofs: Proofs::default(),
+            passes: AtomicU32::new(0),
             witness: Arc::new(WitnessMaker::new(signer)),
             stop,
         })
@@ -225,6 +228,7 @@ impl<'a> Run<'a> {
             ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
+            pass: self.passes.fetch_add(1, Ordering::Relaxed) + 1,
             stage: wanted.stage.0,
             witness: self.witness.clone(),
             limits: wanted.limits,

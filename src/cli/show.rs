@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::names::HostName;
 use crate::plan::change::Part;
 use crate::plan::finding::{Finding, Severity};
+use crate::playbook::logins::Verification;
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::schema::{Action, Play, Task};
 
@@ -26,7 +27,13 @@ fn banner(text: &str) -> String {
 /// Which parts a task shows.
 const fn parts(action: &Action) -> &'static [Part] {
     match action {
-        Action::Preflight | Action::Collect(_) | Action::Report(_) => &[],
+        Action::Preflight | Action::Verify(_) | Action::Collect(_) | Action::Report(_) => &[],
+        Action::Sync(_) => &[
+            Part::Host,
+            Part::Secrets,
+            Part::Enforcement,
+            Part::Revocation,
+        ],
         Action::PamTotp => &[Part::Host],
         Action::Enroll | Action::Rotate(_) => &[Part::Secrets, Part::Enforcement],
         Action::Revoke => &[Part::Revocation],
@@ -121,7 +128,10 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             _ = writeln!(text, "      -> {}", finding.remedy);
         }
     }
-    if task.action == Action::Revoke {
+    if let (Action::Verify(_), Some(done)) = (&task.action, &report.verification) {
+        text.push_str(&table(done, globals));
+    }
+    if matches!(task.action, Action::Revoke | Action::Sync(_)) {
         for item in &report.revoked {
             _ = match &item.why {
                 Some(why) => writeln!(text, "    {}: open since {}: {why}", item.admin, item.since),
@@ -129,11 +139,49 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             };
         }
     }
-    if matches!(task.action, Action::Enroll | Action::Rotate(_)) {
+    let secrets = matches!(
+        task.action,
+        Action::Enroll | Action::Rotate(_) | Action::Sync(_)
+    );
+    if secrets {
         for gap in &report.gaps {
             _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
         }
     }
+}
+
+/// Returns what came of a login table: its lines where something is wrong, or with `-v`.
+pub fn table(done: &Verification, globals: &Globals) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    if let Some(first) = &done.like {
+        _ = writeln!(
+            text,
+            "    as {first}: same sshd, configuration and PAM text"
+        );
+    }
+    let held = done.logins.iter().filter(|r| r.held == Some(true)).count();
+    if !done.logins.is_empty() {
+        let all = done.logins.len();
+        _ = writeln!(text, "    {held} of {all} logins ended as they must");
+    }
+    for row in &done.logins {
+        let mark = match row.held {
+            Some(true) if globals.verbose == 0 && done.held => continue,
+            Some(true) => "ok",
+            Some(false) => "WRONG",
+            None => "--",
+        };
+        _ = writeln!(
+            text,
+            "    {mark:<5} {:<7} {:<20} expected {}: {}",
+            row.who.as_str(),
+            row.with,
+            row.expected.as_str(),
+            row.got
+        );
+    }
+    text
 }
 
 /// Returns whether the host's status says this finding already.
@@ -149,7 +197,8 @@ pub fn stopped(why: &str, left: usize) -> String {
     if left > 0 {
         _ = writeln!(
             text,
-            "{left} hosts were not begun; once it is mended: fleetotp play --retry-failed last"
+            "{left} {} not begun; once it is mended: fleetotp play --retry-failed last",
+            if left == 1 { "host was" } else { "hosts were" }
         );
     }
     text

@@ -2,13 +2,13 @@
 //!
 //! ssh runs the program named by `SSH_ASKPASS` with the prompt as its argument and reads the answer from its standard
 //! output (readpass.c). That program is this one: it hands the prompt over a private socket to the run, which decides.
-//! Host-key questions come the same way and are always answered `no`; one answer is given per connection.
+//! Host-key questions come the same way and are always answered `no`.
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
@@ -19,7 +19,7 @@ use crate::token::secret::Secret;
 /// Names the socket; the only thing the environment tells.
 pub const SOCKET_VARIABLE: &str = "FLEETOTP_ASKPASS_SOCKET";
 
-/// A socket that answers one prompt for a code.
+/// A socket that answers prompts for codes.
 #[derive(Debug)]
 pub struct Answerer {
     listener: UnixListener,
@@ -40,10 +40,9 @@ impl Answerer {
         })
     }
 
-    /// Answers the first prompt for a code with `code` and sets `given`; everything else with nothing. Never returns by
-    /// itself.
-    pub async fn serve(self, code: Secret, given: &AtomicBool) {
-        let mut code = Some(code);
+    /// Answers each prompt for a code with the next of `codes` and counts them in `given`; everything else with nothing.
+    /// Never returns by itself.
+    pub async fn serve(self, codes: &[Secret], given: &AtomicUsize) {
         loop {
             let Ok((mut stream, _)) = self.listener.accept().await else {
                 continue;
@@ -63,8 +62,11 @@ impl Answerer {
             {
                 Secret::from("no")
             } else if asks_for_code(&prompt, &self.login) {
-                given.store(true, Ordering::Relaxed);
-                code.take().unwrap_or_else(|| Secret::from(""))
+                let number = given.fetch_add(1, Ordering::Relaxed);
+                codes
+                    .get(number)
+                    .cloned()
+                    .unwrap_or_else(|| Secret::from(""))
             } else {
                 Secret::from("")
             };

@@ -41,6 +41,7 @@ mod signals;
 mod tokens;
 mod tries;
 mod tx;
+mod verified;
 
 #[cfg(test)]
 mod tests;
@@ -79,3 +80,4 @@ pub use rotation::RotationEnd;
 pub use run::Actor;
 pub use signals::{Signal, Signals};
 pub use tries::{TryId, TryLimit, TryOutcome};
+pub use verified::VerifiedHost;

@@ -64,9 +64,15 @@ pub(super) fn reaper(facts: &Facts, plan: &mut HostPlan) {
         ));
         return;
     }
-    // Where nothing runs it any more it is brought anew, with what runs it.
-    let right = facts.reaper_armed && facts.reaper.as_deref() == Some(REAPER_SHA256.as_str());
-    if right || (plan.changes.is_empty() && facts.secret_deadlines.is_empty()) {
+    if plan.changes.is_empty() && facts.secret_deadlines.is_empty() {
+        return;
+    }
+    put_reaper(facts, plan);
+}
+
+/// Adds the reaper where it is missing, another version, or nothing runs it any more.
+pub fn put_reaper(facts: &Facts, plan: &mut HostPlan) {
+    if facts.reaper_armed && facts.reaper.as_deref() == Some(REAPER_SHA256.as_str()) {
         return;
     }
     // First of all files: it must be there before anything it has to undo.

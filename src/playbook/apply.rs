@@ -8,10 +8,14 @@ use crate::host::program::REAPER_PATH;
 use crate::host::request::{Line, Request, Scope};
 use crate::inventory::model::{Module, Policy};
 use crate::names::Login;
+use crate::plan::canary::allowed_groups;
 use crate::plan::change::{CANARY, Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, state_path};
+use crate::plan::decide::put_reaper;
 use crate::plan::enforce::Enforcement;
+use crate::plan::finding::Finding;
 use crate::plan::state::{Stamp, new_file};
 use crate::plan::{oath_file, sshd};
+use crate::playbook::logins::Proof;
 use crate::playbook::witness::leave;
 use crate::token::secret::Secret;
 
@@ -28,6 +32,45 @@ pub struct Canary<'a> {
     pub groups: Vec<String>,
     /// The admins' accounts.
     pub logins: Vec<Login>,
+}
+
+impl<'a> Canary<'a> {
+    /// The temporary member of a proof on a host, among whose admins are these.
+    ///
+    /// # Errors
+    /// A refusal where its logins would prove nothing.
+    pub fn of(proof: &'a Proof, facts: &Facts, logins: Vec<Login>) -> Result<Self, Finding> {
+        Ok(Self {
+            public_key: proof.pair.public(),
+            key: &proof.key,
+            policy: &proof.policy,
+            groups: allowed_groups(facts)?,
+            logins,
+        })
+    }
+}
+
+/// Builds the request that lets the temporary member log in on a host on which nothing else changes; it ends as a change
+/// does, confirmed or reverted.
+pub fn verification_request(
+    facts: &Facts,
+    transaction: &str,
+    window: u64,
+    project: &str,
+    canary: &Canary<'_>,
+) -> Request {
+    let mut request = Request::apply();
+    let daemon = facts.daemon();
+    let mut plan = HostPlan::default();
+    put_reaper(facts, &mut plan);
+    for (_, change) in &plan.changes {
+        change.send(&mut request);
+    }
+    request.line(&["flush"]);
+    request.line(&["tx", transaction, &window.to_string(), &daemon]);
+    add_canary(&mut request, project, canary);
+    request.line(&["go"]);
+    request
 }
 
 /// Builds the request for a plan. Everything outside the transaction comes first: packages, groups and secrets must be
@@ -81,7 +124,10 @@ pub fn request(
     } else {
         request.line(&["tx", transaction, &window.to_string(), &daemon]);
         if let Some(canary) = canary {
-            add_canary(&mut request, facts, &witness.project, canary);
+            add_canary(&mut request, &witness.project, canary);
+            for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
+                request.line(&["want", CANARY, key, value]);
+            }
         }
         for user in &plan.unchanged_users {
             request.line(&["same", user, plan.may_differ]);
@@ -138,7 +184,7 @@ fn newly_pending(plan: &HostPlan) -> Vec<String> {
         .collect()
 }
 
-fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Canary<'_>) {
+fn add_canary(request: &mut Request, project: &str, canary: &Canary<'_>) {
     let stamp = Stamp {
         project: project.to_owned(),
         serial: "canary".to_owned(),
@@ -176,9 +222,6 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
     };
     let logins: Vec<&str> = canary.logins.iter().map(Login::as_str).collect();
     request.line(&["canary", canary.public_key, &groups, &logins.join(",")]);
-    for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
-        request.line(&["want", CANARY, key, value]);
-    }
 }
 
 /// Builds the request that makes a host demand codes; judged at once, undone if sshd does not follow.

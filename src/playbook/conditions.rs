@@ -115,7 +115,18 @@ impl HostConditions {
             Action::PamTotp => self.parts.host = true,
             Action::Enroll => self.parts.secrets = true,
             Action::Revoke => self.leavers = true,
-            Action::Preflight | Action::Rotate(_) | Action::Collect(_) | Action::Report(_) => {}
+            Action::Sync(_) => {
+                self.parts = Parts {
+                    host: true,
+                    secrets: true,
+                };
+                self.leavers = true;
+            }
+            Action::Preflight
+            | Action::Verify(_)
+            | Action::Rotate(_)
+            | Action::Collect(_)
+            | Action::Report(_) => {}
         }
     }
 

@@ -8,6 +8,7 @@ use crate::exit;
 use crate::names::HostName;
 use crate::plan::change::Part;
 use crate::plan::finding::{Finding, Gap};
+use crate::playbook::logins::Verification;
 
 /// How a host ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,6 +74,9 @@ pub struct HostReport {
     pub enforced: Vec<String>,
     /// Tokens of which nothing is to be left here, as read back.
     pub revoked: Vec<RevokedHere>,
+    /// The login table, where it was tried here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// Tasks that were not done here because of their condition, by their place in the play.
     #[serde(skip)]
     pub left_out: BTreeSet<usize>,
@@ -112,6 +116,7 @@ impl HostReport {
             gaps: Vec::new(),
             enforced: Vec::new(),
             revoked: Vec::new(),
+            verification: None,
             left_out: BTreeSet::new(),
         }
     }
@@ -239,6 +244,7 @@ impl Outcome {
                         _ => status(before, report.status),
                     };
                     mine.left_out = report.left_out;
+                    mine.verification = report.verification.or(mine.verification.take());
                     mine.changes.extend(report.changes);
                     mine.enforced.extend(report.enforced);
                     mine.revoked

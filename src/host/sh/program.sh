@@ -795,6 +795,7 @@ apply() {
     judge) judge_now "$a" "$b" "$c" ;;
     go) go ;;
     confirm) confirm "$a" ;;
+    pose) pose "$a" "$b" ;;
     rollback) revert "$a" || [ -d "$LIB/tx/$a.reverted" ] || fail rollback "change $a is not open"; say reverted "$a" ;;
     disarm) disarm ;;
     arm) arm ;;
@@ -1150,6 +1151,8 @@ begin() {
     [ -d "$t" ] || continue
     case $t in *.done | *.reverted) ;; *.new) drop_canary "$t"; rm -rf "$t" ;; *) fail busy "change ${t##*/} is still open on this host" ;; esac
   done
+  # What an earlier change of this name has left would be taken for this one's.
+  [ ! -e "$LIB/tx/$1.done" ] && [ ! -e "$LIB/tx/$1.reverted" ] || fail busy "change $1 was made on this host already"
   flush
   tx=$1
   window=$2
@@ -1184,21 +1187,27 @@ expect_same() {
   same="$same $1"
 }
 
-# Whoever stands for an admin must be let in as one: not by root's group, say.
+# Whoever stands for an admin must be let in as one: not by root's group, say. The group, if any, is put into picked.
 pick_class() {
+  picked=
   for l in $(printf '%s' "$2" | tr ',' ' '); do
     for g in $(id -nG "$l" 2>/dev/null); do
-      case ",$1," in *",$g,"*) class=$g; return 0 ;; esac
+      case " $1 " in *" $g "*) picked=$g; return 0 ;; esac
     done
   done
-  fail cannot-prove "AllowGroups lets no admin of this host in, so the change cannot be proved by logins"
 }
 
 # A member for the time of the proof: only from where this connection comes from and from this host itself, with public
 # key $1, also in that one of groups $2 by which one of logins $3 is let in.
 canary() {
   class=
-  [ "$2" = - ] || pick_class "$2" "$3"
+  if [ "$2" != - ]; then
+    pick_class "$(printf '%s' "$2" | tr ',' ' ')" "$3"
+    [ -n "$picked" ] || fail cannot-prove "AllowGroups lets no admin of this host in, so the change cannot be proved by logins"
+    class=$picked
+  fi
+  pick_class "$(access_groups | tr '\n\t' '  ')" "$3"
+  [ -z "$picked" ] || [ "$picked" = "$class" ] || class=${class:+$class,}$picked
   # First: whoever cleans up must know.
   echo fleetotp-canary >"$txnew/canary" || fail write "cannot write to $LIB"
   if command -v useradd >/dev/null 2>&1; then
@@ -1207,13 +1216,32 @@ canary() {
     [ -z "$class" ] || usermod -a -G "$class" fleetotp-canary >/dev/null 2>&1
   else
     adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
-    [ -z "$class" ] || addgroup fleetotp-canary "$class" >/dev/null 2>&1
+    for g in $(printf '%s' "$class" | tr ',' ' '); do addgroup fleetotp-canary "$g" >/dev/null 2>&1; done
   fi
   (
     umask 022
     mkdir -p /var/lib/fleetotp-canary/.ssh &&
       printf 'restrict,from="%s,%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$here" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
   ) || fail canary "cannot write the temporary member's key"
+}
+
+# Makes the temporary member of open change $1 one of those whom $2 names.
+pose() {
+  case $1 in *[!A-Za-z0-9-]* | '') fail protocol "bad transaction name" ;; esac
+  [ -f "$LIB/tx/$1/canary" ] || fail late "change $1 is not open any more: the host has reverted it"
+  case $2 in
+  member) class=fleetotp ;;
+  pending) class=fleetotp-pending ;;
+  other) class=$(id -gn nobody 2>/dev/null) ;;
+  *) fail protocol "nobody is called $2" ;;
+  esac
+  said=$(usermod -g "$class" fleetotp-canary 2>&1) || fail canary "$(printf '%s' "$said" | tr '\n\t' '  ')"
+}
+
+# Names the groups that pam_access lets in, where sshd's account stack asks it (access.conf(5)).
+access_groups() {
+  grep -qsE '^[[:space:]]*-?account[[:space:]].*pam_access\.so' /etc/pam.d/sshd /etc/pam.d/common-account /etc/pam.d/password-auth /etc/pam.d/system-auth || return 0
+  cat /etc/security/access.conf /etc/security/access.d/*.conf 2>/dev/null | awk -F: '/^[ \t]*\+/ { gsub(/[(),]/, " ", $2); print $2 }'
 }
 
 # Lets the host revert by itself: at boot, every 15 seconds, and by a process that watches this one change. Everything is
@@ -1275,7 +1303,8 @@ LIST
     fail late "the change took longer than its window and was reverted"
   }
   judge || { revert "$tx"; fail "$why" "$what"; }
-  reload_sshd "$daemon" || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
+  # Where only the temporary member comes, sshd has nothing to read anew.
+  [ -z "$moves" ] || reload_sshd "$daemon" || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
   say opened "$tx" "$window"
 }
 
@@ -1334,6 +1363,10 @@ confirm() {
   settle "$LIB/tx"
   drop_canary "$LIB/tx/$1.done"
   rm -f "$LIB/tx/$1.done"/same.* "$LIB/tx/$1.done/now"
+  # Where nothing was changed there is nothing to keep.
+  [ -s "$LIB/tx/$1.done/manifest" ] || [ -f "$LIB/tx/$1.done/canary" ] || rm -rf "$LIB/tx/$1.done"
+  # Older copies than these are of no use to anybody.
+  ls -1dt "$LIB"/tx/*.done "$LIB"/tx/*.reverted 2>/dev/null | tail -n +21 | while read -r t; do [ -f "$t/canary" ] || rm -rf "$t"; done
   say confirmed "$1"
   disarm
 }
