@@ -5,6 +5,7 @@ pub mod app;
 pub mod audit;
 pub mod bypass;
 pub mod care;
+pub mod ci;
 pub mod collect;
 pub mod confirm;
 pub mod doctor;

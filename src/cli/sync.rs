@@ -6,6 +6,7 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::ci::CiArgs;
 use super::globals::{Globals, Output};
 use super::leavers::Leavers;
 use super::revoke::choose::{Chosen, MaxRevoke};
@@ -62,6 +63,9 @@ pub struct SyncArgs {
     /// With --check: exit with 8 if anything would change
     #[arg(long, env = "FLEETOTP_DETAILED_EXITCODE")]
     detailed_exitcode: bool,
+
+    #[command(flatten)]
+    ci: CiArgs,
 }
 
 /// Runs the command.
@@ -136,6 +140,7 @@ pub async fn run(
     if code == exit::DONE && globals.check && args.detailed_exitcode && outcome.changed() {
         code = exit::CHANGES;
     }
+    args.ci.tell_of(world, "fleetotp sync", globals, &outcome)?;
     if globals.output == Output::Text && globals.verbose == 0 {
         leave_out_what_stands(&mut outcome, &standing);
     }

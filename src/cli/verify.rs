@@ -6,6 +6,7 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::ci::CiArgs;
 use super::errand::outcome_of;
 use super::globals::{Globals, Output};
 use super::play::write;
@@ -34,6 +35,9 @@ pub struct VerifyArgs {
     /// Exit 9 where a login did not end as it must
     #[arg(long, env = "FLEETOTP_STRICT")]
     strict: bool,
+
+    #[command(flatten)]
+    ci: CiArgs,
 }
 
 /// Runs the command.
@@ -83,6 +87,8 @@ pub async fn run(
     if args.strict && code == exit::DONE && outcome.hosts.values().any(failed) {
         code = exit::FINDINGS;
     }
+    args.ci
+        .tell_of(world, "fleetotp verify", globals, &failing(&outcome))?;
     match globals.output {
         Output::Text => {
             write(out, &lines(&outcome, globals))?;
@@ -137,13 +143,18 @@ pub(super) async fn by_task(
     hosts: &[HostName],
     every_host: bool,
 ) -> Result<Outcome, Error> {
-    let mut outcome = verified(run, hosts, every_host).await?;
+    Ok(failing(&verified(run, hosts, every_host).await?))
+}
+
+/// The same with hosts failed where the table does not hold.
+fn failing(outcome: &Outcome) -> Outcome {
+    let mut outcome = outcome.clone();
     for report in outcome.hosts.values_mut() {
         if let Some(fault) = report.verification.as_ref().and_then(|v| v.fault.clone()) {
             report.status = Status::Failed(fault);
         }
     }
-    Ok(outcome)
+    outcome
 }
 
 fn lines(outcome: &Outcome, globals: &Globals) -> String {

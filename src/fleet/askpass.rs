@@ -107,7 +107,10 @@ impl Whose {
             (Some((user, _)), None) => user == self.login,
             (None, wanted) => wanted.is_none(),
         };
-        is_asked && prompt.contains("erification code")
+        // The one of google-authenticator, the other of pam_oath.
+        let asks =
+            prompt.contains("erification code") || prompt.contains("One-time password (OATH)");
+        is_asked && asks
     }
 }
 
@@ -135,7 +138,11 @@ mod tests {
             login: "canary".to_owned(),
             host: host.map(str::to_owned),
         };
-        for mine in ["Verification code: ", "(canary@web1) Verification code: "] {
+        for mine in [
+            "Verification code: ",
+            "(canary@web1) Verification code: ",
+            "(canary@web1) One-time password (OATH) for `canary': ",
+        ] {
             assert!(whose(None).asks_for_code(mine), "{mine}");
         }
         for other in [

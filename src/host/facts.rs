@@ -29,6 +29,10 @@ pub struct Facts {
     pub module: Option<String>,
     /// SHA-256 of it.
     pub module_sha256: Option<String>,
+    /// Path of pam_oath.so.
+    pub oath_module: Option<String>,
+    /// It knows `${USER}` in `usersfile=`.
+    pub oath_per_user: bool,
     /// Whether SELinux is there.
     pub selinux: bool,
     /// Whether SELinux denies what it would, instead of only logging it.

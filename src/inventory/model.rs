@@ -111,6 +111,8 @@ pub struct Policy {
     pub enforce_from: Option<Timestamp>,
     /// PAM services that demand the code.
     pub services: Vec<Service>,
+    /// The PAM module that checks it on the hosts.
+    pub module: Module,
     /// Steps accepted either way of the current one, 0 to 8.
     pub window: u8,
     /// Attempts allowed per time on each host.
@@ -159,6 +161,17 @@ pub enum OnOverdue {
     Keep,
     /// It ends with the overlap, which may lock its admin out.
     Expire,
+}
+
+/// A PAM module that checks codes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Module {
+    /// `pam_google_authenticator`.
+    #[default]
+    GoogleAuthenticator,
+    /// `pam_oath` with a file for each user, for fleets that have it.
+    Oath,
 }
 
 /// A PAM service that can demand the code.

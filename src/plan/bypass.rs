@@ -7,7 +7,7 @@
 use crate::clock::Timestamp;
 use crate::host::facts::{DeadlineMechanism, Facts, Slot, StateFact};
 use crate::host::request::{Line, Request, Scope};
-use crate::inventory::model::Policy;
+use crate::inventory::model::{Module, Policy};
 use crate::names::Login;
 use crate::plan::account::{account_gap, barred, key_gap};
 use crate::plan::change::{
@@ -65,6 +65,12 @@ fn files(facts: &Facts, wish: &Wish, grant: &Grant<'_>) -> Result<Vec<(Part, Cha
     };
     if let Some(gap) = account_gap(facts, wish, grant.member) {
         return Err(gap);
+    }
+    if grant.member.policy.module != Module::GoogleAuthenticator {
+        return Err(gap(
+            "module-oath",
+            "pam_oath knows no one-time codes".to_owned(),
+        ));
     }
     let account = facts.accounts.get(login);
     if let Some(why) = account.and_then(|a| barred(a, wish.now)) {

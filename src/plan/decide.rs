@@ -3,7 +3,6 @@
 use crate::host::facts::{DeadlineMechanism, Facts};
 use crate::host::program::{REAPER_PATH, REAPER_SHA256, REAPER_TEXT};
 use crate::host::request::{Line, Scope};
-use crate::plan::canary;
 use crate::plan::change::{Change, FileChange, HostPlan, Part, Shown};
 use crate::plan::enforce::strangers;
 use crate::plan::finding::Finding;
@@ -11,6 +10,7 @@ use crate::plan::host_part::host_part;
 use crate::plan::preconditions::preconditions;
 use crate::plan::secrets::secrets_part;
 use crate::plan::wish::Wish;
+use crate::plan::{canary, distribution};
 
 /// Decides what to do on a host.
 pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
@@ -60,7 +60,7 @@ pub(super) fn reaper(facts: &Facts, plan: &mut HostPlan) {
         plan.findings.push(Finding::refusal(
             "no-deadline",
             "the host has neither systemd nor cron: it could not revert a change by itself",
-            "install cron, or leave this host out",
+            distribution::deadline_remedy(&facts.os),
         ));
         return;
     }

@@ -6,15 +6,15 @@ use crate::audit::head::Witness;
 use crate::host::facts::Facts;
 use crate::host::program::REAPER_PATH;
 use crate::host::request::{Line, Request, Scope};
-use crate::inventory::model::Policy;
+use crate::inventory::model::{Module, Policy};
 use crate::names::Login;
 use crate::plan::canary::allowed_groups;
 use crate::plan::change::{CANARY, Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, state_path};
 use crate::plan::decide::put_reaper;
 use crate::plan::enforce::Enforcement;
 use crate::plan::finding::Finding;
-use crate::plan::sshd;
 use crate::plan::state::{Stamp, new_file};
+use crate::plan::{oath_file, sshd};
 use crate::playbook::logins::Proof;
 use crate::playbook::witness::leave;
 use crate::token::secret::Secret;
@@ -192,10 +192,21 @@ fn add_canary(request: &mut Request, project: &str, canary: &Canary<'_>) {
         uid: 0,
         expires: 0,
     };
-    let mut lines = new_file(canary.key, canary.policy, &stamp, &[], None);
-    // Its own logins come in quick succession.
-    if let Some(Line::Text(limit)) = lines.get_mut(1) {
-        "\" RATE_LIMIT 10 30".clone_into(limit);
+    let lines = match canary.policy.module {
+        Module::GoogleAuthenticator => {
+            let mut lines = new_file(canary.key, canary.policy, &stamp, &[], None);
+            // Its own logins come in quick succession.
+            if let Some(Line::Text(limit)) = lines.get_mut(1) {
+                "\" RATE_LIMIT 10 30".clone_into(limit);
+            }
+            lines
+        }
+        // A key that was just made is one; without lines it would be refused, and the change with it.
+        Module::Oath => oath_file::new_file(canary.key, CANARY, &stamp).unwrap_or_default(),
+    };
+    if canary.policy.module == Module::Oath {
+        let next = state_path(crate::host::facts::Slot::Next, CANARY);
+        request.file(&next, 0o600, "any", Scope::Live, &[]);
     }
     request.file(
         &state_path(crate::host::facts::Slot::Current, CANARY),

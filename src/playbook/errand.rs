@@ -16,6 +16,7 @@ use crate::host::facts::Facts;
 use crate::host::parse;
 use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
+use crate::inventory::model::Module;
 use crate::names::{HostName, Login};
 use crate::plan::elevation;
 use crate::plan::finding::Finding;
@@ -227,6 +228,8 @@ pub fn wish(seen: &Seen, session: &Session, shared: &Shared) -> Wish {
     Wish {
         project: shared.project.clone(),
         protected: shared.protected_on(session.target(), &seen.facts),
+        module: Module::default(),
+        window: 0,
         members: Vec::new(),
         known: BTreeSet::new(),
         parts: Parts::default(),

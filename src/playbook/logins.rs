@@ -14,7 +14,7 @@ use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::reply::applied;
 use crate::host::request::Request;
-use crate::inventory::model::Policy;
+use crate::inventory::model::{Module, Policy};
 use crate::ledger::{MAX_DETAIL, VerifiedHost};
 use crate::names::{HostName, printable};
 use crate::plan::canary::key_is_enough_for_others;
@@ -292,14 +292,25 @@ impl Table {
         if matches!(right, Outcome::Unclear(_)) {
             return Ok(());
         }
-        // A step before: one code gets in once, whoever it is that the member stands for.
-        let before: Vec<Secret> = proof.code(clock.now(), -1).into_iter().collect();
+        // Of another step: one code gets in once, whoever it is that the member stands for.
+        let second: Vec<Secret> = proof
+            .second_step()
+            .and_then(|steps| proof.code(clock.now(), steps))
+            .into_iter()
+            .collect();
         self.used = codes.into_iter().next();
         match self.pose(session, id, Who::Pending).await {
+            Ok(()) if second.is_empty() => {
+                let key = logins.direct(Offer::Key, &[], Route::Direct).await?;
+                self.add(Who::Pending, KEY, Expected::In, &key);
+                let why = "not tried: pam_oath takes no code of an earlier step, and with this window none of a later one";
+                let row = Row::untried(Who::Pending, CONFIRMS, Expected::InWithCode, why);
+                self.rows.push(row);
+            }
             Ok(()) => {
                 let (key, confirms) = tokio::join!(
                     logins.direct(Offer::Key, &[], Route::Direct),
-                    logins.direct(Offer::CodeThenKey, &before, Route::Direct)
+                    logins.direct(Offer::CodeThenKey, &second, Route::Direct)
                 );
                 self.add(Who::Pending, KEY, Expected::In, &key?);
                 self.add(Who::Pending, CONFIRMS, Expected::InWithCode, &confirms?);
@@ -465,7 +476,11 @@ impl Proof {
             key: key.map_err(|e| e.to_string())?,
             // What is proved is PAM and sshd, not whose clock is right: that is looked at by itself.
             policy: Policy {
-                window: policy.window.max(WINDOW),
+                // With pam_oath it stands in PAM's text, and is that of everybody.
+                window: match policy.module {
+                    Module::GoogleAuthenticator => policy.window.max(WINDOW),
+                    Module::Oath => policy.window,
+                },
                 ..policy.clone()
             },
             others_by_key: key_is_enough_for_others(facts),
@@ -475,6 +490,16 @@ impl Proof {
     fn params(&self) -> CodeParams {
         let policy = &self.policy;
         CodeParams::new(policy.algorithm, policy.digits, policy.period)
+    }
+
+    /// How many steps after now the code of a second login is, where there can be one. pam_oath takes none that is not
+    /// newer than the last, and a host's clock may be a step behind.
+    const fn second_step(&self) -> Option<i64> {
+        match self.policy.module {
+            Module::GoogleAuthenticator => Some(-1),
+            Module::Oath if self.policy.window > 1 => Some(1),
+            Module::Oath => None,
+        }
     }
 
     /// The code of so many steps after now.

@@ -34,7 +34,9 @@ impl Worker {
             let request = self.request(facts, plan, &id, None).await?;
             return self.send(session, request).await;
         }
-        let class = class_of(facts);
+        // What is brought is another change where codes are checked otherwise.
+        let policy = &self.job.realm.policy;
+        let class = format!("{} {:?}", class_of(facts), policy.module);
         let (reply, turn) = oneshot::channel();
         self.ask(Ask::Class(class.clone(), reply)).await?;
         let turn = self

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::host::facts::{Facts, Placed, Slot};
 use crate::names::printable;
 use crate::plan::change::GROUP_EXEMPT;
-use crate::plan::{pam, stacks, sudoers};
+use crate::plan::{distribution, pam, stacks, sudoers};
 use crate::report::picture::Weakness;
 
 /// Texts from a host are cut to this many characters.
@@ -15,10 +15,10 @@ const NAMES: usize = 400;
 
 /// Returns what was seen, sorted; `None` where PAM's text was not read.
 pub(super) fn weaknesses(facts: &Facts) -> Option<Vec<Weakness>> {
-    let text = facts.text(pam::SERVICE_FILE)?;
+    let (file, text) = distribution::service_text(facts)?;
     let mut found = Vec::new();
     let ours = pam::numbered_outside_block(text).map(|(line, text)| Placed {
-        file: pam::SERVICE_FILE.to_owned(),
+        file: file.to_owned(),
         line,
         text: text.to_owned(),
     });
@@ -112,7 +112,7 @@ fn without_code(facts: &Facts) -> Vec<&str> {
         let before = asking.len();
         for line in lines() {
             let brings = stacks::included(&line.text)
-                .is_some_and(|name| asking.contains(format!("/etc/pam.d/{name}").as_str()));
+                .is_some_and(|name| asking.iter().any(|file| service_of(file) == name));
             if brings {
                 asking.insert(&line.file);
             }
@@ -125,9 +125,12 @@ fn without_code(facts: &Facts) -> Vec<&str> {
         .services
         .iter()
         .filter(|s| !asking.contains(s.as_str()));
-    without
-        .map(|s| s.strip_prefix("/etc/pam.d/").unwrap_or(s))
-        .collect()
+    without.map(|s| service_of(s)).collect()
+}
+
+/// The name of a service by the file of its text, which may be the host's own or the distribution's.
+fn service_of(file: &str) -> &str {
+    file.rsplit('/').next().unwrap_or(file)
 }
 
 fn weakness(kind: &str, accounts: u32, detail: String) -> Weakness {

@@ -462,6 +462,8 @@ impl Worker {
         Wish {
             project: self.shared.project.clone(),
             protected: self.protected(facts),
+            module: self.job.realm.policy.module,
+            window: self.job.realm.policy.window,
             members: self.members.clone(),
             known: self.known.clone(),
             parts,

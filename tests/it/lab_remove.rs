@@ -44,6 +44,15 @@ fn lab_remove_restores_every_byte_and_says_who_becomes_key_only() {
     for host in site.each() {
         host.add_user("carol", &carol);
     }
+    // As SUSE has it, PAM's text below /usr; and as Alpine has it, an sshd of another name.
+    site.host("web1")
+        .sh("mkdir -p /usr/lib/pam.d && mv /etc/pam.d/sshd /usr/lib/pam.d/sshd");
+    let vendor = || site.host("web1").read_file("/usr/lib/pam.d/sshd");
+    let vendors = vendor();
+    site.host("web2")
+        .sh(r#"cp -p /usr/sbin/sshd /usr/sbin/sshd.pam
+        kill "$(cat /run/sshd.pid)"; while [ -e /run/sshd.pid ]; do sleep 0.1; done
+        /usr/sbin/sshd.pam"#);
     let before: Vec<_> = site
         .each()
         .map(|h| (login_texts(h), h.sh(groups)))
@@ -51,6 +60,8 @@ fn lab_remove_restores_every_byte_and_says_who_becomes_key_only() {
     let project = site.project(60);
     policies(&project, &site);
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
+    assert_eq!(ran.stdout.matches("\"pam-vendor-copy\"").count(), 1);
+    assert_eq!(vendor(), vendors);
     let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
     for name in &site.hosts {
@@ -70,6 +81,7 @@ fn lab_remove_restores_every_byte_and_says_who_becomes_key_only() {
     project.fleetotp(&check).expect_code(0).expect_text(&[
         "no code is demanded any more of alice:",
         "-# BEGIN fleetotp",
+        "delete /etc/pam.d/sshd: the distribution's own text counts again",
         "delete /etc/ssh/sshd_config.d/00-fleetotp.conf",
         "delete group fleetotp, whose members are alice",
         "delete group fleetotp-pending, whose members are bob",

@@ -19,6 +19,8 @@ mod audit_signing;
 #[cfg(test)]
 mod audit_tamper;
 #[cfg(test)]
+mod distributions;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod docs_reports;
@@ -61,6 +63,7 @@ mod lab_leak;
 #[cfg(test)]
 mod lab_month;
 #[cfg(test)]
+mod lab_oath;
 mod lab_own_code;
 #[cfg(test)]
 mod lab_play;

@@ -1,6 +1,6 @@
 //! One play after the other, batch by batch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::ControlFlow;
 
@@ -29,6 +29,8 @@ pub(super) struct Player<'r, 'a> {
     only: Option<BTreeSet<HostName>>,
     /// Hosts that failed or were not reached: they are left out of what follows, as Ansible does.
     gone: BTreeSet<HostName>,
+    /// What came of the hosts of the play before.
+    pub(super) last: BTreeMap<HostName, HostReport>,
     /// What came of all plays.
     pub(super) all: Outcome,
     /// The plays as JSON.
@@ -43,6 +45,7 @@ impl<'r, 'a> Player<'r, 'a> {
             run,
             only,
             gone: BTreeSet::new(),
+            last: BTreeMap::new(),
             all: Outcome::default(),
             documents: Vec::new(),
             ends: Ends::default(),
@@ -137,6 +140,7 @@ impl<'r, 'a> Player<'r, 'a> {
             self.documents.push(show::play_json(play, &whole, &told));
         }
         let ends = whole.interrupted || stopped.is_some();
+        self.last.clone_from(&whole.hosts);
         self.all.merge(whole);
         Ok(if ends {
             ControlFlow::Break(())

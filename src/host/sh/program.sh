@@ -80,13 +80,24 @@ inspect_system() {
   how=none
   if [ -d /run/systemd/system ]; then how=systemd; elif [ -n "$cron_runs" ] && [ -d /etc/cron.d ]; then how=cron; fi
   say deadlines "$how"
-  pm=-
-  for c in apt-get dnf zypper apk pacman; do
+  pm=- own=
+  # Another distribution's may be installed as well.
+  case "$os $like" in
+  *debian* | *ubuntu*) own=apt-get ;;
+  *suse*) own=zypper ;;
+  *fedora* | *rhel*) own=dnf ;;
+  *alpine*) own=apk ;;
+  *arch*) own=pacman ;;
+  esac
+  for c in $own apt-get dnf zypper apk pacman; do
     if command -v "$c" >/dev/null 2>&1; then pm=$c; break; fi
   done
   say packages "$pm"
   find_module
   say module "${module:--}"
+  if [ -n "$oath" ]; then
+    if grep -q '[$]{USER}' "$oath"; then say oath "$oath" yes; else say oath "$oath" no; fi
+  fi
   selinux=-
   [ -e /sys/fs/selinux/enforce ] && read -r selinux </sys/fs/selinux/enforce
   say selinux "$selinux"
@@ -120,15 +131,16 @@ inspect_system() {
 }
 
 find_module() {
-  module=
+  module= oath=
   for m in /lib/*/security /lib/security /lib64/security /usr/lib/*/security /usr/lib/security /usr/lib64/security; do
-    if [ -e "$m/pam_google_authenticator.so" ]; then module=$m/pam_google_authenticator.so; break; fi
+    [ -n "$module" ] || [ ! -e "$m/pam_google_authenticator.so" ] || module=$m/pam_google_authenticator.so
+    [ -n "$oath" ] || [ ! -e "$m/pam_oath.so" ] || oath=$m/pam_oath.so
   done
 }
 
 inspect_sshd() {
   [ -n "$listeners" ] || {
-    exe=$(command -v sshd) && listeners="0 $exe /etc/ssh/sshd_config
+    exe=$(command -v sshd || command -v sshd.pam) && default_config && listeners="0 $exe $conf
 "
   }
   first=
@@ -151,19 +163,19 @@ LIST
   say config "$all"
   printf '%s\n' "$sums"
   shared= names=
-  for f in /etc/pam.d/common-auth /etc/pam.d/password-auth /etc/pam.d/system-auth /etc/pam.d/system-remote-login /etc/pam.d/base-auth; do
-    [ -f "$f" ] && shared=$shared$f$nl names="$names $f"
+  for f in common-auth password-auth system-auth system-login system-remote-login base-auth; do
+    pam_text "$f" && shared=$shared$text$nl names="$names $text"
   done
   # Ways past the code: what sudo asks nothing for, and services besides sshd that let somebody in.
   ways=
-  for f in /etc/sudoers /etc/sudoers.d/*; do
-    case $f in *~ | /etc/sudoers.d/*.*) ;; *) [ -f "$f" ] && [ -r "$f" ] && ways=$ways$f$nl ;; esac
+  for f in /etc/sudoers /etc/sudoers.d/* /usr/etc/sudoers /usr/etc/sudoers.d/*; do
+    case $f in *~ | */sudoers.d/*.*) ;; *) [ -f "$f" ] && [ -r "$f" ] && ways=$ways$f$nl ;; esac
   done
   for f in login remote su su-l sudo sudo-i polkit-1 cockpit vsftpd proftpd pure-ftpd dovecot openvpn webmin xrdp-sesman gdm-password lightdm sddm; do
-    [ -f "/etc/pam.d/$f" ] && ways=$ways/etc/pam.d/$f$nl
+    pam_text "$f" && ways=$ways$text$nl
   done
   # Of the shared stacks only lines that name a second factor are of interest.
-  each_of "$files$shared$ways" awk -v shared="$names " 'FILENAME ~ /^\/etc\/sudoers/ {
+  each_of "$files$shared$ways" awk -v shared="$names " 'FILENAME ~ /^(\/usr)?\/etc\/sudoers/ {
       if (FNR == 1) held = ""
       if (held == "") at = FNR
       held = held $0
@@ -173,7 +185,7 @@ LIST
       next
     }
     index(shared, " " FILENAME " ") && /pam_google_authenticator/ { print "authline\t" FILENAME "\t" FNR "\t" $0 }
-    FILENAME ~ /^\/etc\/pam\.d\// && FILENAME != "/etc/pam.d/sshd" && !index(shared, " " FILENAME " ") {
+    FILENAME ~ /\/pam\.d\// && FILENAME !~ /\/pam\.d\/sshd$/ && !index(shared, " " FILENAME " ") {
       if (FNR == 1) print "service\t" FILENAME
       if ($0 ~ /^[ \t]*(@include|-?[Aa][Uu][Tt][Hh])[ \t]/) print "authline\t" FILENAME "\t" FNR "\t" $0
       next
@@ -220,6 +232,15 @@ LIST
   done
 }
 
+# Where PAM finds the text of service $1: what the host has itself comes before what the distribution keeps (pam.d(5)).
+pam_text() {
+  for d in /etc /usr/lib /usr/etc; do
+    text=$d/pam.d/$1
+    [ ! -f "$text" ] || return 0
+  done
+  return 1
+}
+
 # Runs a command on every file of the list $1, one a line, after its other arguments: names may hold blanks.
 each_of() {
   list=$1
@@ -248,8 +269,10 @@ use_daemon() {
 config_hash() {
   find_module
   files=$conf_files
-  [ -f /etc/pam.d/sshd ] && files=$files/etc/pam.d/sshd$nl
-  sums=$(each_of "$files$sshd$nl/etc/group$nl$module" sha256sum)
+  for f in /etc/pam.d/sshd /usr/lib/pam.d/sshd /usr/etc/pam.d/sshd; do
+    [ ! -f "$f" ] || files=$files$f$nl
+  done
+  sums=$(each_of "$files$sshd$nl/etc/group$nl$module$nl$oath" sha256sum)
   all=$(printf '%s\n' "$daemon" "$sums" | sha256sum)
   all=${all%% *}
 }
@@ -455,6 +478,7 @@ inspect_state() {
   done
   for l in $logins; do
     for f in "$GA/current/$l"~* "$GA/next/$l"~*; do [ -e "$f" ] && say temporary "$f"; done
+    for f in "$GA/current/$l.new" "$GA/next/$l.new"; do [ -e "$f" ] && is_oaths "$f" && say temporary "$f"; done
   done
   each_of "$files" stat -c 'stat	%a	%u	%g	%i	%s	%n' "$GA" "$GA/current" "$GA/next" "$LIB" "$LIB/tx" "$LIB/deadlines" $present 2>/dev/null
   reaper=
@@ -467,6 +491,14 @@ inspect_state() {
     slot=${f%/*}
     slot=${slot##*/}
     { IFS= read -r s
+      n=1 stamp=
+      case $s in
+      '# FLEETOTP '*)
+        # A users file of pam_oath: a stamp, then type, login, password, key, and what was used last.
+        stamp=$s n=2
+        read -r _ _ _ s _
+        ;;
+      esac
       fp=seen
       # A file that has not changed since it was last looked at still holds the same secret.
       sum=${sums%%"  $f"*}
@@ -475,7 +507,8 @@ inspect_state() {
       case "$seen " in *" $slot/$l=$sum "*) ;; *) fp=$(printf '%s' "$s" | sha256sum) ;; esac
       s=
       say state "$slot" "$l" "${fp%% *}"
-      n=1 scratch=0
+      scratch=0
+      [ -z "$stamp" ] || say option 1 "$stamp"
       while IFS= read -r line || [ -n "$line" ]; do
         n=$((n + 1))
         case $line in
@@ -486,6 +519,11 @@ inspect_state() {
       say lines "$n" "$scratch"
     } <"$f"
   done
+}
+
+# Tells whether file $1 is one that pam_oath has left beside a state file, and no state file of somebody called so.
+is_oaths() {
+  ! getent passwd "${1##*/}" >/dev/null 2>&1
 }
 
 # Tells whether something runs the reaper.
@@ -556,14 +594,14 @@ half_open_of() {
   half= below=
   for p in /proc/[0-9]*; do
     read -r comm <"$p/comm" || continue
-    case $comm in sshd | sshd-*) ;; *) continue ;; esac
+    case $comm in sshd | sshd[-.]*) ;; *) continue ;; esac
     title=
     read -r title <"$p/cmdline" || [ -n "$title" ] || continue
     case $title in
-    "sshd: $1 ["* | "sshd-session: $1 ["* | "sshd-auth: $1 ["*) ;;
+    sshd*": $1 ["*) ;;
     *) continue ;;
     esac
-    case $(readlink "$p/exe") in */sshd | */sshd-* | */sshd' '* | */sshd-*' '*) ;; *) continue ;; esac
+    case $(readlink "$p/exe") in */sshd | */sshd[-.]* | */sshd' '*) ;; *) continue ;; esac
     if is_roots "$p"; then half="$half ${p#/proc/}"; else below="$below ${p#/proc/}"; fi
   done 2>/dev/null
   for p in $below; do
@@ -579,7 +617,7 @@ inspect_evidence() {
   if [ -d /run/systemd/system ] && command -v journalctl >/dev/null 2>&1; then
     journalctl -q -o short-unix -S -15d _COMM=sshd + _COMM=sshd-session + _COMM=sshd-auth 2>/dev/null | grep -E "$pattern"
   else
-    for f in /var/log/auth.log.1 /var/log/auth.log /var/log/secure; do
+    for f in /var/log/auth.log.1 /var/log/auth.log /var/log/secure /var/log/messages; do
       [ -f "$f" ] && grep -E "$pattern" "$f"
     done
   fi | tail -n 400 | sed 's/^/log	/'
@@ -622,9 +660,11 @@ collect() {
 
 # From the cursor's own entry on: where it is not the first, something is missing before it.
 collect_journal() {
-  m='(pam_google_authenticator)'
+  # The module's name is cut since its version 1.10.
+  m='(pam_google_authenticator)' s='(pam_google_auth)'
   journalctl -q --no-pager -o json --output-fields=MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_UID ${cursor:+"--cursor=$cursor"} \
     SYSLOG_IDENTIFIER=sshd + SYSLOG_IDENTIFIER=sshd-session + SYSLOG_IDENTIFIER=sshd-auth + \
+    "SYSLOG_IDENTIFIER=sshd$s" + "SYSLOG_IDENTIFIER=sudo$s" + "SYSLOG_IDENTIFIER=sudo-i$s" + \
     "SYSLOG_IDENTIFIER=sshd$m" + "SYSLOG_IDENTIFIER=sudo$m" + "SYSLOG_IDENTIFIER=sudo-i$m" 2>/dev/null |
     LC_ALL=C awk -v cap="$cap" '{ print "|" $0; n += length($0) } n > cap { print "more"; exit }'
 }
@@ -684,7 +724,7 @@ read_log() {
       BEGIN { start = o }
       { n = length($0) + 1
         if (o + n > size) { if (!whole) exit; n-- }
-        if ($0 ~ / (sshd|sshd-session|sshd-auth|[A-Za-z0-9_-]+\(pam_google_authenticator\))\[[0-9]+\]: / &&
+        if ($0 ~ / (sshd(-session|-auth)?(\.pam)?|[A-Za-z0-9_-]+\(pam_google_auth(enticator)?\))\[[0-9]+\]: / &&
             $0 !~ /\]: (pam_|Starting session|Close session|Postponed |User child|Accepted key |Received disconnect|Disconnected from user |srclimit_)/) {
           printf "|%.0f %s\n", o, $0
           sent += n + 12
@@ -860,7 +900,8 @@ change_members() {
 # Removes file $1 and whatever was being written to take its place.
 purge() {
   flush
-  for f in "$1" "$1"~??????; do
+  for f in "$1" "$1"~?????? "$1.new" "$1.lock"; do
+    case $f in *.new | *.lock) [ "$f" = "$1" ] || is_oaths "$f" || continue ;; esac
     [ -e "$f" ] || [ -L "$f" ] || continue
     rm -f "$f" || fail write "cannot remove $f"
   done
