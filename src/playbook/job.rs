@@ -118,6 +118,8 @@ impl Memory {
 /// What workers ask of the dispatcher.
 #[derive(Debug)]
 pub enum Ask {
+    /// A host is being worked on.
+    Begun(HostName),
     /// What should these seats have?
     Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
     /// The key of a generation of an admin's token in a realm.

@@ -32,6 +32,7 @@ pub mod serial;
 pub mod sheets;
 mod stop;
 pub mod tasks;
+pub mod times;
 mod transact;
 pub mod unseal;
 pub mod verify;

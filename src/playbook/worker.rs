@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +30,7 @@ use crate::playbook::observe::{class_of, observations};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
+use crate::playbook::times::Phase;
 use crate::playbook::weakness::weaknesses;
 use crate::token::id::Generation;
 
@@ -61,7 +62,10 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
     let target = worker.job.target.clone();
     let shared = worker.shared.clone();
     let mut dropped = None;
-    let result = match Session::open(target, &shared.control, &shared.fanout).await {
+    let since = Instant::now();
+    let opened = Session::open(target, &shared.control, &shared.fanout).await;
+    worker.report.times.add(Phase::Connect, since);
+    let result = match opened {
         Ok(session) => {
             dropped = session.dropped().map(|(n, by)| (n, by.to_owned()));
             let result = worker.steps(&session).await;
@@ -369,9 +373,12 @@ impl Worker {
                 .collect(),
         };
         self.asked_at = self.shared.clock.now();
+        let since = Instant::now();
         let answer = session
             .exec(Request::inspect(&wanted), self.shared.limit(INSPECT))
-            .await?;
+            .await;
+        self.report.times.add(Phase::Read, since);
+        let answer = answer?;
         // Whatever takes its time later: the host's clock is compared with the time when it was read.
         self.read_at = self.shared.clock.now();
         let mut facts = parse::facts(&answer)?;
@@ -392,8 +399,10 @@ impl Worker {
     async fn members_wished(&mut self) -> Result<Vec<Member>, Stop> {
         self.gaps_of_desk.clear();
         let (reply, answer) = oneshot::channel();
+        let since = Instant::now();
         self.ask(Ask::Places(self.job.seats.clone(), reply)).await?;
         let places = answer.await.map_err(|_| Stop::Interrupted)?;
+        self.report.times.add(Phase::Issue, since);
         let mut members = Vec::with_capacity(places.len());
         for (seat, place) in self.job.seats.iter().zip(places) {
             let token = match place {
