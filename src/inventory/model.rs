@@ -167,6 +167,8 @@ pub enum OnOverdue {
 pub enum Service {
     /// Logins over SSH.
     Sshd,
+    /// Becoming another user by sudo: the code besides what sudo asks.
+    Sudo,
 }
 
 /// `rate_limit: 3/30s`: at most three attempts in thirty seconds.

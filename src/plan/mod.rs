@@ -27,6 +27,7 @@ mod slot;
 pub mod sshd;
 pub mod stacks;
 pub mod state;
+pub mod sudo;
 pub mod sudoers;
 pub mod tool;
 pub mod tool_line;

@@ -15,7 +15,7 @@ use crate::plan::host_part::unmanaged;
 use crate::plan::preconditions::preconditions;
 use crate::plan::remove::returning;
 use crate::plan::wish::Wish;
-use crate::plan::{pam, sshd};
+use crate::plan::{pam, sshd, sudo};
 
 /// What a rollback does to a host.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,8 @@ pub fn rollback(facts: &Facts, wish: &Wish, texts: &[TextChange], weaker: bool) 
         return result;
     }
     // sshd's first: it has its effect only when both are there.
-    let (pam, sshd): (Vec<_>, Vec<_>) = texts.iter().partition(|t| t.path == pam::SERVICE_FILE);
+    let is_pam = |t: &&TextChange| t.path == pam::SERVICE_FILE || sudo::is_service(&t.path);
+    let (pam, sshd): (Vec<_>, Vec<_>) = texts.iter().partition(is_pam);
     for text in sshd.into_iter().chain(pam) {
         put_back(facts, text, plan);
     }
@@ -54,10 +55,15 @@ pub fn rollback(facts: &Facts, wish: &Wish, texts: &[TextChange], weaker: bool) 
     reaper(facts, plan);
     if !result.key_only.is_empty() {
         let names = result.key_only.join(", ");
+        let only_sudo = texts.iter().all(|t| sudo::is_service(&t.path));
         plan.findings.push(if weaker {
             Finding::note(
                 "becomes-key-only",
-                format!("no code is demanded any more of {names}: a key, or whatever else this host takes, is enough"),
+                if only_sudo {
+                    format!("sudo demands no code any more of {names}")
+                } else {
+                    format!("no code is demanded any more of {names}: a key, or whatever else this host takes, is enough")
+                },
                 "know it before: --check says it too",
             )
         } else {

@@ -139,18 +139,7 @@ fn newly_pending(plan: &HostPlan) -> Vec<String> {
 }
 
 fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Canary<'_>) {
-    let stamp = Stamp {
-        project: project.to_owned(),
-        serial: "canary".to_owned(),
-        generation: 0,
-        uid: 0,
-        expires: 0,
-    };
-    let mut lines = new_file(canary.key, canary.policy, &stamp, &[], None);
-    // Its own logins come in quick succession.
-    if let Some(Line::Text(limit)) = lines.get_mut(1) {
-        "\" RATE_LIMIT 10 30".clone_into(limit);
-    }
+    let lines = canary_file(canary.key, canary.policy, project);
     request.file(
         &state_path(crate::host::facts::Slot::Current, CANARY),
         0o600,
@@ -168,6 +157,23 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
     for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
         request.line(&["want", CANARY, key, value]);
     }
+}
+
+/// The temporary member's state file.
+pub(super) fn canary_file(key: &Secret, policy: &Policy, project: &str) -> Vec<Line> {
+    let stamp = Stamp {
+        project: project.to_owned(),
+        serial: "canary".to_owned(),
+        generation: 0,
+        uid: 0,
+        expires: 0,
+    };
+    let mut lines = new_file(key, policy, &stamp, &[], None);
+    // Its own logins come in quick succession.
+    if let Some(Line::Text(limit)) = lines.get_mut(1) {
+        "\" RATE_LIMIT 10 30".clone_into(limit);
+    }
+    lines
 }
 
 /// Builds the request that makes a host demand codes; judged at once, undone if sshd does not follow.

@@ -19,6 +19,7 @@ pub mod limits;
 mod observe;
 pub mod outcome;
 pub mod prove;
+mod prove_sudo;
 pub mod purge;
 pub mod recover;
 pub mod remove;

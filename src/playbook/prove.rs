@@ -10,6 +10,7 @@ use crate::fleet::session::Session;
 use crate::host::reply::{Applied, applied};
 use crate::host::request::Request;
 use crate::inventory::model::Policy;
+use crate::playbook::prove_sudo;
 use crate::token::code::code_at;
 use crate::token::params::CodeParams;
 use crate::token::secret::Secret;
@@ -24,6 +25,10 @@ pub struct Proof {
     pub pair: CanaryKey,
     /// Key of its codes.
     pub key: Secret,
+    /// The project, as stamped on hosts.
+    pub project: String,
+    /// How sudo is to be called, once for each of its services; none where it does not ask for codes.
+    pub sudo: Vec<&'static str>,
 }
 
 /// Why a change was not confirmed. The host has reverted it, or will by itself.
@@ -38,6 +43,18 @@ pub enum ProofError {
     /// A member with a wrong code was let in.
     #[error("a member with a wrong code was let in")]
     WrongCodeAccepted,
+    /// sudo asked a member for no code.
+    #[error("sudo did not ask a member for a code")]
+    SudoDoesNotAsk,
+    /// A right code led nowhere in sudo.
+    #[error("a member with a right code was refused by sudo")]
+    SudoRefused,
+    /// A right code was all that sudo wanted.
+    #[error("sudo let a member pass by a code alone")]
+    SudoByCodeAlone,
+    /// A wrong code led on in sudo.
+    #[error("sudo took a wrong code from a member")]
+    SudoTakesWrongCode,
     /// A login ended otherwise.
     #[error("the proof by login could not be made: {0}")]
     Unclear(String),
@@ -68,6 +85,9 @@ pub async fn confirm(
             Outcome::Refused | Outcome::Barred => return Err(ProofError::MemberRefused),
             Outcome::Unclear(why) => return Err(ProofError::Unclear(why)),
         }
+    }
+    if let Some((proof, policy)) = proof {
+        prove_sudo::prove(session, proof, policy, clock).await?;
     }
     let fresh = Fresh::open(session.target(), PATIENCE)
         .await
@@ -126,12 +146,12 @@ fn params(policy: &Policy) -> CodeParams {
     CodeParams::new(policy.algorithm, policy.digits, policy.period)
 }
 
-fn right_code(key: &Secret, policy: &Policy, now: Timestamp) -> Option<Secret> {
+pub(super) fn right_code(key: &Secret, policy: &Policy, now: Timestamp) -> Option<Secret> {
     code_at(key, params(policy), now).ok()
 }
 
 /// Returns a code that is none of those the host would take now.
-fn wrong_code(key: &Secret, policy: &Policy, now: Timestamp) -> Option<Secret> {
+pub(super) fn wrong_code(key: &Secret, policy: &Policy, now: Timestamp) -> Option<Secret> {
     let period = i64::try_from(policy.period.as_secs()).ok()?;
     let at = |offset: i64| {
         Timestamp::from_second(now.as_second() + offset * period)

@@ -12,6 +12,7 @@ use crate::host::request::Request;
 use crate::inventory::model::Policy;
 use crate::plan::canary::allowed_groups;
 use crate::plan::change::HostPlan;
+use crate::plan::sudo;
 use crate::playbook::apply::{Canary, request};
 use crate::playbook::job::{Ask, ClassTurn, ProofEnd};
 use crate::playbook::journal;
@@ -85,6 +86,8 @@ impl Worker {
             pair,
             key: key::generate(self.shared.entropy.as_ref())
                 .map_err(|e| Stop::Failed(e.to_string()))?,
+            project: self.shared.project.clone(),
+            sudo: sudo::calls(facts, &self.members),
         };
         let policy = self.job.realm.policy.clone();
         let canary = Canary {

@@ -92,6 +92,7 @@ struct WishData {
     enforce: String,
     on_overdue: String,
     window: u8,
+    services: Vec<String>,
     /// Who goes, with what the policy asks for besides (`expire_account`, `move_keys`).
     leavers: BTreeMap<String, Vec<String>>,
 }
@@ -109,6 +110,7 @@ impl Default for WishData {
             enforce: "on_confirm".to_owned(),
             on_overdue: "keep".to_owned(),
             window: 1,
+            services: vec!["sshd".to_owned()],
             leavers: BTreeMap::new(),
         }
     }
@@ -351,7 +353,14 @@ fn wish(case: &Case) -> Wish {
             Enforce::OnConfirm
         },
         enforce_from: None,
-        services: vec![Service::Sshd],
+        services: data
+            .services
+            .iter()
+            .map(|s| match s.as_str() {
+                "sudo" => Service::Sudo,
+                _ => Service::Sshd,
+            })
+            .collect(),
         window: data.window,
         rate_limit: RateLimit {
             attempts: 3,

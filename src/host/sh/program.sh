@@ -129,7 +129,7 @@ LIST
   use_daemon "$first" "$mains"
   config_hash
   # What may be written to.
-  for f in $mains /etc/ssh/sshd_config.d/00-fleetotp.conf /etc/pam.d/sshd "$LIB" "$GA" "$GA/current" "$GA/next"; do
+  for f in $mains /etc/ssh/sshd_config.d/00-fleetotp.conf /etc/pam.d/sshd /etc/pam.d/sudo /etc/pam.d/sudo-i "$LIB" "$GA" "$GA/current" "$GA/next"; do
     [ -L "$f" ] && say link "$f" "$(readlink -f "$f")"
   done
   say config "$all"
@@ -143,7 +143,7 @@ LIST
   for f in /etc/sudoers /etc/sudoers.d/*; do
     case $f in *~ | /etc/sudoers.d/*.*) ;; *) [ -f "$f" ] && [ -r "$f" ] && ways=$ways$f$nl ;; esac
   done
-  for f in login remote su su-l sudo sudo-i polkit-1 cockpit vsftpd proftpd pure-ftpd dovecot openvpn webmin xrdp-sesman gdm-password lightdm sddm; do
+  for f in login remote su su-l polkit-1 cockpit vsftpd proftpd pure-ftpd dovecot openvpn webmin xrdp-sesman gdm-password lightdm sddm; do
     [ -f "/etc/pam.d/$f" ] && ways=$ways/etc/pam.d/$f$nl
   done
   # Of the shared stacks only lines that name a second factor are of interest.
@@ -152,12 +152,13 @@ LIST
       if (held == "") at = FNR
       held = held $0
       if (sub(/\\$/, " ", held)) next
-      if (held ~ /NOPASSWD|authenticate|exempt_group|^[ \t]*[@#]include/) print "sudo\t" FILENAME "\t" at "\t" held
+      if (held ~ /NOPASSWD|authenticate|exempt_group|targetpw|rootpw|runaspw|pam_(login_)?service|passprompt_override|requiretty|^[ \t]*[@#]include/) print "sudo\t" FILENAME "\t" at "\t" held
       held = ""
       next
     }
     index(shared, " " FILENAME " ") && /pam_google_authenticator/ { print "authline\t" FILENAME "\t" FNR "\t" $0 }
-    FILENAME ~ /^\/etc\/pam\.d\// && FILENAME != "/etc/pam.d/sshd" && !index(shared, " " FILENAME " ") {
+    FILENAME ~ /^\/etc\/pam\.d\/sudo(-i)?$/ && FNR == 1 { print "service\t" FILENAME }
+    FILENAME ~ /^\/etc\/pam\.d\// && FILENAME !~ /^\/etc\/pam\.d\/(sshd|sudo|sudo-i)$/ && !index(shared, " " FILENAME " ") {
       if (FNR == 1) print "service\t" FILENAME
       if ($0 ~ /^[ \t]*(@include|-?[Aa][Uu][Tt][Hh])[ \t]/) print "authline\t" FILENAME "\t" FNR "\t" $0
       next
@@ -228,11 +229,13 @@ use_daemon() {
 }
 
 # One hash over everything that decides what sshd does: its program and options, its configuration with all that it
-# includes, PAM's text, the module, the groups.
+# includes, PAM's text, the module, the groups; and over sudo's PAM text.
 config_hash() {
   find_module
   files=$conf_files
-  [ -f /etc/pam.d/sshd ] && files=$files/etc/pam.d/sshd$nl
+  for f in sshd sudo sudo-i; do
+    [ ! -f "/etc/pam.d/$f" ] || files=$files/etc/pam.d/$f$nl
+  done
   sums=$(each_of "$files$sshd$nl/etc/group$nl$module" sha256sum)
   all=$(printf '%s\n' "$daemon" "$sums" | sha256sum)
   all=${all%% *}
@@ -749,6 +752,7 @@ apply() {
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
     canary) canary "$a" "$b" "$c" ;;
+    sudo) try_sudo "$a" "$b" ;;
     same) expect_same "$a" "$b" ;;
     want) want="$want$a	$b	$c
 " ;;
@@ -1173,6 +1177,21 @@ canary() {
     mkdir -p /var/lib/fleetotp-canary/.ssh &&
       printf 'restrict,from="%s,%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$here" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
   ) || fail canary "cannot write the temporary member's key"
+}
+
+# Tells what sudo, called with option $1 (- is none), says to the temporary member, who answers $2 once and then nothing. It
+# may do nothing by sudo and has no password: sudo asks all the same before it says so. What the module asks is in the
+# module's words; what comes after the code is in a word of this program's (sudo(8): SUDO_PROMPT).
+try_sudo() {
+  option=$1
+  [ "$option" != - ] || option=
+  cd / || :
+  if setpriv --reuid fleetotp-canary --regid fleetotp --init-groups true 2>/dev/null; then
+    said=$(printf '%s\n' "$2" | SUDO_PROMPT=fleetotp-goes-on timeout -k 5 20 setpriv --reuid fleetotp-canary --regid fleetotp --init-groups sudo -k -S $option true 2>&1)
+  else
+    said=$(printf '%s\n' "$2" | timeout -k 5 20 su -s /bin/sh -c "SUDO_PROMPT=fleetotp-goes-on exec sudo -k -S $option true" fleetotp-canary 2>&1)
+  fi
+  say sudo "$?" "$(printf '%s' "$said" | tr '\n\t' '  ' | tail -c 2000)"
 }
 
 # Lets the host revert by itself: at boot, every 15 seconds, and by a process that watches this one change. Everything is

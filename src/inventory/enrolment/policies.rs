@@ -240,25 +240,31 @@ fn read_services(
     entry: &Entry,
 ) -> Result<Vec<Service>, FileError> {
     let at = value_at(file, entry, "services");
+    let mut read = Vec::new();
     for service in services {
-        match service.as_str() {
-            "sshd" => {}
-            "sudo" => {
-                return Err(at
-                    .error("the service `sudo` is not built yet")
-                    .hinted("write `services: [sshd]`"));
-            }
+        let service = match service.as_str() {
+            "sshd" => Service::Sshd,
+            "sudo" => Service::Sudo,
             other => {
                 return Err(at
                     .error(format!("unknown service `{}`", printable(other, 40)))
                     .hinted_if(suggest::hint(other, ["sshd", "sudo"])));
             }
+        };
+        if !read.contains(&service) {
+            read.push(service);
         }
     }
-    if services.is_empty() {
+    if read.is_empty() {
         return Err(at.error("a policy needs at least one service"));
     }
-    Ok(vec![Service::Sshd])
+    // A confirmation is a login, and so is what a change is proved by.
+    if !read.contains(&Service::Sshd) {
+        return Err(at
+            .error("`sudo` comes besides `sshd`, not in its place")
+            .hinted("write `services: [sshd, sudo]`"));
+    }
+    Ok(read)
 }
 
 /// The issuer stands in a URI before a colon, in a QR code, and on paper.
