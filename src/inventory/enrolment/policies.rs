@@ -35,6 +35,14 @@ struct Raw {
     on_overdue: Option<RawOnOverdue>,
     on_state_unwritable: Option<RawOnUnwritable>,
     on_revoke: Option<Vec<OnRevoke>>,
+    scope: Option<RawScope>,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum RawScope {
+    Members,
+    Everyone,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +144,9 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
         .is_some_and(|v| v != RawOnUnwritable::Deny)
     {
         return not_built("on_state_unwritable");
+    }
+    if raw.scope.is_some_and(|v| v != RawScope::Members) {
+        return not_built("scope");
     }
     let mut policy = built_in(name);
     match raw.issuer {
