@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::{Span, Timestamp};
@@ -111,6 +111,8 @@ pub struct Policy {
     pub enforce_from: Option<Timestamp>,
     /// PAM services that demand the code.
     pub services: Vec<Service>,
+    /// Of whom.
+    pub scope: PolicyScope,
     /// Steps accepted either way of the current one, 0 to 8.
     pub window: u8,
     /// Attempts allowed per time on each host.
@@ -159,6 +161,16 @@ pub enum OnOverdue {
     Keep,
     /// It ends with the overlap, which may lock its admin out.
     Expire,
+}
+
+/// Whom hosts ask for a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyScope {
+    /// The admins of the inventory.
+    Members,
+    /// Everybody but the members of `fleetotp-exempt`.
+    Everyone,
 }
 
 /// A PAM service that can demand the code.

@@ -489,10 +489,6 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
             "`sudo` comes besides `sshd`, not in its place",
         ),
         (
-            "policies: {p: {issuer: X, scope: everyone}}",
-            "`scope` other than its default is not built yet",
-        ),
-        (
             "policies: {p: {issuer: X, services: [sshdd]}}",
             "unknown service `sshdd`",
         ),

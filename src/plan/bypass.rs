@@ -70,10 +70,7 @@ fn files(facts: &Facts, wish: &Wish, grant: &Grant<'_>) -> Result<Vec<(Part, Cha
     if let Some(why) = account.and_then(|a| barred(a, wish.now)) {
         return Err(gap("account-barred", format!("{login} {why}")));
     }
-    if !facts
-        .text(pam::SERVICE_FILE)
-        .is_some_and(|t| t.contains(pam::SSHD_BLOCK))
-    {
+    if !facts.text(pam::SERVICE_FILE).is_some_and(pam::has_block) {
         return Err(gap(
             "pam-not-ready",
             "the PAM block is not in place: run a playbook with the task pam_totp".to_owned(),

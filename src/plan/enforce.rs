@@ -141,10 +141,7 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
             "pam_google_authenticator is not installed".to_owned(),
         ));
     }
-    if !facts
-        .text(pam::SERVICE_FILE)
-        .is_some_and(|t| t.contains(pam::SSHD_BLOCK))
-    {
+    if !facts.text(pam::SERVICE_FILE).is_some_and(pam::has_block) {
         return Err(gap(
             "pam-not-ready",
             "the PAM block is not in place: run the task pam_totp".to_owned(),

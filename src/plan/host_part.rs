@@ -12,7 +12,7 @@ use crate::plan::finding::Finding;
 use crate::plan::pam::SERVICE_FILE;
 use crate::plan::sudo::sudo_part;
 use crate::plan::wish::Wish;
-use crate::plan::{pam, sshd};
+use crate::plan::{everyone, pam, sshd};
 
 /// Plans it.
 pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
@@ -48,9 +48,13 @@ pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             plan.changes.push((Part::Host, Change::Group { name }));
         }
     }
-    pam_file(facts, plan);
+    let everyone = everyone::is_wanted(facts, wish);
+    if everyone {
+        everyone::group(facts, wish, plan);
+    }
+    pam_file(facts, everyone, plan);
     sudo_part(facts, wish, plan);
-    sshd_files(facts, &config, plan);
+    sshd_files(facts, wish, &config, plan);
     if plan.needs_transaction() {
         expectations(facts, wish, plan);
     } else {
@@ -117,7 +121,7 @@ fn install_command(manager: &str) -> Option<&'static str> {
     })
 }
 
-fn pam_file(facts: &Facts, plan: &mut HostPlan) {
+fn pam_file(facts: &Facts, everyone: bool, plan: &mut HostPlan) {
     let Some(file) = facts.files.get(SERVICE_FILE) else {
         plan.findings.push(Finding::refusal(
             "no-pam-service",
@@ -166,7 +170,12 @@ fn pam_file(facts: &Facts, plan: &mut HostPlan) {
         ));
         return;
     }
-    match pam::with_block(text, broken_for_tests::pam_block()) {
+    let block = if everyone {
+        pam::EVERYONE_BLOCK
+    } else {
+        broken_for_tests::pam_block()
+    };
+    match pam::with_block(text, block) {
         Ok(after) => text_file(facts, SERVICE_FILE, after, plan),
         Err(error) => plan.findings.push(Finding::refusal(
             "pam-layout",
@@ -176,7 +185,7 @@ fn pam_file(facts: &Facts, plan: &mut HostPlan) {
     }
 }
 
-fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
+fn sshd_files(facts: &Facts, wish: &Wish, config: &str, plan: &mut HostPlan) {
     let Some(main) = facts.text(config) else {
         plan.findings.push(Finding::refusal(
             "not-text",
@@ -190,7 +199,8 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
         sshd::Place::DropIn => facts.text(sshd::DROP_IN),
         sshd::Place::MainFile => main.contains(pam::BEGIN).then_some(main),
     };
-    let others_have_it = others_have_keyboard_interactive(facts, ours);
+    let everyone = everyone::is_wanted(facts, wish);
+    let others_have_it = !everyone && others_have_keyboard_interactive(facts, ours);
     if others_have_it {
         plan.findings.push(Finding::note(
             "kbd-already-on",
@@ -198,7 +208,20 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
             "set KbdInteractiveAuthentication no if nobody needs it",
         ));
     }
-    let mut addition = sshd::addition(facts.version, others_have_it);
+    let mut addition = if everyone {
+        match everyone::addition(facts, wish, ours) {
+            Ok(addition) => addition,
+            Err(finding) => {
+                plan.findings.push(finding);
+                return;
+            }
+        }
+    } else {
+        sshd::addition(facts.version, others_have_it)
+    };
+    if everyone && ours.is_none_or(|t| !t.contains(&addition)) {
+        everyone::expectations(facts, wish, &addition, plan);
+    }
     broken_for_tests::sshd(&mut addition);
     match place {
         sshd::Place::DropIn => text_file(facts, sshd::DROP_IN, addition, plan),
@@ -238,6 +261,10 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
 
 /// Whether keyboard-interactive was on for everyone before fleetotp came. `ours` is the text that holds our addition.
 fn others_have_keyboard_interactive(facts: &Facts, ours: Option<&str>) -> bool {
+    // Where everyone was asked it was off before, or the host was refused.
+    if ours.is_some_and(|t| sshd::methods_of_exempt(t).is_some()) {
+        return false;
+    }
     if facts.version < SshVersion(8, 7) {
         // Our own switch is global in these versions: then the pinning block tells.
         if let Some(text) = ours {
@@ -291,6 +318,11 @@ fn expectations(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         }
     }
     plan.unchanged_users = unmanaged(facts, wish);
+    if everyone::is_wanted(facts, wish) {
+        everyone::unchanged(facts, wish, plan);
+    } else {
+        everyone::ends(facts, wish, plan);
+    }
 }
 
 /// Whom fleetotp does not manage: sshd must treat them after a change as before.

@@ -10,6 +10,7 @@ pub mod change;
 pub mod decide;
 pub mod diff;
 pub mod enforce;
+pub mod everyone;
 pub mod evidence;
 pub mod finding;
 mod host_part;

@@ -13,6 +13,20 @@ pub const END: &str = "# END fleetotp";
 /// The block for sshd, ends with a newline.
 pub const SSHD_BLOCK: &str = include_str!("../../templates/pam.d/sshd");
 
+/// The block where everyone is asked but the exempt.
+pub const EVERYONE_BLOCK: &str = include_str!("../../templates/pam.d/sshd-everyone");
+
+/// Whether sshd's service has one of the blocks.
+pub fn has_block(text: &str) -> bool {
+    text.contains(SSHD_BLOCK) || text.contains(EVERYONE_BLOCK)
+}
+
+/// Whether one of the blocks stands where it would be put.
+pub fn is_in_place(text: &str) -> bool {
+    let mut blocks = [SSHD_BLOCK, EVERYONE_BLOCK].into_iter();
+    blocks.any(|block| with_block(text, block).is_ok_and(|t| t == text))
+}
+
 /// Why a service file cannot be changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PamError {

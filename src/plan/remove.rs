@@ -16,7 +16,7 @@ use crate::plan::preconditions::preconditions;
 use crate::plan::rollback::enforced;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Wish;
-use crate::plan::{pam, sshd, sudo};
+use crate::plan::{everyone, pam, sshd, sudo};
 
 /// What to do so that nothing of fleetotp stays on a host.
 #[derive(Debug, Clone, Default)]
@@ -102,6 +102,7 @@ pub fn removal(facts: &Facts, wish: &Wish) -> Removal {
         transaction(wish, plan);
         plan.may_differ = sshd::harmless_differences(facts.version);
         plan.unchanged_users = unmanaged(facts, wish);
+        everyone::ends(facts, wish, plan);
         reaper(facts, plan);
     }
     if plan.refused() {

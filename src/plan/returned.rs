@@ -66,7 +66,5 @@ pub(super) fn returned(facts: &Facts, wish: &Wish, member: &Member, plan: &mut H
 
 /// Whether our block stands as it must.
 fn block_in_place(facts: &Facts) -> bool {
-    facts
-        .text(pam::SERVICE_FILE)
-        .is_some_and(|text| pam::with_block(text, pam::SSHD_BLOCK).is_ok_and(|t| t == text))
+    facts.text(pam::SERVICE_FILE).is_some_and(pam::is_in_place)
 }

@@ -307,9 +307,7 @@ fn refusal(facts: &Facts, farewell: &Farewell<'_>, leaver: &Leaver) -> Option<St
 
 /// Whether PAM and sshd both demand a code of a login, for whom there is then no right one.
 fn demands_code(facts: &Facts, login: &Login) -> bool {
-    let block = facts
-        .text(pam::SERVICE_FILE)
-        .is_some_and(|text| pam::with_block(text, pam::SSHD_BLOCK).is_ok_and(|t| t == text));
+    let block = facts.text(pam::SERVICE_FILE).is_some_and(pam::is_in_place);
     let one_sshd = facts
         .listeners
         .iter()

@@ -15,7 +15,7 @@ use crate::plan::host_part::unmanaged;
 use crate::plan::preconditions::preconditions;
 use crate::plan::remove::returning;
 use crate::plan::wish::Wish;
-use crate::plan::{pam, sshd, sudo};
+use crate::plan::{everyone, pam, sshd, sudo};
 
 /// What a rollback does to a host.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +52,16 @@ pub fn rollback(facts: &Facts, wish: &Wish, texts: &[TextChange], weaker: bool) 
     transaction(wish, plan);
     plan.may_differ = sshd::harmless_differences(facts.version);
     plan.unchanged_users = unmanaged(facts, wish);
+    if everyone::is_there(facts) && texts.iter().any(|t| !sudo::is_service(&t.path)) {
+        everyone::ends(facts, wish, plan);
+        if !weaker {
+            plan.findings.push(Finding::refusal(
+                "rollback-is-weaker",
+                "with that text accounts without an enrolment could log in again",
+                "say --allow-weaker if that is what you want",
+            ));
+        }
+    }
     reaper(facts, plan);
     if !result.key_only.is_empty() {
         let names = result.key_only.join(", ");
@@ -226,6 +236,7 @@ mod tests {
             protected: BTreeSet::new(),
             members: Vec::new(),
             known: BTreeSet::new(),
+            exempt: BTreeSet::new(),
             parts: crate::plan::wish::Parts::default(),
             can_confirm: true,
             now: crate::clock::Timestamp::default(),

@@ -19,6 +19,8 @@ pub struct Wish {
     pub members: Vec<Member>,
     /// Other logins that the inventory or the ledger has for this host.
     pub known: BTreeSet<Login>,
+    /// Accounts of whom no code need be demanded, by exemptions that are in force.
+    pub exempt: BTreeSet<Login>,
     /// Which parts are to be brought about.
     pub parts: Parts,
     /// Whether a fresh connection can be made to confirm a change.
@@ -102,7 +104,9 @@ pub struct NextWish {
 #[cfg(test)]
 pub(crate) mod tests {
     use crate::clock::Span;
-    use crate::inventory::model::{Algorithm, Enforce, OnOverdue, Policy, RateLimit, Service};
+    use crate::inventory::model::{
+        Algorithm, Enforce, OnOverdue, Policy, PolicyScope, RateLimit, Service,
+    };
     use crate::names::PolicyName;
 
     /// The built-in policy.
@@ -117,6 +121,7 @@ pub(crate) mod tests {
             enforce: Enforce::OnConfirm,
             enforce_from: None,
             services: vec![Service::Sshd],
+            scope: PolicyScope::Members,
             window: 1,
             rate_limit: RateLimit {
                 attempts: 3,

@@ -222,6 +222,7 @@ pub fn wish(seen: &Seen, session: &Session, shared: &Shared) -> Wish {
         protected: shared.protected_on(session.target(), &seen.facts),
         members: Vec::new(),
         known: BTreeSet::new(),
+        exempt: BTreeSet::new(),
         parts: Parts::default(),
         can_confirm: session.target().can_confirm(),
         now: seen.at,

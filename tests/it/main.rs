@@ -45,6 +45,7 @@ mod lab_drift;
 #[cfg(test)]
 mod lab_enrol;
 #[cfg(test)]
+mod lab_everyone;
 mod lab_faults;
 #[cfg(test)]
 mod lab_first;

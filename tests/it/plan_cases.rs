@@ -14,7 +14,9 @@ use fleetotp::host::facts::Facts;
 use fleetotp::host::parse;
 use fleetotp::host::program::REAPER_SHA256;
 use fleetotp::host::request::{Line, Scope};
-use fleetotp::inventory::model::{Algorithm, Enforce, OnOverdue, Policy, RateLimit, Service};
+use fleetotp::inventory::model::{
+    Algorithm, Enforce, OnOverdue, Policy, PolicyScope, RateLimit, Service,
+};
 use fleetotp::names::{AdminName, Login, PolicyName, RealmName};
 use fleetotp::plan::change::{Change, HostPlan};
 use fleetotp::plan::decide::host_plan;
@@ -93,6 +95,10 @@ struct WishData {
     on_overdue: String,
     window: u8,
     services: Vec<String>,
+    /// The policy says `scope: everyone`.
+    everyone: bool,
+    /// Logins with an exemption.
+    exempt: Vec<String>,
     /// Who goes, with what the policy asks for besides (`expire_account`, `move_keys`).
     leavers: BTreeMap<String, Vec<String>>,
 }
@@ -111,6 +117,8 @@ impl Default for WishData {
             on_overdue: "keep".to_owned(),
             window: 1,
             services: vec!["sshd".to_owned()],
+            everyone: false,
+            exempt: Vec::new(),
             leavers: BTreeMap::new(),
         }
     }
@@ -361,6 +369,11 @@ fn wish(case: &Case) -> Wish {
                 _ => Service::Sshd,
             })
             .collect(),
+        scope: if data.everyone {
+            PolicyScope::Everyone
+        } else {
+            PolicyScope::Members
+        },
         window: data.window,
         rate_limit: RateLimit {
             attempts: 3,
@@ -427,6 +440,7 @@ fn wish(case: &Case) -> Wish {
             .chain(data.leavers.keys())
             .map(login)
             .collect(),
+        exempt: data.exempt.iter().map(login).collect(),
         parts: Parts {
             host: has("host"),
             secrets: has("secrets"),

@@ -39,13 +39,14 @@ sum_of() {
 # ---------------------------------------------------------------- inspect
 
 inspect() {
-  logins= users= keys= evidence= known= known_version= seen= leavers=
+  logins= users= keys= everyone= evidence= known= known_version= seen= leavers=
   while IFS='	' read -r k a b; do
     case $k in
     login) logins="$logins $a" ;;
     leaver) leavers="$leavers $a" ;;
     user) users="$users $a" ;;
     keys) keys=1 ;;
+    everyone) everyone=1 ;;
     known) known=$a known_version=$b ;;
     seen) seen="$seen $a=$b" ;;
     evidence) evidence="$evidence $a" ;;
@@ -406,14 +407,15 @@ inspect_accounts() {
   done
   # Of shadow never the hash itself: only the dates (shadow(5)). Also who shares a uid, some accounts that nobody asked
   # about (they must be treated after a change as before), and fleetotp's groups.
-  awk -F: -v want=" $logins " -v asked=" $logins $users " '
+  [ -z "$everyone" ] || say nss "$(sed -n 's/^passwd:[[:blank:]]*//p' /etc/nsswitch.conf 2>/dev/null)"
+  awk -F: -v everyone="$everyone" -v want=" $logins " -v asked=" $logins $users " '
     function field(v) { return v == "" ? "-" : v }
     FILENAME == "/etc/passwd" {
       if (index(want, " " $1 " ")) id[$1] = $3
       names[$3] = names[$3] " " $1
-      if ($7 !~ /(nologin|false|sync|halt|shutdown)$/ && !index(asked, " " $1 " ") && others++ < 16) print "unmanaged\t" $1
+      if (!index(asked, " " $1 " ") && (everyone || ($7 !~ /(nologin|false|sync|halt|shutdown)$/ && others++ < 16))) print "unmanaged\t" $1
     }
-    FILENAME == "/etc/shadow" && index(want, " " $1 " ") { print "shadow\t" $1 "\t-\t" field($3) "\t" field($5) "\t" field($7) "\t" field($8) }
+    FILENAME == "/etc/shadow" && index(want, " " $1 " ") { print "shadow\t" $1 "\t" ($2 ~ /^[!*]/ ? "locked" : "set") "\t" field($3) "\t" field($5) "\t" field($7) "\t" field($8) }
     FILENAME == "/etc/group" && $1 ~ /^fleetotp(-pending|-exempt)?$/ { print "group\t" $1 "\t" $3 "\t" field($4) }
     END { for (l in id) { c = split(names[id[l]], w, " "); for (i = 1; i <= c; i++) if (w[i] != l) print "shared\t" l "\t" w[i] } }
   ' /etc/passwd /etc/shadow /etc/group 2>/dev/null

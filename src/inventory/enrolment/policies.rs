@@ -6,7 +6,7 @@ use serde::de::{Deserializer, Error as _};
 use super::{Texts, Time, value_at};
 use crate::clock::Span;
 use crate::inventory::model::{
-    Algorithm, Enforce, OnOverdue, OnRevoke, Policy, RateLimit, Service,
+    Algorithm, Enforce, OnOverdue, OnRevoke, Policy, PolicyScope, RateLimit, Service,
 };
 use crate::names::{PolicyName, printable};
 use crate::text::yaml::{Entry, from_node};
@@ -35,14 +35,7 @@ struct Raw {
     on_overdue: Option<RawOnOverdue>,
     on_state_unwritable: Option<RawOnUnwritable>,
     on_revoke: Option<Vec<OnRevoke>>,
-    scope: Option<RawScope>,
-}
-
-#[derive(Deserialize, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum RawScope {
-    Members,
-    Everyone,
+    scope: Option<PolicyScope>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +106,7 @@ pub(super) fn built_in(name: PolicyName) -> Policy {
         enforce: Enforce::OnConfirm,
         enforce_from: None,
         services: vec![Service::Sshd],
+        scope: PolicyScope::Members,
         window: 1,
         rate_limit: RateLimit {
             attempts: 3,
@@ -145,9 +139,6 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
     {
         return not_built("on_state_unwritable");
     }
-    if raw.scope.is_some_and(|v| v != RawScope::Members) {
-        return not_built("scope");
-    }
     let mut policy = built_in(name);
     match raw.issuer {
         Some(issuer) => {
@@ -176,6 +167,7 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
         Some(RawEnforce::OnConfirm) | None => Enforce::OnConfirm,
     };
     policy.enforce_from = raw.enforce_from.map(|t| t.0);
+    policy.scope = raw.scope.unwrap_or(policy.scope);
     policy.window = raw.window.unwrap_or(policy.window);
     policy.rate_limit = raw.rate_limit.map_or(policy.rate_limit, |r| r.0);
     policy.algorithm = match raw.algorithm {
