@@ -8,11 +8,12 @@ export FLEETOTP_LAB_DIR ?= $(or $(XDG_RUNTIME_DIR),/run)/fleetotp-lab
 export FLEETOTP_CACHE ?= /var/cache/fleetotp-lab
 N ?= 3
 
-.PHONY: help test check demo bench browser lab-up lab-down lab-shell clean
+.PHONY: help test check lab-matrix demo bench browser lab-up lab-down lab-shell clean
 
 help:
 	@echo 'make test       everything that must hold: format, lints, tests on lab hosts, docs, licences'
 	@echo 'make check      the part of it that needs neither root nor hosts'
+	@echo 'make lab-matrix  of those on lab hosts, whole life cycles with real logins on Debian 11, 12 and 13'
 	@echo 'make demo       a lab of three hosts, a rollout, a login with a code'
 	@echo 'make bench      the floor and the run side by side, on 40 hosts; commands on 10 000 tokens, reports of a million rows'
 	@echo 'make browser    a sample report in headless Chromium and LibreOffice, and pictures of it (not part of make test);'
@@ -25,6 +26,9 @@ test:
 
 check:
 	tests/run quick
+
+lab-matrix:
+	tests/run matrix
 
 demo:
 	examples/demo.sh

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::clock::Span;
 use crate::error::Error;
-use crate::names::Login;
+use crate::names::{AdminName, Login};
 use crate::text::{SourceFile, yaml};
 
 /// The name under which the project file is looked for in the working directory.
@@ -32,6 +32,8 @@ pub struct Settings {
     pub activity: ActivitySettings,
     /// Accounts that are never managed; the connecting login is implied.
     pub protected: Vec<Login>,
+    /// The admin whose token fleetotp uses itself, where a host asks its own account for a code.
+    pub own_token: Option<AdminName>,
     /// How unknown host keys are treated.
     pub host_key: HostKey,
     /// How long a connection may take to be authenticated.
@@ -51,6 +53,7 @@ impl Default for Settings {
             audit: AuditSettings::default(),
             activity: ActivitySettings::default(),
             protected: Vec::new(),
+            own_token: None,
             host_key: HostKey::Strict,
             connect_timeout: Span::from_secs(10),
             revert_after: Span::from_secs(90),

@@ -84,6 +84,8 @@ pub struct Known {
     pub gaps: Vec<LogGap>,
     /// Hosts whose logs were read.
     pub read: BTreeSet<HostName>,
+    /// Hosts whose PAM module logs no codes: what sshd says of keyboard-interactive is all there is.
+    pub silent: BTreeSet<HostName>,
     /// Now.
     pub now: Timestamp,
 }
@@ -400,12 +402,16 @@ fn dead(known: &Known, found: &mut Vec<ActivityFinding>) {
     }
 }
 
+/// The factor of a login that PAM was asked about, where nothing says what it asked.
+const ASKED: &str = "keyboard-interactive/pam";
+
 /// The host demands a code, and somebody got in without one.
 fn no_code(known: &Known, found: &mut Vec<ActivityFinding>) {
     let without = known
         .judged
         .iter()
-        .filter(|l| l.is_accepted() && l.service == "sshd" && !l.has_code());
+        .filter(|l| l.is_accepted() && l.service == "sshd" && !l.has_code())
+        .filter(|l| !(known.silent.contains(&l.host) && l.factors.iter().any(|f| f == ASKED)));
     for login in without {
         let demanded = known
             .on_host(login)
@@ -442,7 +448,9 @@ fn unused(known: &Known, limits: Limits, found: &mut Vec<ActivityFinding>) {
             .collect();
         let oldest = mine.iter().map(|t| t.changed_at).min();
         // Where a host's log is not read, a login there would not be known.
-        let all_read = mine.iter().all(|t| known.read.contains(&t.host));
+        let all_read = mine
+            .iter()
+            .all(|t| known.read.contains(&t.host) && !known.silent.contains(&t.host));
         let long_ago = oldest.is_some_and(|at| limits.unused.after(at) <= known.now);
         if !long_ago || !all_read || used.contains(&token.serial) {
             continue;

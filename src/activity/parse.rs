@@ -11,8 +11,13 @@ use crate::token::state::Slot;
 
 /// sshd's own programs: since 9.8 sshd-session speaks, since 10.0 sshd-auth as well.
 const SSHD: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
-/// The module's name in an identity such as `sshd(pam_google_authenticator)`.
-const MODULE: &str = "(pam_google_authenticator)";
+/// The module's name in an identity such as `sshd(pam_google_authenticator)`, as it was and as it is since 1.10.
+const MODULE: [&str; 2] = ["(pam_google_authenticator)", "(pam_google_auth)"];
+
+/// Whether a program that logs is sshd's own. Alpine's with PAM are called `sshd.pam`, `sshd-session.pam`.
+fn is_sshd(program: &str) -> bool {
+    SSHD.contains(&program.strip_suffix(".pam").unwrap_or(program))
+}
 
 /// The only text of pam_strerror(3) that holds ` for ` itself.
 const EXHAUSTED: &str = "Have exhausted maximum number of retries for service";
@@ -140,11 +145,12 @@ pub fn said(line: &Line) -> Vec<Said> {
         ),
         None => (1, line.text.as_str()),
     };
-    let said = if SSHD.contains(&line.ident.as_str()) {
+    let said = if is_sshd(&line.ident) {
         sshd(text.strip_suffix(" [preauth]").unwrap_or(text))
     } else {
-        line.ident
-            .strip_suffix(MODULE)
+        MODULE
+            .iter()
+            .find_map(|name| line.ident.strip_suffix(name))
             .and_then(|service| module(service, text))
     };
     said.map_or_else(Vec::new, |said| vec![said; usize::from(times)])

@@ -13,7 +13,7 @@ use super::setup::{Setup, World};
 use super::show;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::inventory::model::Realm;
+use crate::inventory::model::{Module, Realm};
 use crate::ledger::{TakenGeneration, TakenHow, TakenToken, TokenRecord};
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::adopt::{self, Foreign};
@@ -204,6 +204,9 @@ impl Adopter<'_> {
         };
         let realm = name.clone();
         // Before anything is taken in.
+        if policy.module != Module::GoogleAuthenticator {
+            return Ok(Err(adopt::other_module().sentence()));
+        }
         let wanted = policy.period.as_secs();
         let mut held = found.keys.iter();
         if let Some((login, other)) = held.find(|(_, h)| u64::from(h.period) != wanted) {

@@ -31,6 +31,7 @@ use super::sheets;
 use super::status;
 use super::sync;
 use super::vault;
+use super::verify;
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::askpass;
@@ -70,6 +71,8 @@ enum Command {
     Sync(sync::SyncArgs),
     /// End admins' tokens on every host, and read it back
     Revoke(revoke::RevokeArgs),
+    /// Try by real logins whether hosts let in and refuse whom they must
+    Verify(verify::VerifyArgs),
     /// What earlier runs did, host by host
     #[command(subcommand)]
     Runs(runs::RunsCommand),
@@ -239,6 +242,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Rotate(args) => rotate::run(args, globals, &world, &mut stdout).await,
             Command::Sync(args) => sync::run(args, globals, &world, &mut stdout).await,
             Command::Revoke(args) => revoke::run(args, globals, &world, &mut stdout).await,
+            Command::Verify(args) => verify::run(args, globals, &world, &mut stdout).await,
             Command::Runs(command) => runs::run(command, globals, &world, &mut stdout).await,
             Command::Rollback(args) => rollback::run(args, globals, &world, &mut stdout).await,
             Command::Hosts(command) => hosts::run(command, globals, &world, &mut stdout).await,

@@ -19,6 +19,7 @@ use crate::activity::geo::{GeoError, Places};
 use crate::clock::{Span, Timestamp};
 use crate::error::Error;
 use crate::exit;
+use crate::inventory::model::Module;
 use crate::ledger::{FindingRecord, Origin};
 use crate::names::{HostName, Login};
 use crate::playbook::collect::{Collect, HostLog, StepLengths};
@@ -324,17 +325,29 @@ async fn known(
             login.origin = origin(places, login.address.as_deref())?;
         }
     }
+    let on_hosts = ledger.token_hosts().await?;
+    let is_silent = |host: &HostName| {
+        let realm = setup.inventory.realm_of(host);
+        realm.is_some_and(|r| r.policy.module == Module::Oath)
+    };
+    let silent = on_hosts
+        .iter()
+        .map(|t| &t.host)
+        .filter(|host| is_silent(host))
+        .cloned()
+        .collect();
     Ok(Known {
         judged,
         accepted,
         tokens: ledger.tokens().await?,
-        on_hosts: ledger.token_hosts().await?,
+        on_hosts,
         bypasses: ledger.bypasses().await?,
         recoveries: ledger.recovery_uses_since(since).await?,
         gaps: ledger.log_gaps_since(since).await?,
         read: read
             .map(|l| l.collected.host.clone())
             .collect::<BTreeSet<HostName>>(),
+        silent,
         now,
     })
 }

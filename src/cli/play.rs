@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use self::stage::Player;
+use super::ci::{CiArgs, Suite};
 use super::enroll::ProtectionArgs;
 use super::globals::{Globals, Output};
 use super::run::Run;
@@ -23,6 +24,7 @@ use crate::names::HostName;
 use crate::playbook::conditions::holds_on;
 use crate::playbook::desk::Permissions;
 use crate::playbook::schema::{self, Action, Play, tags};
+use crate::playbook::tasks::SyncTask;
 use crate::text::SourceFile;
 
 /// Arguments of `play`.
@@ -77,6 +79,9 @@ pub struct PlayArgs {
 
     #[command(flatten)]
     protection: ProtectionArgs,
+
+    #[command(flatten)]
+    ci: CiArgs,
 }
 
 /// A playbook that was read: its path as it was given, and its plays.
@@ -113,12 +118,15 @@ pub async fn run(
         step::ask(&mut books)?;
     }
     let plays: Vec<&Play> = books.iter().flat_map(|(_, plays)| plays).collect();
+    let files = books
+        .iter()
+        .flat_map(|(file, plays)| std::iter::repeat_n(file, plays.len()));
     let has = |is: fn(&Action) -> bool| {
         let mut tasks = plays.iter().flat_map(|p| &p.tasks);
         tasks.any(|t| is(&t.action))
     };
     let permissions = Permissions {
-        issue: has(|a| *a == Action::Enroll),
+        issue: has(|a| matches!(a, Action::Enroll | Action::Sync(SyncTask { no_new: false }))),
         rotate: has(|a| matches!(a, Action::Rotate(_))),
         ..Permissions::default()
     };
@@ -136,8 +144,17 @@ pub async fn run(
     )
     .await?;
     let mut player = Player::new(&mut run, only);
-    for (number, play) in (1..).zip(&plays) {
-        if player.play(number, play, out).await?.is_break() {
+    let mut suites = Vec::new();
+    for ((number, play), file) in (1..).zip(&plays).zip(files) {
+        let end = player.play(number, play, out).await?;
+        if args.ci.is_wanted(world) {
+            suites.push(Suite {
+                name: play.name.clone(),
+                file: file.clone(),
+                hosts: player.last.clone(),
+            });
+        }
+        if end.is_break() {
             break;
         }
     }
@@ -151,6 +168,7 @@ pub async fn run(
         Output::Text => write(out, &show::recap(&all))?,
         Output::Json => write(out, &show::document(&documents, &all))?,
     }
+    args.ci.tell(world, "fleetotp play", &suites)?;
     let mut code = all.code();
     if ends.failed && !all.interrupted {
         code = exit::ERROR;

@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::globals::Globals;
 use super::leavers::Leavers;
+use super::own::own_codes;
 use super::progress::Bar;
 use super::setup::{Setup, World};
 use crate::audit::ssh::Signer;
 use crate::error::{Error, Kind};
 use crate::exit;
 use crate::fleet::control::ControlDir;
+use crate::fleet::fanout::Fanout;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
 use crate::ledger::{Lock, Stage};
@@ -65,6 +67,9 @@ pub struct Run<'a> {
     lock: Option<Lock>,
     pub(super) desk: Desk,
     proofs: Proofs,
+    fanout: Arc<Fanout>,
+    /// How many passes over hosts it has made.
+    passes: AtomicU32,
     witness: Arc<WitnessMaker>,
     stop: Arc<AtomicBool>,
 }
@@ -136,6 +141,7 @@ impl<'a> Run<'a> {
             permissions,
         )
         .await?;
+        let own = own_codes(setup, world, globals.check).await?;
         let stop = Arc::new(AtomicBool::new(false));
         tokio::spawn(listen_for_signals(stop.clone()));
         Ok(Self {
@@ -146,6 +152,8 @@ impl<'a> Run<'a> {
             lock,
             desk,
             proofs: Proofs::default(),
+            fanout: Arc::new(Fanout::new(world.entropy.clone(), stop.clone(), own)),
+            passes: AtomicU32::new(0),
             witness: Arc::new(WitnessMaker::new(signer)),
             stop,
         })
@@ -222,9 +230,11 @@ impl<'a> Run<'a> {
         protected.extend(Login::new("root").ok());
         Ok(Arc::new(Shared {
             control: ControlDir::new().map_err(|e| Error::failed(e.to_string()).caused_by(e))?,
+            fanout: self.fanout.clone(),
             ledger: self.setup.ledger.clone(),
             project: self.setup.ledger.project_id().to_string(),
             run: self.id.clone(),
+            pass: self.passes.fetch_add(1, Ordering::Relaxed) + 1,
             stage: wanted.stage.0,
             witness: self.witness.clone(),
             limits: wanted.limits,

@@ -25,6 +25,8 @@ pub struct World {
     pub entropy: Arc<dyn Entropy>,
     /// Whether this runs in a CI job.
     pub in_ci: bool,
+    /// Whether that job is one of GitHub's.
+    pub in_github: bool,
     /// Who runs it, as far as the environment says.
     pub actor: Actor,
 }
@@ -42,6 +44,7 @@ impl World {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             in_ci: std::env::var("CI").is_ok_and(|v| !v.is_empty() && v != "false" && v != "0"),
+            in_github: std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true"),
             actor: actor(|name| std::env::var(name).ok().filter(|v| !v.is_empty())),
         })
     }

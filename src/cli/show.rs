@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::names::HostName;
 use crate::plan::change::Part;
 use crate::plan::finding::{Finding, Severity};
+use crate::playbook::logins::Verification;
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::schema::{Action, Play, Task};
 
@@ -26,7 +27,13 @@ fn banner(text: &str) -> String {
 /// Which parts a task shows.
 const fn parts(action: &Action) -> &'static [Part] {
     match action {
-        Action::Preflight | Action::Collect(_) | Action::Report(_) => &[],
+        Action::Preflight(_) | Action::Verify(_) | Action::Collect(_) | Action::Report(_) => &[],
+        Action::Sync(_) => &[
+            Part::Host,
+            Part::Secrets,
+            Part::Enforcement,
+            Part::Revocation,
+        ],
         Action::PamTotp => &[Part::Host],
         Action::Enroll | Action::Rotate(_) => &[Part::Secrets, Part::Enforcement],
         Action::Revoke => &[Part::Revocation],
@@ -51,6 +58,13 @@ pub fn play(
         batch.map_or_else(String::new, |(n, of)| format!(" batch {n} of {of}")),
         if globals.check { " [CHECK MODE]" } else { "" }
     ));
+    let enrols = |t: &Task| {
+        matches!(
+            t.action,
+            Action::Enroll | Action::Rotate(_) | Action::Sync(_)
+        )
+    };
+    let enrols = play.tasks.iter().any(enrols);
     let mut first = true;
     for (number, task) in play.tasks.iter().enumerate() {
         let once = matches!(task.action, Action::Collect(_) | Action::Report(_));
@@ -70,6 +84,10 @@ pub fn play(
                 continue;
             }
             host_line(&mut text, task, report, first, globals);
+            // Where nobody is enrolled by this play, this is who could not be.
+            if matches!(task.action, Action::Preflight(_)) && !enrols {
+                gaps(&mut text, report);
+            }
         }
         first = false;
     }
@@ -108,12 +126,17 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             }
         }
     }
+    if let (Action::Preflight(_), Some(overview)) = (&task.action, &report.overview) {
+        for line in overview.lines() {
+            _ = writeln!(text, "    {line}");
+        }
+    }
     if first {
         for finding in &report.findings {
-            let mark = if finding.severity == Severity::Refusal {
-                "refused"
-            } else {
-                "note"
+            let mark = match finding.severity {
+                Severity::Refusal => "refused",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
             };
             if !is_told(report, finding) {
                 _ = writeln!(text, "    {mark} ({}): {}", finding.id, finding.text);
@@ -121,7 +144,10 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             _ = writeln!(text, "      -> {}", finding.remedy);
         }
     }
-    if task.action == Action::Revoke {
+    if let (Action::Verify(_), Some(done)) = (&task.action, &report.verification) {
+        text.push_str(&table(done, globals));
+    }
+    if matches!(task.action, Action::Revoke | Action::Sync(_)) {
         for item in &report.revoked {
             _ = match &item.why {
                 Some(why) => writeln!(text, "    {}: open since {}: {why}", item.admin, item.since),
@@ -129,11 +155,54 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             };
         }
     }
-    if matches!(task.action, Action::Enroll | Action::Rotate(_)) {
-        for gap in &report.gaps {
-            _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
-        }
+    let secrets = matches!(
+        task.action,
+        Action::Enroll | Action::Rotate(_) | Action::Sync(_)
+    );
+    if secrets {
+        gaps(text, report);
     }
+}
+
+fn gaps(text: &mut String, report: &HostReport) {
+    for gap in &report.gaps {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "    gap ({}): {}", gap.id, gap.text);
+    }
+}
+
+/// Returns what came of a login table: its lines where something is wrong, or with `-v`.
+pub fn table(done: &Verification, globals: &Globals) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    if let Some(first) = &done.like {
+        _ = writeln!(
+            text,
+            "    as {first}: same sshd, configuration and PAM text"
+        );
+    }
+    let held = done.logins.iter().filter(|r| r.held == Some(true)).count();
+    if !done.logins.is_empty() {
+        let all = done.logins.len();
+        _ = writeln!(text, "    {held} of {all} logins ended as they must");
+    }
+    for row in &done.logins {
+        let mark = match row.held {
+            Some(true) if globals.verbose == 0 && done.held => continue,
+            Some(true) => "ok",
+            Some(false) => "WRONG",
+            None => "--",
+        };
+        _ = writeln!(
+            text,
+            "    {mark:<5} {:<7} {:<20} expected {}: {}",
+            row.who.as_str(),
+            row.with,
+            row.expected.as_str(),
+            row.got
+        );
+    }
+    text
 }
 
 /// Returns whether the host's status says this finding already.
@@ -149,7 +218,8 @@ pub fn stopped(why: &str, left: usize) -> String {
     if left > 0 {
         _ = writeln!(
             text,
-            "{left} hosts were not begun; once it is mended: fleetotp play --retry-failed last"
+            "{left} {} not begun; once it is mended: fleetotp play --retry-failed last",
+            if left == 1 { "host was" } else { "hosts were" }
         );
     }
     text

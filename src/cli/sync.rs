@@ -6,6 +6,7 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::ci::CiArgs;
 use super::globals::{Globals, Output};
 use super::leavers::Leavers;
 use super::revoke::choose::{Chosen, MaxRevoke};
@@ -19,7 +20,7 @@ use crate::exit;
 use crate::inventory::model::OnOverdue;
 use crate::ledger::Ledger;
 use crate::ledger::RevocationRequest;
-use crate::names::printable;
+use crate::names::{HostName, printable};
 use crate::plan::enforce::UNKNOWN_MEMBERS;
 use crate::plan::finding::Severity;
 use crate::plan::wish::Parts;
@@ -62,6 +63,9 @@ pub struct SyncArgs {
     /// With --check: exit with 8 if anything would change
     #[arg(long, env = "FLEETOTP_DETAILED_EXITCODE")]
     detailed_exitcode: bool,
+
+    #[command(flatten)]
+    ci: CiArgs,
 }
 
 /// Runs the command.
@@ -118,35 +122,12 @@ pub async fn run(
         };
         run.desk().reload().await?;
     }
-    let mut open = setup.ledger.open_bypasses().await?;
-    open.retain(|b| wanted.hosts.contains(&b.host));
-    let ended = bypass::settle(&run, open, false, None).await?;
+    let ended = settle_bypasses(&run, &wanted.hosts).await?;
     let standing = standing_gaps(&setup.ledger).await?;
     let mut outcome = run.converge_and_confirm(&wanted).await?;
     outcome.notes.splice(0..0, pruned);
-    outcome.notes.extend(ended.notes);
-    if !globals.check {
-        // Only now: a confirming login in time must have been seen first.
-        for expired in setup.ledger.expire_overdue().await? {
-            outcome.notes.push(format!(
-                "token {} generation {} expired unconfirmed",
-                expired.serial, expired.generation
-            ));
-            outcome
-                .notes
-                .extend(expired.sheet.as_ref().and_then(destroy));
-        }
-        let expire = setup
-            .inventory
-            .enrolment()
-            .realms
-            .values()
-            .filter(|r| r.policy.on_overdue == OnOverdue::Expire)
-            .map(|r| r.name.clone())
-            .collect();
-        run.desk().end_overdue_rotations(&expire).await?;
-        outcome.notes.append(&mut run.desk().notes);
-    }
+    outcome.notes.extend(ended);
+    outcome.notes.extend(end_what_is_overdue(&mut run).await?);
     let mut code = outcome.code();
     let stays_open = |h: &HostReport| {
         !h.gaps.is_empty()
@@ -159,12 +140,53 @@ pub async fn run(
     if code == exit::DONE && globals.check && args.detailed_exitcode && outcome.changed() {
         code = exit::CHANGES;
     }
+    args.ci.tell_of(world, "fleetotp sync", globals, &outcome)?;
     if globals.output == Output::Text && globals.verbose == 0 {
         leave_out_what_stands(&mut outcome, &standing);
     }
     show::print(&outcome, globals, out)?;
     run.finish(code).await?;
     Ok(code)
+}
+
+/// Takes in how one-time codes on these hosts ended; returns what is to be said of it.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub(super) async fn settle_bypasses(
+    run: &Run<'_>,
+    hosts: &[HostName],
+) -> Result<Vec<String>, Error> {
+    let mut open = run.setup.ledger.open_bypasses().await?;
+    open.retain(|b| hosts.contains(&b.host));
+    Ok(bypass::settle(run, open, false, None).await?.notes)
+}
+
+/// Ends what was not confirmed in time; returns what is to be said of it. After hosts were read: a confirming login in time
+/// must have been seen first.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub(super) async fn end_what_is_overdue(run: &mut Run<'_>) -> Result<Vec<String>, Error> {
+    let mut notes = Vec::new();
+    if run.globals.check {
+        return Ok(notes);
+    }
+    for expired in run.setup.ledger.expire_overdue().await? {
+        notes.push(format!(
+            "token {} generation {} expired unconfirmed",
+            expired.serial, expired.generation
+        ));
+        notes.extend(expired.sheet.as_ref().and_then(destroy));
+    }
+    let realms = run.setup.inventory.enrolment().realms.values();
+    let expire = realms
+        .filter(|r| r.policy.on_overdue == OnOverdue::Expire)
+        .map(|r| r.name.clone())
+        .collect();
+    run.desk().end_overdue_rotations(&expire).await?;
+    notes.append(&mut run.desk().notes);
+    Ok(notes)
 }
 
 /// Requests that the tokens of those be revoked who left the inventory; says whom.

@@ -2,16 +2,16 @@
 //!
 //! ssh runs the program named by `SSH_ASKPASS` with the prompt as its argument and reads the answer from its standard
 //! output (readpass.c). That program is this one: it hands the prompt over a private socket to the run, which decides.
-//! Host-key questions come the same way and are always answered `no`; one answer is given per connection.
+//! Host-key questions come the same way and are always answered `no`.
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
+use tokio::process::Command;
 
 use crate::fleet::FleetError;
 use crate::token::secret::Secret;
@@ -19,31 +19,50 @@ use crate::token::secret::Secret;
 /// Names the socket; the only thing the environment tells.
 pub const SOCKET_VARIABLE: &str = "FLEETOTP_ASKPASS_SOCKET";
 
-/// A socket that answers one prompt for a code.
+/// A socket that answers prompts for codes.
 #[derive(Debug)]
-pub struct Answerer {
+pub(crate) struct Answerer {
     listener: UnixListener,
-    login: String,
+    whose: Whose,
+}
+
+/// Whose question is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Whose {
+    /// Who is asked for the code.
+    pub(crate) login: String,
+    /// The host that asks, where others on the way to it may ask as well.
+    pub(crate) host: Option<String>,
 }
 
 impl Answerer {
-    /// Binds the socket, in a private directory. `login` is who is asked for the code.
+    /// Binds the socket, in a private directory, and has ssh ask there.
     ///
     /// # Errors
     /// When it cannot be bound.
-    pub fn bind(path: &Path, login: &str) -> Result<Self, FleetError> {
+    pub(crate) fn bind(
+        path: &Path,
+        whose: Whose,
+        command: &mut Command,
+    ) -> Result<Self, FleetError> {
+        // The socket of an attempt before this one.
+        drop(std::fs::remove_file(path));
         let listener = UnixListener::bind(path)
             .map_err(FleetError::local("cannot bind the prompt's socket"))?;
-        Ok(Self {
-            listener,
-            login: login.to_owned(),
-        })
+        let program = std::env::current_exe()
+            .map_err(FleetError::local("cannot find this program's own path"))?;
+        command
+            .env("SSH_ASKPASS", program)
+            .env("SSH_ASKPASS_REQUIRE", "force")
+            .env(SOCKET_VARIABLE, path);
+        Ok(Self { listener, whose })
     }
 
-    /// Answers the first prompt for a code with `code` and sets `given`; everything else with nothing. Never returns by
-    /// itself.
-    pub async fn serve(self, code: Secret, given: &AtomicBool) {
-        let mut code = Some(code);
+    /// Answers each prompt for a code with what `next` comes to; everything else with nothing. Never returns by itself.
+    pub(crate) async fn serve<F: Future<Output = Option<Secret>>>(
+        self,
+        mut next: impl FnMut() -> F,
+    ) {
         loop {
             let Ok((mut stream, _)) = self.listener.accept().await else {
                 continue;
@@ -62,9 +81,8 @@ impl Answerer {
                 || prompt.contains("differs from the key")
             {
                 Secret::from("no")
-            } else if asks_for_code(&prompt, &self.login) {
-                given.store(true, Ordering::Relaxed);
-                code.take().unwrap_or_else(|| Secret::from(""))
+            } else if self.whose.asks_for_code(&prompt) {
+                next().await.unwrap_or_else(|| Secret::from(""))
             } else {
                 Secret::from("")
             };
@@ -74,15 +92,26 @@ impl Answerer {
     }
 }
 
-/// Whether a prompt asks `login` for a code. ssh of 8.7 and later puts `(user@host) ` before what a host asks
-/// (sshconnect2.c), which tells a jump host's question from that of the host behind it.
-fn asks_for_code(prompt: &str, login: &str) -> bool {
-    let somebody_elses = prompt
-        .strip_prefix('(')
-        .and_then(|p| p.split_once(") "))
-        .and_then(|(whose, _)| whose.split_once('@'))
-        .is_some_and(|(user, _)| user != login);
-    prompt.contains("erification code") && !somebody_elses
+impl Whose {
+    /// Whether a prompt asks for a code. ssh of 8.7 and later puts `(user@host) ` before what a host asks (sshconnect2.c), which
+    /// tells a jump host's question from that of the host behind it.
+    fn asks_for_code(&self, prompt: &str) -> bool {
+        let told = prompt
+            .strip_prefix('(')
+            .and_then(|p| p.split_once(") "))
+            .and_then(|(whose, _)| whose.rsplit_once('@'));
+        let is_asked = match (told, &self.host) {
+            (Some((user, host)), Some(wanted)) => {
+                user == self.login && host.eq_ignore_ascii_case(wanted)
+            }
+            (Some((user, _)), None) => user == self.login,
+            (None, wanted) => wanted.is_none(),
+        };
+        // The one of google-authenticator, the other of pam_oath.
+        let asks =
+            prompt.contains("erification code") || prompt.contains("One-time password (OATH)");
+        is_asked && asks
+    }
 }
 
 /// The helper's side: called by `main` when ssh started this program for a prompt. Returns the exit code.
@@ -105,15 +134,33 @@ mod tests {
 
     #[test]
     fn a_jump_hosts_question_gets_no_code() {
-        for mine in ["Verification code: ", "(canary@web1) Verification code: "] {
-            assert!(asks_for_code(mine, "canary"), "{mine}");
+        let whose = |host: Option<&str>| Whose {
+            login: "canary".to_owned(),
+            host: host.map(str::to_owned),
+        };
+        for mine in [
+            "Verification code: ",
+            "(canary@web1) Verification code: ",
+            "(canary@web1) One-time password (OATH) for `canary': ",
+        ] {
+            assert!(whose(None).asks_for_code(mine), "{mine}");
         }
         for other in [
             "(alice@bastion) Verification code: ",
             "(alice@bastion) Password: ",
+            "(canary@web1) Password: ",
             "Password: ",
         ] {
-            assert!(!asks_for_code(other, "canary"), "{other}");
+            assert!(!whose(None).asks_for_code(other), "{other}");
+        }
+        // The same login on both.
+        let behind = whose(Some("web1"));
+        assert!(behind.asks_for_code("(canary@WEB1) Verification code: "));
+        for other in [
+            "(canary@bastion) Verification code: ",
+            "Verification code: ",
+        ] {
+            assert!(!behind.asks_for_code(other), "{other}");
         }
     }
 }

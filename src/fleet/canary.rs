@@ -1,16 +1,17 @@
-//! Logins of the temporary member: key and right code must get in, a wrong code must not.
+//! Logins of the temporary member: with its key, codes, both or neither, by the way that admins take or from the host
+//! itself.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::fleet::FleetError;
-use crate::fleet::askpass::{Answerer, SOCKET_VARIABLE};
+use crate::fleet::askpass::{Answerer, Whose};
 use crate::fleet::control::ControlDir;
 use crate::fleet::limit::{read_answer, read_errors};
 use crate::fleet::session::Session;
@@ -20,6 +21,9 @@ use crate::token::secret::Secret;
 
 /// How long sshd may take to listen again.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the host's own address may be kept out for logins that failed before (sshd_config(5), PerSourcePenalties: from
+/// 15 s on).
+const PENALTY: Duration = Duration::from_secs(25);
 
 /// What the temporary member's forced command prints.
 const GREETING: &str = "fleetotp-canary-in";
@@ -31,19 +35,70 @@ const GREETING: &str = "fleetotp-canary-in";
 pub struct CanaryKey {
     dir: TempDir,
     public: String,
+    /// Logins so far: each has a socket of its own.
+    logins: AtomicUsize,
+}
+
+/// What a login has to offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// The key, then codes.
+    KeyThenCode,
+    /// The key and nothing else.
+    Key,
+    /// A code, then the key: how a pending admin confirms.
+    CodeThenKey,
+    /// Codes without the key.
+    Code,
+}
+
+impl Offer {
+    const fn options(self) -> [&'static str; 2] {
+        match self {
+            Self::KeyThenCode => [
+                "-oPubkeyAuthentication=yes",
+                "-oPreferredAuthentications=publickey,keyboard-interactive",
+            ],
+            Self::Key => [
+                "-oPubkeyAuthentication=yes",
+                "-oPreferredAuthentications=publickey",
+            ],
+            Self::CodeThenKey => [
+                "-oPubkeyAuthentication=yes",
+                "-oPreferredAuthentications=keyboard-interactive,publickey",
+            ],
+            Self::Code => [
+                "-oPubkeyAuthentication=no",
+                "-oPreferredAuthentications=keyboard-interactive",
+            ],
+        }
+    }
+}
+
+/// A login to be tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Try<'a> {
+    /// What it offers.
+    pub offer: Offer,
+    /// The codes, one for each time it is asked.
+    pub codes: &'a [Secret],
+    /// How it reaches the host.
+    pub route: Route,
 }
 
 /// How a login of the temporary member ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was asked for a code and got in.
-    In,
+    /// It got in with so many codes.
+    In(usize),
     /// It got in and nobody had asked it for a code.
     Unasked,
-    /// It was asked for a code and refused.
-    Refused,
+    /// It was refused after so many codes.
+    Refused(usize),
     /// It was refused before anybody asked it for a code.
     Barred,
+    /// The host ended the connection without a word: so does sshd where an account's rules let it not in (auth-pam.c).
+    Closed,
     /// Something else happened; says nothing about the stack.
     Unclear(String),
 }
@@ -71,6 +126,7 @@ impl CanaryKey {
             Ok(Self {
                 dir,
                 public: public.trim().to_owned(),
+                logins: AtomicUsize::new(0),
             })
         } else {
             Err(FleetError::Refused("ssh-keygen failed".to_owned()))
@@ -95,28 +151,48 @@ pub enum Route {
     /// Through the open connection to the host's own loopback: failed logins are not held against this address
     /// (PerSourcePenalties).
     Loopback,
+    /// The same by IPv6: another address to sshd.
+    LoopbackSix,
 }
 
-/// Logs in as the temporary member with its key and `code`. Tries again while sshd, which is re-reading its
-/// configuration, does not listen: no code has been used then.
+impl Route {
+    const fn loopback(self) -> Option<&'static str> {
+        match self {
+            Self::Direct => None,
+            Self::Loopback => Some("127.0.0.1"),
+            Self::LoopbackSix => Some("[::1]"),
+        }
+    }
+}
+
+/// Logs in as the temporary member. Tries again while sshd, which is re-reading its configuration, does not listen, or
+/// keeps the host's own address out for a while: no code has been used then.
 ///
 /// # Errors
 /// When something on this machine fails.
 pub async fn login(
     session: &Session,
     key: &CanaryKey,
-    code: &Secret,
-    route: Route,
+    wanted: Try<'_>,
 ) -> Result<Outcome, FleetError> {
     let start = Instant::now();
     loop {
-        match attempt(session, key, code.clone(), route).await? {
+        // From the host's own loopback nobody else is in the way.
+        let place = match wanted.route {
+            Route::Direct => Some(session.place().await?),
+            Route::Loopback | Route::LoopbackSix => None,
+        };
+        let attempt = attempt(session, key, wanted).await?;
+        drop(place);
+        let (why, patience) = match attempt {
             Attempt::Ended(outcome) => return Ok(outcome),
-            Attempt::NotHeard(why) if start.elapsed() > PATIENCE => {
-                return Ok(Outcome::Unclear(why));
-            }
-            Attempt::NotHeard(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Attempt::NotHeard(why) => (why, PATIENCE),
+            Attempt::Penalised(why) => (why, PENALTY),
+        };
+        if start.elapsed() > patience {
+            return Ok(Outcome::Unclear(why));
         }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -125,44 +201,49 @@ enum Attempt {
     Ended(Outcome),
     /// Nobody was there to authenticate to.
     NotHeard(String),
+    /// sshd keeps the address out for a while.
+    Penalised(String),
 }
 
 async fn attempt(
     session: &Session,
     key: &CanaryKey,
-    code: Secret,
-    route: Route,
+    wanted: Try<'_>,
 ) -> Result<Attempt, FleetError> {
     let target = session.target();
-    let socket = key.dir.path().join("ask");
-    // The socket of an attempt before this one.
-    drop(std::fs::remove_file(&socket));
-    let answerer = Answerer::bind(&socket, CANARY)?;
-    let given = AtomicBool::new(false);
-    let program = std::env::current_exe()
-        .map_err(FleetError::local("cannot find this program's own path"))?;
+    let number = key.logins.fetch_add(1, Ordering::Relaxed);
+    let socket = key.dir.path().join(format!("ask{number}"));
+    let given = AtomicUsize::new(0);
     let mut command = Command::new("ssh");
+    let whose = match wanted.route {
+        Route::Direct => target.whose(CANARY),
+        Route::Loopback | Route::LoopbackSix => Whose {
+            login: CANARY.to_owned(),
+            host: None,
+        },
+    };
+    let answerer = Answerer::bind(&socket, whose, &mut command)?;
     command.args([
         "-oControlMaster=no",
         "-oControlPath=none",
         "-oIdentitiesOnly=yes",
         "-oIdentityAgent=none",
-        "-oNumberOfPasswordPrompts=1",
-    ]);
-    command.args([
-        "-oPreferredAuthentications=publickey,keyboard-interactive",
         "-oPasswordAuthentication=no",
         "-oBatchMode=no",
     ]);
+    let prompts = wanted.codes.len().max(1);
+    command
+        .args(wanted.offer.options())
+        .arg(format!("-oNumberOfPasswordPrompts={prompts}"));
     command
         .arg(joined("-oIdentityFile=", &key.path()))
         .args(["-l", CANARY]);
-    if let (Route::Loopback, Some(control)) = (route, session.control_socket()) {
+    if let (Some(loopback), Some(control)) = (wanted.route.loopback(), session.control_socket()) {
         let port = target.port.unwrap_or(22);
         // Where the connection is gone nothing is connected to: `x` must not become a host's name.
         let mut proxy = OsString::from("-oProxyCommand=ssh -F none -oProxyCommand=false -S '");
         proxy.push(control);
-        proxy.push(format!("' -oControlMaster=no -W 127.0.0.1:{port} x"));
+        proxy.push(format!("' -oControlMaster=no -W {loopback}:{port} x"));
         command.arg(proxy);
         if let Some(address) = &target.address {
             // The key is looked up under the name it is known by.
@@ -176,9 +257,6 @@ async fn attempt(
         .args(target.options_for_proof())
         .args(target.destination()?)
         .arg("true")
-        .env("SSH_ASKPASS", &program)
-        .env("SSH_ASKPASS_REQUIRE", "force")
-        .env(SOCKET_VARIABLE, &socket)
         .env_remove("SSH_AUTH_SOCK")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -191,10 +269,14 @@ async fn attempt(
     let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(FleetError::Lost);
     };
+    let next = || {
+        let number = given.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(wanted.codes.get(number).cloned())
+    };
     let talk = async {
         tokio::select! {
             (answer, errors) = async { tokio::join!(read_answer(output), read_errors(errors)) } => (answer.unwrap_or_default(), errors),
-            () = answerer.serve(code, &given) => (Vec::new(), String::new()),
+            () = answerer.serve(next) => (Vec::new(), String::new()),
         }
     };
     let Ok((answer, errors)) =
@@ -205,20 +287,23 @@ async fn attempt(
         return Ok(Attempt::Ended(Outcome::Unclear(why)));
     };
     drop(child.wait().await);
-    let asked = given.load(Ordering::Relaxed);
+    drop(std::fs::remove_file(&socket));
+    let given = given.load(Ordering::Relaxed);
     if String::from_utf8_lossy(&answer)
         .lines()
         .any(|l| l.trim() == GREETING)
     {
-        let outcome = if asked { Outcome::In } else { Outcome::Unasked };
+        let outcome = match given {
+            0 => Outcome::Unasked,
+            codes => Outcome::In(codes),
+        };
         return Ok(Attempt::Ended(outcome));
     }
     if errors.contains("Permission denied") {
         // Whoever was not asked was refused for something else, which says nothing about codes.
-        let outcome = if asked {
-            Outcome::Refused
-        } else {
-            Outcome::Barred
+        let outcome = match given {
+            0 => Outcome::Barred,
+            codes => Outcome::Refused(codes),
         };
         return Ok(Attempt::Ended(outcome));
     }
@@ -226,12 +311,25 @@ async fn attempt(
         errors
             .lines()
             .rfind(|l| !l.trim().is_empty())
-            .unwrap_or("ssh gave no reason"),
+            .unwrap_or_default(),
         200,
     );
-    let not_heard = ["Connection refused", "kex_exchange_identification"];
-    Ok(if not_heard.iter().any(|t| errors.contains(t)) {
-        Attempt::NotHeard(why)
+    if why.is_empty() {
+        return Ok(Attempt::Ended(Outcome::Closed));
+    }
+    let says = |texts: &[&str]| texts.iter().any(|t| errors.contains(t));
+    Ok(if says(&["open failed"]) {
+        // Forwarding is off there, or nothing listens at that address.
+        Attempt::Ended(Outcome::Unclear(why))
+    } else if says(&["Not allowed at this time"]) {
+        Attempt::Penalised(why)
+    } else if says(&["Connection refused", "kex_exchange_identification"]) {
+        if wanted.route == Route::Direct {
+            Attempt::NotHeard(why)
+        } else {
+            // Behind a forwarded connection both look alike.
+            Attempt::Penalised(why)
+        }
     } else {
         Attempt::Ended(Outcome::Unclear(why))
     })

@@ -9,6 +9,12 @@ pub enum FleetError {
     /// No usable connection: the host counts as unreachable.
     #[error("{0}")]
     Unreachable(String),
+    /// Not connected to: another host refused the same login, and says so.
+    #[error("{0}")]
+    NotTried(String),
+    /// The run is to end, and nothing had been begun.
+    #[error("interrupted")]
+    Interrupted,
     /// The inventory asks for something that cannot be done.
     #[error("{0}")]
     Settings(String),
@@ -41,7 +47,10 @@ pub enum FleetError {
 impl FleetError {
     /// Returns whether the host counts as unreachable rather than failed.
     pub const fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Lost | Self::Timeout(_))
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::NotTried(_) | Self::Lost | Self::Timeout(_)
+        )
     }
 
     /// Returns what happened with its cause, in one line.
@@ -59,46 +68,45 @@ impl FleetError {
 /// How ssh's own words are to be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connecting {
-    /// Before anyone was authenticated: may be tried again.
-    Transient,
+    /// Nobody listened: may be tried again.
+    NotHeard,
+    /// Dropped before anyone was authenticated, by a limit of sshd's or on the way: may be tried again, later.
+    Dropped,
+    /// The login was refused.
+    Refused,
     /// Will not get better by trying.
     Final,
 }
 
-/// Turns what ssh said into an error, and tells whether trying again can help.
+/// Turns what ssh said into an error, and tells whether trying again can help. What a jump host's ssh said may stand in
+/// between.
 pub(crate) fn explain(log: &str) -> (Connecting, FleetError) {
-    let last = log
-        .lines()
-        .map(str::trim)
-        .rfind(|l| !l.is_empty())
-        .unwrap_or("ssh gave no reason");
-    let said = printable(last, 200);
-    let has = |text: &str| log.contains(text);
-    let (kind, why) = if has("Host key verification failed")
-        || has("REMOTE HOST IDENTIFICATION HAS CHANGED")
-    {
-        let why = if has("IDENTIFICATION HAS CHANGED") {
-            "the host's key is not the one in known_hosts: someone may be in between, or the host was set up anew"
-        } else {
-            "the host's key is not in known_hosts; add it after comparing fingerprints, or use --host-key accept-new"
-        };
+    let lines = || log.lines().map(str::trim).filter(|l| !l.is_empty());
+    // A jump host's ssh tells the reason, the other one only that it ended.
+    let telling = |texts: &[&str]| lines().find(|l| texts.iter().any(|t| l.contains(t)));
+    let said = |line: &str| printable(line, 200);
+    let (kind, why) = if telling(&["IDENTIFICATION HAS CHANGED"]).is_some() {
+        let why = "the host's key is not the one in known_hosts: someone may be in between, or the host was set up anew";
         (Connecting::Final, why.to_owned())
-    } else if has("Permission denied") || has("Too many authentication failures") {
-        (Connecting::Final, format!("the login was refused: {said}"))
-    } else if has("Not allowed at this time") {
-        (
-            Connecting::Final,
-            format!("the host refuses this address for a while (PerSourcePenalties): {said}"),
-        )
-    } else if has("kex_exchange_identification")
-        || has("Connection reset")
-        || has("Connection closed by")
-        || has("MaxStartups")
-        || has("Connection refused")
-    {
-        (Connecting::Transient, said)
+    } else if telling(&["Host key verification failed"]).is_some() {
+        let why = "the host's key is not in known_hosts; add it after comparing fingerprints, or use --host-key accept-new";
+        (Connecting::Final, why.to_owned())
+    } else if let Some(line) = telling(&["Permission denied", "Too many authentication failures"]) {
+        let why = format!("the login was refused: {}", said(line));
+        (Connecting::Refused, why)
+    } else if let Some(line) = telling(&["open failed: ", "Connection refused"]) {
+        (Connecting::NotHeard, said(line))
+    } else if let Some(line) = telling(&[
+        "Not allowed at this time",
+        "MaxStartups",
+        "kex_exchange_identification",
+        "Connection reset",
+        "Connection closed by",
+    ]) {
+        (Connecting::Dropped, said(line))
     } else {
-        (Connecting::Final, said)
+        let last = lines().next_back().unwrap_or("ssh gave no reason");
+        (Connecting::Final, said(last))
     };
     (kind, FleetError::Unreachable(why))
 }
@@ -108,20 +116,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_final_and_resets_are_not() {
-        assert_eq!(
-            explain("root@h: Permission denied (publickey).").0,
-            Connecting::Final
-        );
-        assert_eq!(
-            explain("kex_exchange_identification: read: Connection reset by peer").0,
-            Connecting::Transient
-        );
-        assert!(
-            explain("Host key verification failed.")
-                .1
-                .to_string()
-                .contains("known_hosts")
-        );
+    fn what_ssh_says_is_told_apart() {
+        for (log, wanted) in [
+            (
+                "root@h: Permission denied (publickey).",
+                Connecting::Refused,
+            ),
+            // A jump host refused; the outer ssh only sees that its connection ended.
+            (
+                "ops@bastion: Permission denied (publickey).\nConnection closed by UNKNOWN port 65535",
+                Connecting::Refused,
+            ),
+            (
+                "kex_exchange_identification: read: Connection reset by peer",
+                Connecting::Dropped,
+            ),
+            (
+                "kex_exchange_identification: Connection closed by remote host\nConnection closed by UNKNOWN port 65535",
+                Connecting::Dropped,
+            ),
+            (
+                "channel 0: open failed: connect failed: Connection refused\nstdio forwarding failed\nConnection closed by UNKNOWN port 65535",
+                Connecting::NotHeard,
+            ),
+            (
+                "ssh: connect to host h port 22: Connection refused",
+                Connecting::NotHeard,
+            ),
+            (
+                "ssh: Could not resolve hostname h: Name or service not known",
+                Connecting::Final,
+            ),
+            ("Host key verification failed.", Connecting::Final),
+            ("", Connecting::Final),
+        ] {
+            assert_eq!(explain(log).0, wanted, "{log}");
+        }
+        let (_, error) = explain("Host key verification failed.\nConnection closed by x");
+        assert!(error.to_string().contains("known_hosts"));
     }
 }

@@ -7,8 +7,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use zeroize::Zeroizing;
 
+use crate::fleet::askpass::Answerer;
 use crate::fleet::error::{Connecting, FleetError, explain};
 use crate::fleet::limit::{read_answer, read_errors};
+use crate::fleet::master::answered;
+use crate::fleet::own::OwnCode;
+use crate::fleet::session::Session;
 use crate::fleet::target::Target;
 use crate::host::program::{BEGIN, PROGRAM_TEXT, command_line};
 use crate::host::request::Request;
@@ -22,22 +26,28 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Logs in as the tool itself and starts the program. Tries again while sshd is re-reading its configuration.
+    /// Logs in as the tool itself and starts the program. Tries again while sshd is re-reading its configuration, or drops
+    /// connections because there are too many. An open change waits for this, so that nothing but time ends it.
     ///
     /// # Errors
     /// [`FleetError::Unreachable`] when no login succeeds within `patience`.
-    pub async fn open(target: &Target, patience: Duration) -> Result<Self, FleetError> {
+    pub async fn open(session: &Session, patience: Duration) -> Result<Self, FleetError> {
         let work = async {
             loop {
-                match Self::attempt(target).await {
+                session.ready(false).await?;
+                let place = session.place().await?;
+                let done = Self::attempt(session).await;
+                session.ended(&done);
+                match done {
                     Ok(fresh) => return Ok(fresh),
-                    Err((Connecting::Transient, _)) => {
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                    }
-                    Err((Connecting::Final, error)) => return Err(error),
+                    Err((Connecting::Dropped, _)) => place.dropped(),
+                    Err((Connecting::NotHeard, _)) => drop(place),
+                    Err((Connecting::Refused | Connecting::Final, error)) => return Err(error),
                 }
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
+        let patience = patience + session.own().map_or(Duration::ZERO, OwnCode::patience);
         tokio::time::timeout(patience, work)
             .await
             .unwrap_or_else(|_| {
@@ -47,18 +57,42 @@ impl Fresh {
             })
     }
 
-    async fn attempt(target: &Target) -> Result<Self, (Connecting, FleetError)> {
+    async fn attempt(session: &Session) -> Result<Self, (Connecting, FleetError)> {
         let fail = |e| (Connecting::Final, e);
-        let mut child = Command::new("ssh")
+        let target = session.target();
+        let mut command = Command::new("ssh");
+        let answering = match (session.own(), session.control_socket()) {
+            (Some(own), Some(control)) => {
+                let socket = control.with_file_name("fresh");
+                let answerer = Answerer::bind(&socket, own.whose(), &mut command);
+                Some(answerer.map_err(fail)?.serve(|| own.give()))
+            }
+            _ => None,
+        };
+        let asks = answering.is_some();
+        command
             .args(["-oControlMaster=no", "-oControlPath=none"])
-            .args(target.options())
+            .args(target.options(asks))
             .args(target.destination().map_err(fail)?)
             .arg(command_line(target.elevation, Duration::from_secs(60)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
+            .kill_on_drop(true);
+        tokio::select! {
+            done = Self::begin(target, command) => done,
+            () = answered(answering) => Err(fail(FleetError::Lost)),
+        }
+    }
+
+    /// Starts ssh and the program behind it.
+    async fn begin(
+        target: &Target,
+        mut command: Command,
+    ) -> Result<Self, (Connecting, FleetError)> {
+        let fail = |e| (Connecting::Final, e);
+        let mut child = command
             .spawn()
             .map_err(FleetError::local("cannot start ssh"))
             .map_err(fail)?;

@@ -7,8 +7,11 @@ pub mod askpass;
 pub mod canary;
 pub mod control;
 pub mod error;
+pub mod fanout;
 pub mod fresh;
 pub mod limit;
+mod master;
+pub mod own;
 pub mod session;
 pub mod target;
 

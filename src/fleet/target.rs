@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::fleet::askpass::Whose;
+use crate::fleet::fanout::Kind;
 use crate::fleet::{FleetError, arguments};
 use crate::host::program::Elevation;
 use crate::inventory::model::{Connection, Host};
@@ -168,15 +170,58 @@ impl Target {
         self.address.is_some()
     }
 
+    /// Returns what decides whether this login is accepted, apart from the host.
+    pub(crate) fn kind(&self) -> Kind {
+        let told = self.told();
+        let mut words = told.identity;
+        words.push(format!("way={}", told.way.unwrap_or_default()));
+        words.extend(self.user.iter().map(|u| format!("user={u}")));
+        let key = self.key_file.iter();
+        words.extend(key.map(|k| format!("key={}", k.display())));
+        Kind::Login(words)
+    }
+
+    /// Returns where connections to this host meet those to others: its jump host, else its own address.
+    pub(crate) fn door(&self) -> String {
+        self.told()
+            .way
+            .or_else(|| self.address.clone())
+            .unwrap_or_default()
+    }
+
+    /// Returns whose questions for a code are this host's, asked of `login`. A jump host on the way may ask for one as well,
+    /// and is told apart by the address; it gets none.
+    pub(crate) fn whose(&self, login: &str) -> Whose {
+        let way = self.told().way;
+        Whose {
+            login: login.to_owned(),
+            host: way.and_then(|_| self.address.clone()),
+        }
+    }
+
+    fn told(&self) -> arguments::Told {
+        arguments::told(&self.extra, self.address.as_deref())
+    }
+
     /// Returns the connecting login, where it is known before connecting.
     pub fn connecting_login(&self) -> Option<Login> {
         self.user.as_deref().and_then(|u| Login::new(u).ok())
     }
 
-    /// Returns ssh's options for the tool's own logins, without destination.
-    pub(crate) fn options(&self) -> Vec<OsString> {
+    /// Returns ssh's options for the tool's own logins, without destination; with `asks`, hosts may ask for a code, once.
+    pub(crate) fn options(&self, asks: bool) -> Vec<OsString> {
         let mut options = self.common_options();
-        options.push("-oBatchMode=yes".into());
+        let more: &[&str] = if asks {
+            &[
+                "-oBatchMode=no",
+                "-oNumberOfPasswordPrompts=1",
+                "-oPreferredAuthentications=publickey,keyboard-interactive",
+                "-oPasswordAuthentication=no",
+            ]
+        } else {
+            &["-oBatchMode=yes"]
+        };
+        options.extend(more.iter().map(Into::into));
         if let Some(user) = &self.user {
             options.extend(["-l".into(), user.into()]);
         }

@@ -29,8 +29,20 @@ pub struct Facts {
     pub module: Option<String>,
     /// SHA-256 of it.
     pub module_sha256: Option<String>,
+    /// Path of pam_oath.so.
+    pub oath_module: Option<String>,
+    /// It knows `${USER}` in `usersfile=`.
+    pub oath_per_user: bool,
     /// Whether SELinux is there.
     pub selinux: bool,
+    /// Whether SELinux denies what it would, instead of only logging it.
+    pub selinux_enforcing: bool,
+    /// The label of the directory of state files, where there is SELinux.
+    pub state_label: Option<String>,
+    /// Who writes PAM's shared stacks: `authselect (PROFILE)`, `pam-auth-update`, `pam-config`.
+    pub pam_owner: Option<String>,
+    /// The file for which PAM lets nobody but root in (pam_nologin(8)).
+    pub nologin: Option<String>,
     /// sudo logs what is typed: a secret on standard input would end up in a log.
     pub sudo_logs_input: bool,
     /// Free KiB by mount point, for `/etc` and `/var/lib`.

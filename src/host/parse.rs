@@ -89,7 +89,17 @@ impl Reader {
             }
             ("packages", [manager]) => self.facts.package_manager = some(manager),
             ("module", [path]) => self.facts.module = some(path),
-            ("selinux", [state]) => self.facts.selinux = *state != "-",
+            ("oath", [path, per_user]) => {
+                self.facts.oath_module = some(path);
+                self.facts.oath_per_user = *per_user == "yes";
+            }
+            ("selinux", [state]) => {
+                self.facts.selinux = *state != "-";
+                self.facts.selinux_enforcing = *state == "1";
+            }
+            ("label", [label]) => self.facts.state_label = some(label),
+            ("pamowner", [owner]) => self.facts.pam_owner = some(owner),
+            ("nologin", [path]) => self.facts.nologin = some(path),
             ("sudolog", [flag]) => self.facts.sudo_logs_input = *flag == "1",
             ("free", [kib, mount]) => {
                 self.facts
@@ -330,6 +340,7 @@ impl Reader {
             if let Some(key) = state_key(&path) {
                 if let Some(state) = self.facts.states.get_mut(&key) {
                     state.file = fact;
+                    name_key(state);
                 }
                 continue;
             }
@@ -367,6 +378,27 @@ impl Reader {
                 .collect();
         }
         self.facts
+    }
+}
+
+/// A users file of `pam_oath` has the key in hexadecimal, whose hash says nothing to a ledger; its stamp tells which key that is.
+/// Where the key is not the one of which the stamp speaks, the hash stays as it is, and is nobody's.
+fn name_key(state: &mut StateFact) {
+    let of = |name: &str| {
+        let stamp = state
+            .options
+            .iter()
+            .find_map(|(_, line)| line.strip_prefix("# FLEETOTP v=1 "))?;
+        stamp
+            .split(' ')
+            .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+            .filter(|sum| sum.len() >= 12)
+            .map(str::to_owned)
+    };
+    if let (Some(key), Some(hex)) = (of("key"), of("hex"))
+        && state.secret_sha256.starts_with(&hex)
+    {
+        state.secret_sha256 = key;
     }
 }
 

@@ -113,6 +113,8 @@ pub struct Policy {
     pub services: Vec<Service>,
     /// Of whom.
     pub scope: PolicyScope,
+    /// The PAM module that checks it on the hosts.
+    pub module: Module,
     /// Steps accepted either way of the current one, 0 to 8.
     pub window: u8,
     /// Attempts allowed per time on each host.
@@ -171,6 +173,17 @@ pub enum PolicyScope {
     Members,
     /// Everybody but the members of `fleetotp-exempt`.
     Everyone,
+}
+
+/// A PAM module that checks codes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Module {
+    /// `pam_google_authenticator`.
+    #[default]
+    GoogleAuthenticator,
+    /// `pam_oath` with a file for each user, for fleets that have it.
+    Oath,
 }
 
 /// A PAM service that can demand the code.

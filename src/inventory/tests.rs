@@ -509,6 +509,22 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
             "1 to 100 wrong codes",
         ),
         (
+            "policies: {p: {issuer: X, module: duo}}",
+            "unknown value `duo`",
+        ),
+        (
+            "policies: {p: {issuer: X, module: oath, rate_limit: 3/30s}}",
+            "pam_oath limits no tries",
+        ),
+        (
+            "policies: {p: {issuer: X, module: oath, scratch_codes: 1}}",
+            "knows no scratch codes",
+        ),
+        (
+            "policies: {p: {issuer: X, module: oath, period: 60s}}",
+            "the period is 30s",
+        ),
+        (
             "policies: {p: {issuer: X, on_overdue: forget}}",
             "unknown value `forget`",
         ),
@@ -548,7 +564,7 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
     // Disjoint hosts may share a login, and defaults may be written out.
     yaml(&format!(
         "{HOSTS}admins: {{a: {{login: ops, hosts: web}}, b: {{login: ops, hosts: db}}}}\n\
-         policies: {{p: {{issuer: X, recovery_codes: 20, scratch_codes: 10, confirm_tries: 3, on_overdue: expire, services: sshd}}}}\n"
+         policies: {{p: {{issuer: X, recovery_codes: 20, scratch_codes: 10, confirm_tries: 3, on_overdue: expire, services: sshd, module: google-authenticator}}}}\n"
     ))
     .unwrap();
 }

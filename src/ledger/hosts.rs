@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use sqlx::any::AnyRow;
 
-use crate::ledger::event::Draft;
 use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::{HostRecord, LedgerError, TokenHostRecord};
@@ -37,47 +36,6 @@ impl Ledger {
             .collect()
     }
 
-    /// Returns whether a class of hosts was ever shown to work by a canary's logins.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn is_proven(&self, class: &str) -> Result<bool, LedgerError> {
-        let row = sqlx::query("SELECT class FROM proven_class WHERE class = $1")
-            .bind(class.to_owned())
-            .fetch_optional(&self.inner.pool)
-            .await?;
-        Ok(row.is_some())
-    }
-
-    /// Records that a canary's logins went as they should on a host of this class.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn record_proof(&self, class: &str, host: &HostName) -> Result<(), LedgerError> {
-        let mut tx = self.begin().await?;
-        let now = tx.now_ms();
-        let run = tx.context().run.as_ref().map(|r| r.as_str().to_owned());
-        sqlx::query(
-            "INSERT INTO proven_class (class, host, proven_at, run) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (class) DO UPDATE SET host = excluded.host, proven_at = excluded.proven_at, run = excluded.run",
-        )
-        .bind(class.to_owned())
-        .bind(host.as_str().to_owned())
-        .bind(now)
-        .bind(run)
-        .execute(tx.db())
-        .await?;
-        tx.event(
-            Draft::new("class.proven")
-                .with("class", class)
-                .with("host", host.as_str()),
-        )
-        .await?;
-        tx.commit().await
-    }
-}
-
-impl Ledger {
     /// Returns every login that was ever seen or given a token on a host.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod lock;
 mod observe;
 mod open;
 mod origin;
+mod own_code;
 mod people;
 mod readings;
 mod record;
@@ -41,6 +42,7 @@ mod signals;
 mod tokens;
 mod tries;
 mod tx;
+mod verified;
 
 #[cfg(test)]
 mod tests;
@@ -79,3 +81,4 @@ pub use rotation::RotationEnd;
 pub use run::Actor;
 pub use signals::{Signal, Signals};
 pub use tries::{TryId, TryLimit, TryOutcome};
+pub use verified::VerifiedHost;

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_weaknesses.sql"),
     include_str!("migrations/0010_run_journal.sql"),
     include_str!("migrations/0011_findings.sql"),
+    include_str!("migrations/0012_own_code.sql"),
 ];
 
 /// Newest version that this program knows.

@@ -71,6 +71,22 @@ pub(super) fn key_gap(facts: &Facts, login: &Login) -> Option<Gap> {
     }
 }
 
+/// Says why an admin could not log in with key and code, whatever fleetotp does.
+pub(super) fn unable(facts: &Facts, wish: &Wish, member: &Member) -> Option<Gap> {
+    let is_barred = || {
+        let why = barred(facts.accounts.get(&member.login)?, wish.now)?;
+        Some(Gap {
+            login: member.login.to_string(),
+            id: "account-barred",
+            text: format!("{} {why}", member.login),
+        })
+    };
+    let no_key = || key_gap(facts, &member.login).filter(|g| g.id != KEYS_UNKNOWN);
+    account_gap(facts, wish, member)
+        .or_else(is_barred)
+        .or_else(no_key)
+}
+
 /// Returns whether an account is over for certain. An end in the future does not count, nor does today, nor day 0, which
 /// some take for "never" (shadow(5)).
 pub(super) fn is_over(account: &Account, now: Timestamp) -> bool {

@@ -52,6 +52,9 @@ pub fn foreign(
         let Some(stamp) = Stamp::of(state).filter(|s| !mine(s)) else {
             continue;
         };
+        if state.options.iter().any(|(_, line)| line.starts_with('#')) {
+            return Err(other_module());
+        }
         found.push(Foreign {
             login: login.clone(),
             stamp,
@@ -62,6 +65,15 @@ pub fn foreign(
         });
     }
     Ok(found)
+}
+
+/// State files that are taken over are google-authenticator's.
+pub fn other_module() -> Finding {
+    Finding::refusal(
+        "adopt-module",
+        "secrets are kept in pam_oath's form, or are to be: taking over is built for google-authenticator alone",
+        "enrol anew; or take over under a policy with the default module",
+    )
 }
 
 /// A file that holds nothing that could be taken over. Says nothing of its text.

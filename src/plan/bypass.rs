@@ -7,7 +7,7 @@
 use crate::clock::Timestamp;
 use crate::host::facts::{DeadlineMechanism, Facts, Slot, StateFact};
 use crate::host::request::{Line, Request, Scope};
-use crate::inventory::model::Policy;
+use crate::inventory::model::{Module, Policy};
 use crate::names::Login;
 use crate::plan::account::{account_gap, barred, key_gap};
 use crate::plan::change::{
@@ -66,11 +66,20 @@ fn files(facts: &Facts, wish: &Wish, grant: &Grant<'_>) -> Result<Vec<(Part, Cha
     if let Some(gap) = account_gap(facts, wish, grant.member) {
         return Err(gap);
     }
+    if grant.member.policy.module != Module::GoogleAuthenticator {
+        return Err(gap(
+            "module-oath",
+            "pam_oath knows no one-time codes".to_owned(),
+        ));
+    }
     let account = facts.accounts.get(login);
     if let Some(why) = account.and_then(|a| barred(a, wish.now)) {
         return Err(gap("account-barred", format!("{login} {why}")));
     }
-    if !facts.text(pam::SERVICE_FILE).is_some_and(pam::has_block) {
+    if !facts
+        .text(pam::SERVICE_FILE)
+        .is_some_and(|t| pam::module_in(t).is_some())
+    {
         return Err(gap(
             "pam-not-ready",
             "the PAM block is not in place: run a playbook with the task pam_totp".to_owned(),

@@ -1,7 +1,7 @@
 //! Whom the temporary member can stand for: its logins prove a change only where sshd treats it as it does an admin.
 
 use crate::host::facts::Facts;
-use crate::plan::change::GROUP_ENFORCED;
+use crate::plan::change::{GROUP_ENFORCED, GROUP_PENDING};
 use crate::plan::finding::Finding;
 
 /// Returns the groups of which the temporary member needs one to be let in; none where everybody is let in.
@@ -45,6 +45,23 @@ pub fn allowed_groups(facts: &Facts) -> Result<Vec<String>, Finding> {
         }
     }
     Ok(Vec::new())
+}
+
+/// Whether sshd lets an account that is none of fleetotp's in by its key alone.
+pub fn key_is_enough_for_others(facts: &Facts) -> bool {
+    let (members, pending) = (facts.members(GROUP_ENFORCED), facts.members(GROUP_PENDING));
+    let others =
+        |user: &&String| *user != "root" && !members.contains(*user) && !pending.contains(*user);
+    let mut users = facts.effective.keys().filter(others);
+    // Where nobody else was asked about, root stands for them.
+    let user = users.next().map_or("root", String::as_str);
+    facts.effective.get(user).is_some_and(|effective| {
+        let methods = effective.get("authenticationmethods");
+        let alone = methods
+            .split_whitespace()
+            .any(|m| matches!(m, "any" | "publickey"));
+        effective.on("pubkeyauthentication") && (methods.is_empty() || alone)
+    })
 }
 
 const fn is_plain(byte: u8) -> bool {

@@ -3,7 +3,6 @@
 use crate::host::facts::{DeadlineMechanism, Facts};
 use crate::host::program::{REAPER_PATH, REAPER_SHA256, REAPER_TEXT};
 use crate::host::request::{Line, Scope};
-use crate::plan::canary;
 use crate::plan::change::{Change, FileChange, HostPlan, Part, Shown};
 use crate::plan::enforce::strangers;
 use crate::plan::everyone;
@@ -12,6 +11,7 @@ use crate::plan::host_part::host_part;
 use crate::plan::preconditions::preconditions;
 use crate::plan::secrets::secrets_part;
 use crate::plan::wish::Wish;
+use crate::plan::{canary, distribution};
 
 /// Decides what to do on a host.
 pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
@@ -64,13 +64,19 @@ pub(super) fn reaper(facts: &Facts, plan: &mut HostPlan) {
         plan.findings.push(Finding::refusal(
             "no-deadline",
             "the host has neither systemd nor cron: it could not revert a change by itself",
-            "install cron, or leave this host out",
+            distribution::deadline_remedy(&facts.os),
         ));
         return;
     }
-    // Where nothing runs it any more it is brought anew, with what runs it.
-    let right = facts.reaper_armed && facts.reaper.as_deref() == Some(REAPER_SHA256.as_str());
-    if right || (plan.changes.is_empty() && facts.secret_deadlines.is_empty()) {
+    if plan.changes.is_empty() && facts.secret_deadlines.is_empty() {
+        return;
+    }
+    put_reaper(facts, plan);
+}
+
+/// Adds the reaper where it is missing, another version, or nothing runs it any more.
+pub fn put_reaper(facts: &Facts, plan: &mut HostPlan) {
+    if facts.reaper_armed && facts.reaper.as_deref() == Some(REAPER_SHA256.as_str()) {
         return;
     }
     // First of all files: it must be there before anything it has to undo.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::clock::Timestamp;
 use crate::host::facts::{Facts, Slot};
-use crate::inventory::model::Enforce;
+use crate::inventory::model::{Enforce, Module};
 use crate::plan::account::{account_gap, barred, key_gap};
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING};
 use crate::plan::finding::{Finding, Gap};
@@ -135,13 +135,17 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
             ),
         ));
     }
-    if facts.module.is_none() {
-        return Err(gap(
-            "no-module",
-            "pam_google_authenticator is not installed".to_owned(),
-        ));
+    let (there, module) = match wish.module {
+        Module::GoogleAuthenticator => (facts.module.is_some(), "pam_google_authenticator"),
+        Module::Oath => (facts.oath_module.is_some(), "pam_oath"),
+    };
+    if !there {
+        return Err(gap("no-module", format!("{module} is not installed")));
     }
-    if !facts.text(pam::SERVICE_FILE).is_some_and(pam::has_block) {
+    if !facts
+        .text(pam::SERVICE_FILE)
+        .is_some_and(|t| pam::module_in(t) == Some(wish.module))
+    {
         return Err(gap(
             "pam-not-ready",
             "the PAM block is not in place: run the task pam_totp".to_owned(),

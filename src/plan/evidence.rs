@@ -67,6 +67,7 @@ fn complete_logins(facts: &Facts, login: &Login, now: Timestamp) -> Vec<i64> {
 fn message_of_sshd(line: &str) -> Option<&str> {
     let (head, message) = line.split_once("]: ")?;
     let (program, pid) = head.rsplit(' ').next()?.split_once('[')?;
+    let program = program.strip_suffix(".pam").unwrap_or(program);
     (matches!(program, "sshd" | "sshd-session" | "sshd-auth")
         && pid.bytes().all(|b| b.is_ascii_digit()))
     .then_some(message)

@@ -15,6 +15,8 @@ pub const KEY_LOST: &str = "secret-lost";
 pub enum Severity {
     /// Worth knowing; nothing is held back.
     Note,
+    /// Something may go wrong; nothing is held back.
+    Warning,
     /// Nothing is changed on the host.
     Refusal,
 }
@@ -40,6 +42,14 @@ impl Finding {
             severity: Severity::Note,
             text: text.into(),
             remedy,
+        }
+    }
+
+    /// Something that may go wrong.
+    pub fn warning(id: &'static str, text: impl Into<String>, remedy: &'static str) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::note(id, text, remedy)
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::host::facts::{Facts, SshVersion};
 use crate::host::request::{Line, Scope};
+use crate::inventory::model::Module;
 use crate::plan::change::{
     CANARY, Change, FileChange, GROUP_ENFORCED, GROUP_PENDING, HostPlan, LIB, Part, STATE_CURRENT,
     STATE_ROOT, Shown,
@@ -12,7 +13,7 @@ use crate::plan::finding::Finding;
 use crate::plan::pam::SERVICE_FILE;
 use crate::plan::sudo::sudo_part;
 use crate::plan::wish::Wish;
-use crate::plan::{everyone, pam, sshd};
+use crate::plan::{distribution, everyone, oath_file, pam, sshd};
 
 /// Plans it.
 pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
@@ -24,12 +25,22 @@ pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             plan.findings.push(Finding::refusal(
                 "sshd-without-pam",
                 format!("sshd does not use PAM (seen for {user})"),
-                "set UsePAM yes in sshd's configuration",
+                // One that was built without PAM does not know the keyword (servconf.c: dump_config).
+                if effective.values.contains_key("usepam") {
+                    "set UsePAM yes in sshd's configuration"
+                } else {
+                    distribution::pam_remedy(&facts.os)
+                },
             ));
             break;
         }
     }
-    module(facts, plan);
+    plan.findings.extend(distribution::other_service(facts));
+    match wish.module {
+        Module::GoogleAuthenticator => module(facts, plan),
+        Module::Oath => plan.findings.extend(oath_file::module(facts)),
+    }
+    plan.findings.extend(oath_file::stale(facts, wish));
     for path in [
         LIB,
         "/var/lib/fleetotp/tx",
@@ -52,7 +63,7 @@ pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     if everyone {
         everyone::group(facts, wish, plan);
     }
-    pam_file(facts, everyone, plan);
+    pam_file(facts, wish, plan);
     sudo_part(facts, wish, plan);
     sshd_files(facts, wish, &config, plan);
     if plan.needs_transaction() {
@@ -92,13 +103,13 @@ fn module(facts: &Facts, plan: &mut HostPlan) {
     if facts.module.is_some() {
         return;
     }
-    match facts.package_manager.as_deref().and_then(install_command) {
-        Some(command) => plan.changes.push((
-            Part::Host,
-            Change::Install {
-                command: command.to_owned(),
-            },
-        )),
+    let manager = facts.package_manager.as_deref();
+    match manager.and_then(distribution::install_command) {
+        Some(command) => {
+            let command = command.to_owned();
+            plan.changes.push((Part::Host, Change::Install { command }));
+            plan.findings.extend(distribution::repository(&facts.os));
+        }
         None => plan.findings.push(Finding::refusal(
             "no-module",
             "pam_google_authenticator is not installed and no known package manager is there",
@@ -107,37 +118,25 @@ fn module(facts: &Facts, plan: &mut HostPlan) {
     }
 }
 
-/// Package names by distribution (the distributions' own package pages; EPEL must be enabled on RHEL).
-fn install_command(manager: &str) -> Option<&'static str> {
-    Some(match manager {
-        "apt-get" => {
-            "export DEBIAN_FRONTEND=noninteractive; apt-get -q -y --no-install-recommends install libpam-google-authenticator || { apt-get -q update && apt-get -q -y --no-install-recommends install libpam-google-authenticator; }"
-        }
-        "dnf" => "dnf -q -y install google-authenticator",
-        "zypper" => "zypper -n -q install google-authenticator-libpam",
-        "apk" => "apk add -q google-authenticator openssh-server-pam",
-        "pacman" => "pacman -S --noconfirm --needed libpam-google-authenticator",
-        _ => return None,
-    })
-}
-
-fn pam_file(facts: &Facts, everyone: bool, plan: &mut HostPlan) {
-    let Some(file) = facts.files.get(SERVICE_FILE) else {
-        plan.findings.push(Finding::refusal(
-            "no-pam-service",
-            format!("{SERVICE_FILE} is missing"),
-            "install the distribution's openssh-server with PAM support",
-        ));
+fn pam_file(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
+    let Some((_, text)) = distribution::service_text(facts) else {
+        plan.findings
+            .push(if facts.files.contains_key(SERVICE_FILE) {
+                Finding::refusal(
+                    "not-text",
+                    format!("{SERVICE_FILE} is not plain text"),
+                    "repair it by hand",
+                )
+            } else {
+                Finding::refusal(
+                    "no-pam-service",
+                    format!("{SERVICE_FILE} is missing"),
+                    distribution::pam_remedy(&facts.os),
+                )
+            });
         return;
     };
-    let Some(text) = &file.text else {
-        plan.findings.push(Finding::refusal(
-            "not-text",
-            format!("{SERVICE_FILE} is not plain text"),
-            "repair it by hand",
-        ));
-        return;
-    };
+    plan.findings.extend(distribution::copied(facts));
     let others = pam::other_mfa(text)
         .into_iter()
         .map(str::to_owned)
@@ -170,12 +169,24 @@ fn pam_file(facts: &Facts, everyone: bool, plan: &mut HostPlan) {
         ));
         return;
     }
-    let block = if everyone {
-        pam::EVERYONE_BLOCK
-    } else {
-        broken_for_tests::pam_block()
-    };
-    match pam::with_block(text, block) {
+    let module = pam::module_in(text);
+    if module.is_some_and(|there| there != wish.module) {
+        plan.findings.push(Finding::refusal(
+            "module-changes",
+            "the policy names another module than the one that asks for codes on this host",
+            "take fleetotp off first (`fleetotp remove`), then roll out anew: secrets are kept in another form",
+        ));
+        return;
+    }
+    if module.is_none() && wish.module == Module::Oath {
+        plan.findings.push(oath_file::limits());
+    }
+    let mut block = pam::block(wish.module, wish.window);
+    if everyone::is_wanted(facts, wish) {
+        pam::EVERYONE_BLOCK.clone_into(&mut block);
+    }
+    broken_for_tests::pam(&mut block);
+    match pam::with_block(text, &block) {
         Ok(after) => text_file(facts, SERVICE_FILE, after, plan),
         Err(error) => plan.findings.push(Finding::refusal(
             "pam-layout",
@@ -225,6 +236,14 @@ fn sshd_files(facts: &Facts, wish: &Wish, config: &str, plan: &mut HostPlan) {
     broken_for_tests::sshd(&mut addition);
     match place {
         sshd::Place::DropIn => text_file(facts, sshd::DROP_IN, addition, plan),
+        // A package's own file: its next version would bring the text back as it was.
+        sshd::Place::MainFile if config.starts_with("/usr/") => {
+            plan.findings.push(Finding::refusal(
+                "vendor-config",
+                format!("{config} is the distribution's own and includes no drop-ins: it is not to be changed"),
+                "copy it to /etc/ssh/sshd_config, with `Include /etc/ssh/sshd_config.d/*.conf` on the first line",
+            ));
+        }
         sshd::Place::MainFile => {
             if facts.files.contains_key(sshd::DROP_IN) {
                 plan.findings.push(Finding::refusal(
@@ -376,11 +395,9 @@ pub(super) mod broken_for_tests {
     }
 
     /// A stack that refuses members only.
-    pub(super) fn pam_block() -> &'static str {
+    pub(super) fn pam(block: &mut String) {
         if hook().as_deref() == Some("pam") {
-            "# BEGIN fleetotp\nauth [success=die default=ignore] pam_succeed_if.so quiet user ingroup fleetotp:fleetotp-pending\n# END fleetotp\n"
-        } else {
-            crate::plan::pam::SSHD_BLOCK
+            "# BEGIN fleetotp\nauth [success=die default=ignore] pam_succeed_if.so quiet user ingroup fleetotp:fleetotp-pending\n# END fleetotp\n".clone_into(block);
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Facts: pam.d(5); in Linux-PAM `@include` and `include` run in the same stack, so a block before the first auth line
 //! decides before anything else does; a jump (`default=2`) counts module lines.
 
+use crate::inventory::model::Module;
+
 /// The PAM service file of sshd.
 pub const SERVICE_FILE: &str = "/etc/pam.d/sshd";
 /// First line of the block.
@@ -16,15 +18,27 @@ pub const SSHD_BLOCK: &str = include_str!("../../templates/pam.d/sshd");
 /// The block where everyone is asked but the exempt.
 pub const EVERYONE_BLOCK: &str = include_str!("../../templates/pam.d/sshd-everyone");
 
-/// Whether sshd's service has one of the blocks.
-pub fn has_block(text: &str) -> bool {
-    text.contains(SSHD_BLOCK) || text.contains(EVERYONE_BLOCK)
+const OATH_BLOCK: &str = include_str!("../../templates/pam.d/sshd-oath");
+/// The widest window that a policy may have.
+const MAX_WINDOW: u8 = 8;
+
+/// Returns the block by which a module asks.
+pub fn block(module: Module, window: u8) -> String {
+    match module {
+        Module::GoogleAuthenticator => SSHD_BLOCK.to_owned(),
+        Module::Oath => OATH_BLOCK.replace("@WINDOW@", &window.to_string()),
+    }
 }
 
-/// Whether one of the blocks stands where it would be put.
-pub fn is_in_place(text: &str) -> bool {
-    let mut blocks = [SSHD_BLOCK, EVERYONE_BLOCK].into_iter();
-    blocks.any(|block| with_block(text, block).is_ok_and(|t| t == text))
+/// Tells by which module the block asks that stands in a text, if it stands there as it must.
+pub fn module_in(text: &str) -> Option<Module> {
+    let stands = |block: &str| with_block(text, block).is_ok_and(|t| t == text);
+    if stands(SSHD_BLOCK) || stands(EVERYONE_BLOCK) {
+        return Some(Module::GoogleAuthenticator);
+    }
+    (0..=MAX_WINDOW)
+        .any(|window| stands(&block(Module::Oath, window)))
+        .then_some(Module::Oath)
 }
 
 /// Why a service file cannot be changed.
@@ -248,20 +262,30 @@ mod tests {
         );
     }
 
-    /// Everything the block holds fails closed (facts: pam_succeed_if(8), `notingroup` with a missing group is true).
+    /// Everything a block holds fails closed (facts: pam_succeed_if(8), `notingroup` with a missing group is true).
     #[test]
-    fn the_block_fails_closed() {
-        let lines: Vec<&str> = SSHD_BLOCK
-            .lines()
-            .filter(|l| l.starts_with("auth"))
-            .collect();
-        assert_eq!(lines.len(), 3);
-        assert!(lines[0].contains("[success=ignore default=2]") && lines[0].contains(" ingroup "));
-        assert!(lines[2].contains("[success=done default=die]") && !lines[2].contains("nullok"));
-        assert!(
-            !SSHD_BLOCK.contains("notingroup")
-                && !SSHD_BLOCK.contains("sufficient")
-                && !SSHD_BLOCK.contains("pam_permit")
-        );
+    fn the_blocks_fail_closed() {
+        for module in [Module::GoogleAuthenticator, Module::Oath] {
+            let block = block(module, 1);
+            let lines: Vec<&str> = block.lines().filter(|l| l.starts_with("auth")).collect();
+            assert_eq!(lines.len(), 3);
+            assert!(
+                lines[0].contains("[success=ignore default=2]") && lines[0].contains(" ingroup ")
+            );
+            assert!(
+                lines[2].contains("[success=done default=die]") && !lines[2].contains("nullok")
+            );
+            for open in ["notingroup", "sufficient", "pam_permit", "alwaysok", "@"] {
+                assert!(!block.contains(open), "{open}");
+            }
+            assert_eq!(
+                module_in(&with_block(DEBIAN, &block).unwrap()),
+                Some(module)
+            );
+            assert_eq!(module_in(&block), None, "nothing is left to stand before");
+        }
+        assert_eq!(module_in(DEBIAN), None);
+        let other = block(Module::Oath, 1).replace("window=1", "window=1 alwaysok");
+        assert_eq!(module_in(&with_block(DEBIAN, &other).unwrap()), None);
     }
 }

@@ -16,7 +16,7 @@ use crate::plan::preconditions::preconditions;
 use crate::plan::rollback::enforced;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Wish;
-use crate::plan::{everyone, pam, sshd, sudo};
+use crate::plan::{distribution, everyone, pam, sshd, sudo};
 
 /// What to do so that nothing of fleetotp stays on a host.
 #[derive(Debug, Clone, Default)]
@@ -187,6 +187,21 @@ fn original_texts(facts: &Facts, plan: &mut HostPlan) {
         };
         match pam::without_block(before) {
             Ok(after) if after == *before => {}
+            // It was a copy of what the distribution keeps, which counts again once the copy is gone.
+            Ok(after)
+                if path == pam::SERVICE_FILE
+                    && distribution::vendor_text(facts).is_some_and(|(_, text)| text == after) =>
+            {
+                plan.changes.push((
+                    Part::Host,
+                    Change::Delete {
+                        path: path.to_owned(),
+                        before: file.sha256.clone(),
+                        scope: Scope::Transaction,
+                        what: "the distribution's own text counts again".to_owned(),
+                    },
+                ));
+            }
             Ok(after) => plan.changes.push((
                 Part::Host,
                 Change::File(FileChange {
@@ -219,7 +234,8 @@ fn steps(facts: &Facts) -> Vec<Step> {
     let ours: Vec<_> = facts
         .states
         .iter()
-        .filter(|(_, state)| Stamp::of(state).is_some())
+        // An empty one is what tells pam_oath not to ask.
+        .filter(|(_, state)| Stamp::of(state).is_some() || state.file.size == 0)
         .collect();
     for ((slot, login), state) in &ours {
         steps.push(Step::Secret(

@@ -66,5 +66,7 @@ pub(super) fn returned(facts: &Facts, wish: &Wish, member: &Member, plan: &mut H
 
 /// Whether our block stands as it must.
 fn block_in_place(facts: &Facts) -> bool {
-    facts.text(pam::SERVICE_FILE).is_some_and(pam::is_in_place)
+    facts
+        .text(pam::SERVICE_FILE)
+        .is_some_and(|text| pam::module_in(text).is_some())
 }

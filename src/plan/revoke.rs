@@ -307,7 +307,9 @@ fn refusal(facts: &Facts, farewell: &Farewell<'_>, leaver: &Leaver) -> Option<St
 
 /// Whether PAM and sshd both demand a code of a login, for whom there is then no right one.
 fn demands_code(facts: &Facts, login: &Login) -> bool {
-    let block = facts.text(pam::SERVICE_FILE).is_some_and(pam::is_in_place);
+    let block = facts
+        .text(pam::SERVICE_FILE)
+        .is_some_and(|text| pam::module_in(text).is_some());
     let one_sshd = facts
         .listeners
         .iter()
@@ -333,6 +335,6 @@ fn has_files(facts: &Facts, slot: Slot, login: &Login) -> bool {
     facts.states.contains_key(&(slot, login.clone()))
         || facts.temporaries.iter().any(|t| {
             t.strip_prefix(&path)
-                .is_some_and(|rest| rest.starts_with('~'))
+                .is_some_and(|rest| rest.starts_with('~') || rest == ".new")
         })
 }

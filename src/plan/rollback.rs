@@ -232,6 +232,8 @@ mod tests {
 
     fn wish() -> Wish {
         Wish {
+            module: crate::inventory::model::Module::default(),
+            window: 1,
             project: "F-1".to_owned(),
             protected: BTreeSet::new(),
             members: Vec::new(),

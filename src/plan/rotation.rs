@@ -5,10 +5,11 @@
 
 use crate::host::facts::{Facts, Slot};
 use crate::host::request::Scope;
-use crate::inventory::model::OnOverdue;
+use crate::inventory::model::{Module, OnOverdue};
 use crate::plan::bypass::bypass_of;
 use crate::plan::change::{Change, HostPlan, Part, state_path};
 use crate::plan::finding::{Finding, Gap};
+use crate::plan::oath_file;
 use crate::plan::slot::{Holding, end_at, fill, holds, not_ours, there};
 use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, TokenWish, Wish};
@@ -120,14 +121,30 @@ fn nothing_of_ours(
             Change::no_deadline(facts, Slot::Next, &member.login, why).map(|c| (Part::Secrets, c)),
         );
     }
+    let oath = member.policy.module == Module::Oath;
     let Some((state, stamp)) =
         there(facts, Slot::Next, member).and_then(|s| Some((s, Stamp::of(s)?)))
     else {
+        let nothing = there(facts, Slot::Next, member).is_none();
+        if oath && nothing && !oath_file::is_empty(facts, Slot::Next, member) {
+            let what = "empty: no second code is asked for".to_owned();
+            plan.changes.push(oath_file::empty_next(member, None, what));
+        }
         return Ok(());
     };
     match not_ours(state, Slot::Next, member, token) {
         Some(gap) if gap.id == "newer-than-ledger" => Err(gap),
         Some(_) => Ok(()),
+        None if oath => {
+            let what = format!(
+                "emptied: token {} generation {} is not valid any more",
+                stamp.serial, stamp.generation
+            );
+            let before = Some(state.file.sha256.clone());
+            plan.changes
+                .push(oath_file::empty_next(member, before, what));
+            Ok(())
+        }
         None => {
             plan.changes.push((
                 Part::Secrets,

@@ -1,14 +1,14 @@
 //! The part of a plan that brings secrets to a host: state files, their deadlines, who may confirm.
 
 use crate::host::facts::{Facts, Slot};
-use crate::inventory::model::Enforce;
+use crate::inventory::model::{Enforce, Module};
 use crate::plan::account::{account_gap, key_gap};
 use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, Part, STATE_CURRENT};
 use crate::plan::finding::{Finding, Gap};
 use crate::plan::returned::returned;
 use crate::plan::slot::{self, Holding, holds, not_ours, there};
 use crate::plan::wish::{Member, TokenWish, Wish};
-use crate::plan::{enforce, rotation, sshd};
+use crate::plan::{enforce, oath_file, rotation, sshd};
 
 /// Plans it.
 pub(super) fn secrets_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
@@ -82,6 +82,10 @@ fn state_files(
     }
     if let Some(change) = rotation::promotion(facts, member, token) {
         plan.changes.push((Part::Secrets, change));
+        if member.policy.module == Module::Oath {
+            let what = "empty: the new code is the only one".to_owned();
+            plan.changes.push(oath_file::empty_next(member, None, what));
+        }
         plan.changes
             .extend(slot::use_up(facts, member, token.typed_step).map(|c| (Part::Secrets, c)));
         plan.changes.extend(

@@ -3,8 +3,10 @@
 use crate::clock::Timestamp;
 use crate::host::facts::{DeadlineMechanism, Facts, Slot, StateFact};
 use crate::host::request::{Line, Scope};
+use crate::inventory::model::Module;
 use crate::plan::change::{Change, FileChange, HostPlan, LIB, Part, Shown, state_path};
 use crate::plan::finding::{Gap, KEY_LOST, NEEDS_KEY};
+use crate::plan::oath_file;
 use crate::plan::state::{self, Stamp};
 use crate::plan::wish::{Member, TokenWish, Wish};
 use crate::token::secret::Secret;
@@ -32,7 +34,9 @@ pub(super) struct Holding<'a> {
 
 /// What stands in a slot of a login.
 pub(super) fn there<'a>(facts: &'a Facts, slot: Slot, member: &Member) -> Option<&'a StateFact> {
-    facts.states.get(&(slot, member.login.clone()))
+    let state = facts.states.get(&(slot, member.login.clone()))?;
+    // An empty one tells pam_oath not to ask.
+    (member.policy.module != Module::Oath || state.file.size > 0).then_some(state)
 }
 
 /// Returns whether a state file holds a generation of this token.
@@ -90,6 +94,7 @@ pub(super) fn fill(
 ) -> Result<(), Gap> {
     let login = member.login.as_str();
     let state = there(facts, wanted.slot, member);
+    let stands = facts.states.get(&(wanted.slot, member.login.clone()));
     let used = state::still_valid(wanted.typed_step, &member.policy, facts.epoch);
     let mut write = |lines, shown| {
         plan.changes.push((
@@ -97,7 +102,7 @@ pub(super) fn fill(
             Change::File(FileChange {
                 path: state_path(wanted.slot, login),
                 mode: 0o600,
-                before: state.map(|s| s.file.sha256.clone()),
+                before: stands.map(|s| s.file.sha256.clone()),
                 scope: Scope::Live,
                 lines,
                 shown: Shown::Sentence(shown),
@@ -106,8 +111,13 @@ pub(super) fn fill(
     };
     if let Some(state) = state.filter(|s| holds(s, token, wanted.generation, wanted.fingerprint)) {
         let unusable = state.is_unusable();
-        if let Some(lines) = state::edit(state, &member.policy, used)
-            .or_else(|| unusable.then(|| vec![Line::Keep(1, state.lines)]))
+        let edited_lines = match member.policy.module {
+            Module::GoogleAuthenticator => state::edit(state, &member.policy, used),
+            // What a policy says of codes stands in PAM's text.
+            Module::Oath => None,
+        };
+        if let Some(lines) =
+            edited_lines.or_else(|| unusable.then(|| vec![Line::Keep(1, state.lines)]))
         {
             write(lines, edited(state, member, used));
         }
@@ -148,8 +158,18 @@ pub(super) fn fill(
         uid: facts.accounts.get(&member.login).map_or(0, |a| a.uid),
         expires: wanted.expires.map_or(0, Timestamp::as_second),
     };
+    let lines = match member.policy.module {
+        Module::GoogleAuthenticator => {
+            state::new_file(key, &member.policy, &stamp, wanted.scratch, used)
+        }
+        Module::Oath => oath_file::new_file(key, login, &stamp).map_err(|why| Gap {
+            login: login.to_owned(),
+            id: "needs-identity",
+            text: format!("the key of {} cannot be used: {why}", token.serial),
+        })?,
+    };
     write(
-        state::new_file(key, &member.policy, &stamp, wanted.scratch, used),
+        lines,
         format!(
             "token {} generation {}, key {}",
             token.serial, wanted.generation, wanted.fingerprint
@@ -170,7 +190,9 @@ fn edited(state: &StateFact, member: &Member, used: Option<u64>) -> String {
 pub(super) fn use_up(facts: &Facts, member: &Member, step: Option<u64>) -> Option<Change> {
     let used = state::still_valid(step, &member.policy, facts.epoch);
     let state = there(facts, Slot::Next, member)?;
-    let lines = used.and_then(|_| state::edit(state, &member.policy, used))?;
+    let lines = used
+        .filter(|_| member.policy.module == Module::GoogleAuthenticator)
+        .and_then(|_| state::edit(state, &member.policy, used))?;
     Some(Change::File(FileChange {
         path: state_path(Slot::Current, member.login.as_str()),
         mode: 0o600,

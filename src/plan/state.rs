@@ -49,9 +49,11 @@ impl Stamp {
     }
 
     fn parse(line: &str) -> Option<Self> {
+        let line = line.trim_end_matches('\r');
+        // In a users file of pam_oath it is a comment.
         let rest = line
-            .trim_end_matches('\r')
-            .strip_prefix("\" FLEETOTP v=1 ")?;
+            .strip_prefix("\" FLEETOTP v=1 ")
+            .or_else(|| line.strip_prefix("# FLEETOTP v=1 "))?;
         let field = |name: &str| {
             rest.split(' ')
                 .find_map(|f| f.strip_prefix(name)?.strip_prefix('='))

@@ -3,7 +3,7 @@
 //! A host is in one realm and a realm has one policy, so services differ between hosts and never between the admins of one.
 
 use crate::host::facts::{Facts, Placed};
-use crate::inventory::model::Service;
+use crate::inventory::model::{Policy, Service};
 use crate::names::printable;
 use crate::plan::change::HostPlan;
 use crate::plan::finding::Finding;
@@ -38,8 +38,8 @@ pub fn is_lacking(facts: &Facts, members: &[Member]) -> bool {
 }
 
 /// The options by which sudo is called so that each of its services asks once.
-pub fn calls(facts: &Facts, members: &[Member]) -> Vec<&'static str> {
-    if wanted(members) != Some(true) {
+pub fn calls(facts: &Facts, policy: &Policy) -> Vec<&'static str> {
+    if !policy.services.contains(&Service::Sudo) {
         return Vec::new();
     }
     services(facts)
@@ -232,8 +232,8 @@ mod tests {
             assert!(!is_lacking(&with(texts), &[member(&[Service::Sshd])]));
             assert!(!is_lacking(&with(texts), &[]));
         }
-        assert_eq!(calls(&with([&whole, &whole]), &both), ["-", "-i"]);
-        assert!(calls(&with([&whole, &whole]), &[]).is_empty());
+        assert_eq!(calls(&with([&whole, &whole]), &both[0].policy), ["-", "-i"]);
+        assert!(calls(&with([&whole, &whole]), &policy()).is_empty());
         assert!(!is_lacking(&Facts::default(), &both), "no sudo there");
     }
 

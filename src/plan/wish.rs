@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::inventory::model::Policy;
+use crate::inventory::model::{Module, Policy};
 use crate::names::{AdminName, Login, RealmName};
 use crate::token::secret::Secret;
 
@@ -15,6 +15,10 @@ pub struct Wish {
     pub project: String,
     /// Accounts that must keep their way in: root, the configured ones, the connecting login.
     pub protected: BTreeSet<Login>,
+    /// The PAM module that checks codes on this host: a host is in one realm, which has one policy.
+    pub module: Module,
+    /// Steps either way that the module takes.
+    pub window: u8,
     /// The admins of this host.
     pub members: Vec<Member>,
     /// Other logins that the inventory or the ledger has for this host.
@@ -105,7 +109,7 @@ pub struct NextWish {
 pub(crate) mod tests {
     use crate::clock::Span;
     use crate::inventory::model::{
-        Algorithm, Enforce, OnOverdue, Policy, PolicyScope, RateLimit, Service,
+        Algorithm, Enforce, Module, OnOverdue, Policy, PolicyScope, RateLimit, Service,
     };
     use crate::names::PolicyName;
 
@@ -122,6 +126,7 @@ pub(crate) mod tests {
             enforce_from: None,
             services: vec![Service::Sshd],
             scope: PolicyScope::Members,
+            module: Module::GoogleAuthenticator,
             window: 1,
             rate_limit: RateLimit {
                 attempts: 3,

@@ -6,12 +6,16 @@ use crate::audit::head::Witness;
 use crate::host::facts::Facts;
 use crate::host::program::REAPER_PATH;
 use crate::host::request::{Line, Request, Scope};
-use crate::inventory::model::Policy;
+use crate::inventory::model::{Module, Policy};
 use crate::names::Login;
+use crate::plan::canary::allowed_groups;
 use crate::plan::change::{CANARY, Change, GROUP_ENFORCED, GROUP_PENDING, HostPlan, state_path};
+use crate::plan::decide::put_reaper;
 use crate::plan::enforce::Enforcement;
-use crate::plan::sshd;
+use crate::plan::finding::Finding;
 use crate::plan::state::{Stamp, new_file};
+use crate::plan::{oath_file, sshd};
+use crate::playbook::logins::Proof;
 use crate::playbook::witness::leave;
 use crate::token::secret::Secret;
 
@@ -28,6 +32,45 @@ pub struct Canary<'a> {
     pub groups: Vec<String>,
     /// The admins' accounts.
     pub logins: Vec<Login>,
+}
+
+impl<'a> Canary<'a> {
+    /// The temporary member of a proof on a host, among whose admins are these.
+    ///
+    /// # Errors
+    /// A refusal where its logins would prove nothing.
+    pub fn of(proof: &'a Proof, facts: &Facts, logins: Vec<Login>) -> Result<Self, Finding> {
+        Ok(Self {
+            public_key: proof.pair.public(),
+            key: &proof.key,
+            policy: &proof.policy,
+            groups: allowed_groups(facts)?,
+            logins,
+        })
+    }
+}
+
+/// Builds the request that lets the temporary member log in on a host on which nothing else changes; it ends as a change
+/// does, confirmed or reverted.
+pub fn verification_request(
+    facts: &Facts,
+    transaction: &str,
+    window: u64,
+    project: &str,
+    canary: &Canary<'_>,
+) -> Request {
+    let mut request = Request::apply();
+    let daemon = facts.daemon();
+    let mut plan = HostPlan::default();
+    put_reaper(facts, &mut plan);
+    for (_, change) in &plan.changes {
+        change.send(&mut request);
+    }
+    request.line(&["flush"]);
+    request.line(&["tx", transaction, &window.to_string(), &daemon]);
+    add_canary(&mut request, project, canary);
+    request.line(&["go"]);
+    request
 }
 
 /// Builds the request for a plan. Everything outside the transaction comes first: packages, groups and secrets must be
@@ -81,7 +124,10 @@ pub fn request(
     } else {
         request.line(&["tx", transaction, &window.to_string(), &daemon]);
         if let Some(canary) = canary {
-            add_canary(&mut request, facts, &witness.project, canary);
+            add_canary(&mut request, &witness.project, canary);
+            for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
+                request.line(&["want", CANARY, key, value]);
+            }
         }
         for user in &plan.unchanged_users {
             request.line(&["same", user, plan.may_differ]);
@@ -138,8 +184,12 @@ fn newly_pending(plan: &HostPlan) -> Vec<String> {
         .collect()
 }
 
-fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Canary<'_>) {
+fn add_canary(request: &mut Request, project: &str, canary: &Canary<'_>) {
     let lines = canary_file(canary.key, canary.policy, project);
+    if canary.policy.module == Module::Oath {
+        let next = state_path(crate::host::facts::Slot::Next, CANARY);
+        request.file(&next, 0o600, "any", Scope::Live, &[]);
+    }
     request.file(
         &state_path(crate::host::facts::Slot::Current, CANARY),
         0o600,
@@ -154,9 +204,6 @@ fn add_canary(request: &mut Request, facts: &Facts, project: &str, canary: &Cana
     };
     let logins: Vec<&str> = canary.logins.iter().map(Login::as_str).collect();
     request.line(&["canary", canary.public_key, &groups, &logins.join(",")]);
-    for (key, value) in sshd::wanted(facts.version, sshd::METHODS_ENFORCED) {
-        request.line(&["want", CANARY, key, value]);
-    }
 }
 
 /// The temporary member's state file.
@@ -168,12 +215,18 @@ pub(super) fn canary_file(key: &Secret, policy: &Policy, project: &str) -> Vec<L
         uid: 0,
         expires: 0,
     };
-    let mut lines = new_file(key, policy, &stamp, &[], None);
-    // Its own logins come in quick succession.
-    if let Some(Line::Text(limit)) = lines.get_mut(1) {
-        "\" RATE_LIMIT 10 30".clone_into(limit);
+    match policy.module {
+        Module::GoogleAuthenticator => {
+            let mut lines = new_file(key, policy, &stamp, &[], None);
+            // Its own logins come in quick succession.
+            if let Some(Line::Text(limit)) = lines.get_mut(1) {
+                "\" RATE_LIMIT 10 30".clone_into(limit);
+            }
+            lines
+        }
+        // A key that was just made is one; without lines it would be refused, and the change with it.
+        Module::Oath => oath_file::new_file(key, CANARY, &stamp).unwrap_or_default(),
     }
-    lines
 }
 
 /// Builds the request that makes a host demand codes; judged at once, undone if sshd does not follow.

@@ -28,6 +28,8 @@ pub struct HostConditions {
     pub parts: Parts,
     /// What is left of those who go is to be ended.
     pub leavers: bool,
+    /// What could go wrong is to be told.
+    pub preflight: bool,
     /// Tasks that are not done there, by their place in the play.
     pub skipped: BTreeSet<usize>,
     /// The host is to be looked at, whatever else.
@@ -115,8 +117,21 @@ impl HostConditions {
             Action::PamTotp => self.parts.host = true,
             Action::Enroll => self.parts.secrets = true,
             Action::Revoke => self.leavers = true,
-            Action::Preflight | Action::Rotate(_) | Action::Collect(_) | Action::Report(_) => {}
+            Action::Sync(_) => {
+                self.parts = Parts {
+                    host: true,
+                    secrets: true,
+                };
+                self.leavers = true;
+            }
+            Action::Preflight(_) => self.preflight = true,
+            Action::Verify(_) | Action::Rotate(_) | Action::Collect(_) | Action::Report(_) => {}
         }
+    }
+
+    /// Returns whether nothing is to be done there but telling what could go wrong, as far as is known.
+    pub fn only_preflight(&self) -> bool {
+        self.preflight && self.parts == Parts::default() && !self.leavers && self.pending.is_empty()
     }
 
     /// Returns whether there is anything to do on the host, or may be.

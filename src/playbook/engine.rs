@@ -12,10 +12,12 @@ use crate::audit::head::Witness;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::fleet::control::ControlDir;
+use crate::fleet::fanout::Fanout;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
 use crate::ledger::{
     HostEnd, HostObservation, ItemReading, Ledger, Readings, Stage, TokenHostObservation,
+    VerifiedHost,
 };
 use crate::names::{HostName, Login};
 use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
@@ -35,12 +37,16 @@ const BATCH: usize = 50;
 pub struct Shared {
     /// Control sockets.
     pub control: ControlDir,
+    /// Keeps connections from being too many at a time, and from trying everywhere what is refused.
+    pub fanout: Arc<Fanout>,
     /// To look up what was written; besides the one witness, the dispatcher alone writes.
     pub ledger: Ledger,
     /// The project's id.
     pub project: String,
     /// The run's id.
     pub run: String,
+    /// Which pass over hosts this is in the run, from 1.
+    pub pass: u32,
     /// Which part of the run this is, for its journal.
     pub stage: Stage,
     /// Left on hosts that are changed: shows that the log was not rewritten or cut since.
@@ -86,6 +92,11 @@ impl Shared {
     /// Returns whether too much went wrong: no further host is begun then.
     pub fn halted(&self) -> bool {
         self.halt.load(Ordering::Relaxed)
+    }
+
+    /// Returns the name of the change that a host may make in this pass: no other has it.
+    pub fn transaction(&self) -> String {
+        format!("{}-{}-{}", self.project, self.run, self.pass)
     }
 
     /// Returns the open change of this project that a run which is no more has left: whoever asks holds the lock.
@@ -247,6 +258,7 @@ pub async fn run(
         hosts: Vec::new(),
         tokens: Vec::new(),
         readings: Vec::new(),
+        verified: Vec::new(),
         ends: Vec::new(),
         reads: Readings::default(),
         fault: None,
@@ -297,6 +309,7 @@ struct Dispatcher<'a> {
     hosts: Vec<HostObservation>,
     tokens: Vec<TokenHostObservation>,
     readings: Vec<ItemReading>,
+    verified: Vec<VerifiedHost>,
     ends: Vec<HostEnd>,
     /// What showed nothing new: one event, at the end.
     reads: Readings,
@@ -356,6 +369,9 @@ impl Dispatcher<'_> {
                 self.hosts.extend(host);
                 self.count(&report);
                 self.tokens.extend(tokens);
+                let verification = report.verification.as_ref();
+                let verified = verification.map(|v| v.record(&report.host));
+                self.verified.extend(verified);
                 self.readings.extend(readings);
                 if self.hosts.len() >= BATCH {
                     self.store().await;
@@ -471,6 +487,9 @@ impl Dispatcher<'_> {
             self.keep(stored.map_err(Error::from));
         }
         self.readings.clear();
+        let verified = std::mem::take(&mut self.verified);
+        let noted = self.desk.ledger().record_verified(&verified).await;
+        self.keep(noted.map_err(Error::from));
         let ends = std::mem::take(&mut self.ends);
         let noted = self
             .desk

@@ -16,7 +16,9 @@ use crate::host::facts::Facts;
 use crate::host::parse;
 use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
+use crate::inventory::model::Module;
 use crate::names::{HostName, Login};
+use crate::plan::elevation;
 use crate::plan::finding::Finding;
 use crate::plan::wish::{Parts, Wish};
 use crate::playbook::behind;
@@ -73,8 +75,14 @@ impl Stop {
 
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let text = error.in_full();
-        Self::Ended(if error.is_unreachable() {
+        let text = match &error {
+            FleetError::Refused(said) => elevation::refused(said).map(|f| f.sentence()),
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| error.in_full());
+        Self::Ended(if matches!(error, FleetError::Interrupted) {
+            Status::Skipped
+        } else if error.is_unreachable() {
             Status::Unreachable(text)
         } else {
             Status::Failed(text)
@@ -133,7 +141,7 @@ async fn visit<E: Errand>(
     target: Target,
     shared: &Shared,
 ) -> Result<E::Done, Stop> {
-    let session = Session::open(target, &shared.control).await?;
+    let session = Session::open(target, &shared.control, &shared.fanout).await?;
     let done = errand.run(name, &session, shared).await;
     session.close().await;
     done
@@ -220,6 +228,8 @@ pub fn wish(seen: &Seen, session: &Session, shared: &Shared) -> Wish {
     Wish {
         project: shared.project.clone(),
         protected: shared.protected_on(session.target(), &seen.facts),
+        module: Module::default(),
+        window: 0,
         members: Vec::new(),
         known: BTreeSet::new(),
         exempt: BTreeSet::new(),

@@ -84,7 +84,7 @@ pub(super) fn observations(
 }
 
 /// Whether PAM and sshd have fleetotp's text, without which membership demands nothing. What was judged before has it.
-fn has_texts(facts: &Facts) -> bool {
+pub(super) fn has_texts(facts: &Facts) -> bool {
     let ours = |path: &str| facts.text(path).is_some_and(|t| t.contains(pam::BEGIN));
     let in_sshd =
         facts.files.contains_key(sshd::DROP_IN) || facts.listeners.iter().any(|l| ours(&l.config));

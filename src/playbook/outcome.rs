@@ -7,7 +7,9 @@ use serde::Serialize;
 use crate::exit;
 use crate::names::HostName;
 use crate::plan::change::Part;
-use crate::plan::finding::{Finding, Gap};
+use crate::plan::finding::{Finding, Gap, Severity};
+use crate::plan::preflight::Overview;
+use crate::playbook::logins::Verification;
 
 /// How a host ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,12 +69,18 @@ pub struct HostReport {
     pub changes: Vec<ShownChange>,
     /// What was noticed.
     pub findings: Vec<Finding>,
+    /// What was seen at a glance, where the task `preflight` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overview: Option<Overview>,
     /// Admins whose token is not in force here, and why.
     pub gaps: Vec<Gap>,
     /// Logins of whom this host now demands a code, having not before.
     pub enforced: Vec<String>,
     /// Tokens of which nothing is to be left here, as read back.
     pub revoked: Vec<RevokedHere>,
+    /// The login table, where it was tried here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// Tasks that were not done here because of their condition, by their place in the play.
     #[serde(skip)]
     pub left_out: BTreeSet<usize>,
@@ -109,9 +117,11 @@ impl HostReport {
             status,
             changes: Vec::new(),
             findings: Vec::new(),
+            overview: None,
             gaps: Vec::new(),
             enforced: Vec::new(),
             revoked: Vec::new(),
+            verification: None,
             left_out: BTreeSet::new(),
         }
     }
@@ -191,6 +201,13 @@ impl Outcome {
             .any(|r| r.gaps.iter().any(|g| g.id == id))
     }
 
+    /// Returns whether a host was found on which something may go wrong.
+    pub fn has_warning(&self) -> bool {
+        self.hosts
+            .values()
+            .any(|r| r.findings.iter().any(|f| f.severity == Severity::Warning))
+    }
+
     /// Returns whether anything was changed, or would be.
     pub fn changed(&self) -> bool {
         self.hosts.values().any(|r| !r.changes.is_empty())
@@ -238,7 +255,9 @@ impl Outcome {
                         (false, _) if before == Status::Skipped => report.status,
                         _ => status(before, report.status),
                     };
+                    mine.overview = report.overview.or(mine.overview.take());
                     mine.left_out = report.left_out;
+                    mine.verification = report.verification.or(mine.verification.take());
                     mine.changes.extend(report.changes);
                     mine.enforced.extend(report.enforced);
                     mine.revoked

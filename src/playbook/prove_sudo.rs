@@ -12,10 +12,9 @@ use crate::fleet::session::Session;
 use crate::host::facts::Slot;
 use crate::host::request::{Request, Scope};
 use crate::host::sudo_reply::{self, Led};
-use crate::inventory::model::Policy;
 use crate::plan::change::{CANARY, state_path};
 use crate::playbook::apply::canary_file;
-use crate::playbook::prove::{Proof, ProofError, right_code, wrong_code};
+use crate::playbook::logins::Proof;
 
 /// How long the host may take over it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,18 +25,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// When any of it is not as expected.
 pub(super) async fn prove(
     session: &Session,
+    id: &str,
     proof: &Proof,
-    policy: &Policy,
     clock: &dyn Clock,
-) -> Result<(), ProofError> {
+) -> Result<(), String> {
     if proof.sudo.is_empty() {
         return Ok(());
     }
-    let none = || ProofError::Unclear("no code could be computed".to_owned());
     let mut request = Request::apply();
+    // It may have stood for somebody else last.
+    request.line(&["pose", id, "member"]);
     for call in &proof.sudo {
         // Its login has used the code of this step: a new file has not.
-        let lines = canary_file(&proof.key, policy, &proof.project);
+        let lines = canary_file(&proof.key, &proof.policy, &proof.project);
         request.file(
             &state_path(Slot::Current, CANARY),
             0o600,
@@ -46,36 +46,36 @@ pub(super) async fn prove(
             &lines,
         );
         request.line(&["flush"]);
-        for right in [true, false] {
-            let make = if right { right_code } else { wrong_code };
-            let code = make(&proof.key, policy, clock.now()).ok_or_else(none)?;
+        let now = clock.now();
+        for code in [proof.code(now, 0), proof.wrong_code(now)] {
+            let code = code.ok_or("no code could be computed")?;
             request.line(&["sudo", call, code.expose()]);
         }
     }
-    let answer = session
-        .exec(request, PATIENCE)
-        .await
-        .map_err(|e| ProofError::Unclear(e.to_string()))?;
-    let all = sudo_reply::led(&answer).map_err(|e| ProofError::Unclear(e.to_string()))?;
+    let answer = session.exec(request, PATIENCE).await;
+    let answer = answer.map_err(|e| format!("what sudo asks could not be tried: {e}"))?;
+    let all = sudo_reply::led(&answer);
+    let all = all.map_err(|e| format!("what sudo asks could not be tried: {e}"))?;
     judge(&all, proof.sudo.len())
 }
 
-fn judge(all: &[Led], calls: usize) -> Result<(), ProofError> {
+fn judge(all: &[Led], calls: usize) -> Result<(), String> {
     if all.len() != 2 * calls {
-        return Err(ProofError::Unclear("the host did not try sudo".to_owned()));
+        return Err("the host did not try sudo".to_owned());
     }
     for pair in all.chunks_exact(2) {
-        match pair {
-            [Led::On, Led::Nowhere] => {}
-            [Led::Unasked, _] | [_, Led::Unasked] => return Err(ProofError::SudoDoesNotAsk),
-            [Led::Through, _] => return Err(ProofError::SudoByCodeAlone),
-            [Led::Nowhere, _] => return Err(ProofError::SudoRefused),
-            [_, Led::On | Led::Through] => return Err(ProofError::SudoTakesWrongCode),
+        let wrong = match pair {
+            [Led::On, Led::Nowhere] => continue,
+            [Led::Unasked, _] | [_, Led::Unasked] => "sudo did not ask a member for a code",
+            [Led::Through, _] => "sudo let a member pass by a code alone",
+            [Led::Nowhere, _] => "a member with a right code was refused by sudo",
+            [_, Led::On | Led::Through] => "sudo took a wrong code from a member",
             [Led::Unclear(said), _] | [_, Led::Unclear(said)] => {
-                return Err(ProofError::Unclear(format!("sudo said `{said}`")));
+                return Err(format!("what sudo asks cannot be told, it said `{said}`"));
             }
-            _ => return Err(ProofError::Unclear("sudo".to_owned())),
-        }
+            _ => "what sudo asks cannot be told",
+        };
+        return Err(wrong.to_owned());
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ mod tests {
             (Led::On, unclear(), "`x`"),
         ] {
             let said = judge(&[Led::On, Led::Nowhere, right, wrong], 2).unwrap_err();
-            assert!(said.to_string().contains(why), "{said}");
+            assert!(said.contains(why), "{said}");
         }
         assert!(judge(&[Led::On], 1).is_err());
     }

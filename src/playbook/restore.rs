@@ -10,6 +10,7 @@ use crate::plan::finding::{Finding, Severity};
 use crate::playbook::apply::request;
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Seen, Stop};
+use crate::playbook::logins::Table;
 use crate::playbook::outcome::{ShownChange, Status};
 use crate::playbook::prove;
 
@@ -65,13 +66,15 @@ pub(super) async fn confirmed(
     session: &Session,
     shared: &Shared,
 ) -> Result<(), Stop> {
-    let id = format!("{}-{}", shared.project, shared.run);
+    let id = shared.transaction();
     let window = shared.revert_after.as_secs();
     let witness = shared.witness().await?;
     let request = request(&seen.facts, plan, &id, window, witness, None);
     errand::send(session, shared, request).await?;
     shared.pause_for_tests("opened").await;
-    let Err(error) = prove::confirm(session, &id, None, shared.clock.as_ref()).await else {
+    let clock = shared.clock.as_ref();
+    let confirmed = prove::confirm(session, &id, None, clock, &mut Table::default()).await;
+    let Err(error) = confirmed else {
         return Ok(());
     };
     let asked = tokio::time::timeout(shared.revert_after, prove::take_back(session, &id)).await;

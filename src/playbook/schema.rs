@@ -11,7 +11,7 @@ use crate::names::printable;
 use crate::playbook::limits::{Limits, percentage};
 use crate::playbook::rotate::Which;
 use crate::playbook::serial::{Order, Serial};
-use crate::playbook::tasks::{CollectTask, ReportTask};
+use crate::playbook::tasks::{CollectTask, PreflightTask, ReportTask, SyncTask, VerifyTask};
 use crate::playbook::when::When;
 use crate::text::yaml::{self, Node};
 use crate::text::{FileError, SourceFile, suggest};
@@ -55,24 +55,26 @@ pub struct Task {
 /// What a task does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Reads every host and refuses what could lock somebody out.
-    Preflight,
+    /// Reads every host, says what could go wrong, and refuses what could lock somebody out.
+    Preflight(PreflightTask),
     /// Module, PAM block, sshd addition and groups.
     PamTotp,
     /// Tokens, sheets, state files and, once confirmed, the demand for a code.
     Enroll,
+    /// Tries the login table by a temporary member.
+    Verify(VerifyTask),
     /// Begins rotations of the tokens that are meant.
     Rotate(Which),
     /// Finishes what revocations have left open.
     Revoke,
+    /// What `fleetotp sync` does: everything that is to be, and confirmations by login.
+    Sync(SyncTask),
     /// Reads hosts' logs on, and says what is odd in them.
     Collect(CollectTask),
     /// Prints the state of all tokens, or computes reports.
     Report(Box<ReportTask>),
 }
 
-/// Actions that the contract names and this version does not have yet.
-const NOT_BUILT: [&str; 2] = ["verify", "sync"];
 /// What a play can say.
 const KEYS: [&str; 11] = [
     "name",
@@ -87,12 +89,14 @@ const KEYS: [&str; 11] = [
     "tags",
     "tasks",
 ];
-const ACTIONS: [&str; 7] = [
+const ACTIONS: [&str; 9] = [
     "preflight",
     "pam_totp",
     "enroll",
+    "verify",
     "rotate",
     "revoke",
+    "sync",
     "collect",
     "report",
 ];
@@ -101,11 +105,13 @@ impl Action {
     /// Returns the word in playbooks.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Preflight => "preflight",
+            Self::Preflight(_) => "preflight",
             Self::PamTotp => "pam_totp",
             Self::Enroll => "enroll",
+            Self::Verify(_) => "verify",
             Self::Rotate(_) => "rotate",
             Self::Revoke => "revoke",
+            Self::Sync(_) => "sync",
             Self::Collect(_) => "collect",
             Self::Report(_) => "report",
         }
@@ -116,6 +122,10 @@ impl Action {
         let plain = value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
         let action = match word {
             "rotate" => return Ok(Some(Self::Rotate(which(source, value)?))),
+            "verify" if plain => Self::Verify(VerifyTask::default()),
+            "verify" => Self::Verify(yaml::from_node(source, value)?),
+            "sync" if plain => Self::Sync(SyncTask::default()),
+            "sync" => Self::Sync(yaml::from_node(source, value)?),
             "collect" if plain => Self::Collect(CollectTask::default()),
             "collect" => Self::Collect(yaml::from_node(source, value)?),
             "report" if plain => Self::Report(Box::default()),
@@ -125,13 +135,14 @@ impl Action {
                     .map_err(|why| source.error(value.position, why))?;
                 Self::Report(Box::new(task))
             }
-            "preflight" => Self::Preflight,
+            "preflight" if plain => Self::Preflight(PreflightTask::default()),
+            "preflight" => Self::Preflight(yaml::from_node(source, value)?),
             "pam_totp" => Self::PamTotp,
             "enroll" => Self::Enroll,
             "revoke" => Self::Revoke,
             _ => return Ok(None),
         };
-        let bare = !matches!(action, Self::Collect(_) | Self::Report(_));
+        let bare = matches!(action, Self::PamTotp | Self::Enroll | Self::Revoke);
         if bare && !plain {
             return Err(source.error(value.position, format!("`{word}` takes no parameters")));
         }
@@ -142,7 +153,7 @@ impl Action {
     pub const fn converges(&self) -> bool {
         matches!(
             self,
-            Self::Preflight | Self::PamTotp | Self::Enroll | Self::Revoke
+            Self::Preflight(_) | Self::PamTotp | Self::Enroll | Self::Revoke | Self::Sync(_)
         )
     }
 }
@@ -296,11 +307,6 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
             }
             word => match Action::parse(source, word, value)? {
                 Some(found) => action = Some(found),
-                None if NOT_BUILT.contains(&word) => {
-                    return Err(
-                        source.error(position, format!("the task `{word}` is not built yet"))
-                    );
-                }
                 None if word == "sheets" => {
                     return Err(source
                         .error(position, "there is no task `sheets`")
@@ -331,7 +337,11 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
             "`report` is done once, not host by host: `when` has no host to ask",
         ));
     }
-    if matches!(action, Action::Rotate(_) | Action::Collect(_)) && when.needs_facts() {
+    let later = matches!(
+        action,
+        Action::Rotate(_) | Action::Verify(_) | Action::Collect(_)
+    );
+    if later && when.needs_facts() {
         return Err(source.error(
             placed,
             format!(
@@ -387,7 +397,11 @@ mod tests {
                 .iter()
                 .map(|t| t.action.clone())
                 .collect::<Vec<_>>(),
-            [Action::Preflight, Action::PamTotp, Action::Enroll]
+            [
+                Action::Preflight(PreflightTask::default()),
+                Action::PamTotp,
+                Action::Enroll
+            ]
         );
         assert_eq!(plays[0].tasks[1].name, "Hosts");
     }
@@ -458,7 +472,14 @@ mod tests {
                 "- hosts: all\n  serial: two\n  tasks: []\n",
                 "p.yml:2:11: `serial` is a number",
             ),
-            ("- hosts: all\n  tasks:\n    - verify:\n", "not built yet"),
+            (
+                "- hosts: all\n  tasks:\n    - verify: {every: true}\n",
+                "p.yml:3:16: ",
+            ),
+            (
+                "- hosts: all\n  tasks:\n    - sync: {new: false}\n",
+                "p.yml:3:14: ",
+            ),
             (
                 "- hosts: all\n  tasks:\n    - rotate:\n",
                 "p.yml:1:3: `rotate` does not say whose tokens are meant",

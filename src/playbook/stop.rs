@@ -3,19 +3,31 @@
 use crate::error::Error;
 use crate::fleet::FleetError;
 use crate::host::reply::ReplyError;
+use crate::plan::elevation;
+use crate::playbook::outcome::Status;
 
 /// Why the work on a host ended early.
 #[derive(Debug)]
 pub(super) enum Stop {
     Unreachable(String),
+    /// Not even connected to, and so not looked at.
+    NotTried(Status),
     Failed(String),
     Interrupted,
 }
 
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let text = error.in_full();
-        if error.is_unreachable() {
+        let text = match &error {
+            FleetError::Refused(said) => elevation::refused(said).map(|f| f.sentence()),
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| error.in_full());
+        if let FleetError::Interrupted = error {
+            Self::Interrupted
+        } else if let FleetError::NotTried(why) = error {
+            Self::NotTried(Status::Unreachable(why))
+        } else if error.is_unreachable() {
             Self::Unreachable(text)
         } else {
             Self::Failed(text)

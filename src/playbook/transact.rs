@@ -4,23 +4,19 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::fleet::canary::CanaryKey;
 use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::Request;
-use crate::inventory::model::Policy;
-use crate::plan::canary::allowed_groups;
 use crate::plan::change::HostPlan;
-use crate::plan::sudo;
 use crate::playbook::apply::{Canary, request};
 use crate::playbook::job::{Ask, ClassTurn, ProofEnd};
 use crate::playbook::journal;
+use crate::playbook::logins::{Proof, Table, Verification};
 use crate::playbook::observe::class_of;
-use crate::playbook::prove::{self, Proof};
+use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
 use crate::playbook::worker::Worker;
-use crate::token::key;
 
 /// How long changing a host may take; package managers are slow.
 const APPLY: Duration = Duration::from_secs(300);
@@ -33,12 +29,14 @@ impl Worker {
         facts: &Facts,
         plan: &HostPlan,
     ) -> Result<Applied, Fault> {
-        let id = format!("{}-{}", self.shared.project, self.shared.run);
+        let id = self.shared.transaction();
         if !plan.needs_transaction() {
             let request = self.request(facts, plan, &id, None).await?;
             return self.send(session, request).await;
         }
-        let class = class_of(facts);
+        // What is brought is another change where codes are checked otherwise.
+        let policy = &self.job.realm.policy;
+        let class = format!("{} {:?}", class_of(facts), policy.module);
         let (reply, turn) = oneshot::channel();
         self.ask(Ask::Class(class.clone(), reply)).await?;
         let turn = self
@@ -72,49 +70,42 @@ impl Worker {
     }
 
     async fn apply_and_prove(
-        &self,
+        &mut self,
         session: &Session,
         facts: &Facts,
         plan: &HostPlan,
         id: &str,
     ) -> Result<Applied, Fault> {
-        let groups = allowed_groups(facts).map_err(|f| Stop::Failed(f.text))?;
-        let pair = CanaryKey::generate(&self.shared.control)
+        let proof = Proof::make(&self.shared, &self.job.realm.policy, facts)
             .await
-            .map_err(Stop::from)?;
-        let proof = Proof {
-            pair,
-            key: key::generate(self.shared.entropy.as_ref())
-                .map_err(|e| Stop::Failed(e.to_string()))?,
-            project: self.shared.project.clone(),
-            sudo: sudo::calls(facts, &self.members),
-        };
-        let policy = self.job.realm.policy.clone();
-        let canary = Canary {
-            public_key: proof.pair.public(),
-            key: &proof.key,
-            policy: &policy,
-            groups,
-            logins: self.job.seats.iter().map(|s| s.login.clone()).collect(),
-        };
+            .map_err(Stop::Failed)?;
+        let logins = self.job.seats.iter().map(|s| s.login.clone());
+        let canary =
+            Canary::of(&proof, facts, logins.collect()).map_err(|f| Stop::Failed(f.text))?;
         self.note_texts(facts, plan).await?;
         let request = self.request(facts, plan, id, Some(&canary)).await?;
         let opened = self.send(session, request).await?;
-        self.conclude(session, id, opened, Some((&proof, &policy)))
-            .await
+        self.conclude(session, id, opened, Some(&proof)).await
     }
 
     /// Confirms what the host has opened, or has it taken back.
     async fn conclude(
-        &self,
+        &mut self,
         session: &Session,
         id: &str,
         opened: Applied,
-        proof: Option<(&Proof, &Policy)>,
+        proof: Option<&Proof>,
     ) -> Result<Applied, Fault> {
         self.shared.pause_for_tests("opened").await;
-        match prove::confirm(session, id, proof, self.shared.clock.as_ref()).await {
-            Ok(_) => Ok(opened),
+        let mut table = Table::default();
+        let clock = self.shared.clock.as_ref();
+        let confirmed = prove::confirm(session, id, proof, clock, &mut table).await;
+        if proof.is_some() {
+            let fault = confirmed.as_ref().err().map(ToString::to_string);
+            self.report.verification = Some(Verification::of(table, fault));
+        }
+        match confirmed {
+            Ok(()) => Ok(opened),
             Err(error) => {
                 // Asking for longer than the window is of no use: then the host has reverted by itself.
                 let window = self.shared.revert_after;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::host::facts::{Facts, Placed, Slot};
 use crate::names::printable;
 use crate::plan::change::GROUP_EXEMPT;
-use crate::plan::{pam, stacks, sudo, sudoers};
+use crate::plan::{distribution, pam, stacks, sudo, sudoers};
 use crate::report::picture::Weakness;
 
 /// Texts from a host are cut to this many characters.
@@ -15,12 +15,15 @@ const NAMES: usize = 400;
 
 /// Returns what was seen, sorted; `None` where PAM's text was not read.
 pub(super) fn weaknesses(facts: &Facts) -> Option<Vec<Weakness>> {
-    facts.text(pam::SERVICE_FILE)?;
+    let (file, text) = distribution::service_text(facts)?;
     let mut found = Vec::new();
-    let ours = [pam::SERVICE_FILE]
-        .into_iter()
-        .chain(sudo::SERVICE_FILES)
-        .flat_map(|file| own_lines(facts, file));
+    let ours = pam::numbered_outside_block(text).map(|(line, text)| Placed {
+        file: file.to_owned(),
+        line,
+        text: text.to_owned(),
+    });
+    let of_sudo = sudo::SERVICE_FILES.into_iter();
+    let ours = ours.chain(of_sudo.flat_map(|file| own_lines(facts, file)));
     for line in ours.chain(facts.service_lines.iter().cloned()) {
         found.extend(options(&line));
     }
@@ -128,7 +131,7 @@ fn without_code(facts: &Facts) -> Vec<&str> {
         let before = asking.len();
         for line in lines() {
             let brings = stacks::included(&line.text)
-                .is_some_and(|name| asking.contains(format!("/etc/pam.d/{name}").as_str()));
+                .is_some_and(|name| asking.iter().any(|file| service_of(file) == name));
             if brings {
                 asking.insert(&line.file);
             }
@@ -141,9 +144,12 @@ fn without_code(facts: &Facts) -> Vec<&str> {
         .services
         .iter()
         .filter(|s| !asking.contains(s.as_str()));
-    without
-        .map(|s| s.strip_prefix("/etc/pam.d/").unwrap_or(s))
-        .collect()
+    without.map(|s| service_of(s)).collect()
+}
+
+/// The name of a service by the file of its text, which may be the host's own or the distribution's.
+fn service_of(file: &str) -> &str {
+    file.rsplit('/').next().unwrap_or(file)
 }
 
 fn weakness(kind: &str, accounts: u32, detail: String) -> Weakness {

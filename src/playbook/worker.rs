@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
+use crate::fleet::FleetError;
 use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::parse;
@@ -20,6 +21,7 @@ use crate::plan::diff::difference;
 use crate::plan::enforce::{self, enforcement};
 use crate::plan::everyone::ACCOUNTS_UNREAD;
 use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
+use crate::plan::preflight::{self, Asked};
 use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::enforcement_request;
 use crate::playbook::behind;
@@ -54,41 +56,52 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         others: BTreeSet::new(),
         gaps_of_desk: Vec::new(),
         turn,
+        asked_at: Timestamp::default(),
         read_at: Timestamp::default(),
         readings: Vec::new(),
     };
     let mut observed = None;
-    let result = match Session::open(worker.job.target.clone(), &worker.shared.control).await {
+    let target = worker.job.target.clone();
+    let shared = worker.shared.clone();
+    let mut dropped = None;
+    let result = match Session::open(target, &shared.control, &shared.fanout).await {
         Ok(session) => {
+            dropped = session.dropped().map(|(n, by)| (n, by.to_owned()));
             let result = worker.steps(&session).await;
             session.close().await;
             result
         }
+        Err(FleetError::Interrupted) => Err(Stop::NotTried(Status::Skipped)),
         Err(error) => Err(error.into()),
     };
     let at = worker.shared.clock.now();
     let outcome = match result {
         Ok(seen) => {
             observed = Some(seen);
-            HostOutcome::Read
+            Some(HostOutcome::Read)
         }
         Err(Stop::Unreachable(why)) => {
             worker.report.status = Status::Unreachable(why.clone());
-            HostOutcome::Unreachable(why)
+            Some(HostOutcome::Unreachable(why))
+        }
+        Err(Stop::NotTried(status)) => {
+            worker.report.status = status;
+            None
         }
         Err(Stop::Failed(why)) => {
             worker.report.status = Status::Failed(why.clone());
-            HostOutcome::Failed(why)
+            Some(HostOutcome::Failed(why))
         }
         Err(Stop::Interrupted) => {
             worker.report.status = Status::Skipped;
-            HostOutcome::Failed("interrupted".to_owned())
+            Some(HostOutcome::Failed("interrupted".to_owned()))
         }
     };
-    let mut host = HostObservation::new(name, at, outcome);
+    let mut host = outcome.map(|outcome| HostObservation::new(name, at, outcome));
     worker.leave_open();
+    worker.tell_of_drops(dropped);
     let mut tokens = Vec::new();
-    if let Some(seen) = &observed {
+    if let (Some(seen), Some(host)) = (&observed, &mut host) {
         host.machine_id.clone_from(&seen.facts.machine_id);
         host.host_key = seen.facts.host_keys.first().cloned();
         host.connection = Some(worker.job.target.record());
@@ -108,7 +121,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
     drop(
         desk.send(Ask::Done(Box::new(Finished {
             report: worker.report,
-            host: Some(host),
+            host,
             tokens,
             readings: worker.readings,
         })))
@@ -135,14 +148,18 @@ pub(super) struct Worker {
     others: BTreeSet<Login>,
     pub(super) gaps_of_desk: Vec<Gap>,
     pub(super) turn: Turn,
+    asked_at: Timestamp,
     pub(super) read_at: Timestamp,
     pub(super) readings: Vec<ItemReading>,
 }
 
 impl Worker {
     async fn steps(&mut self, session: &Session) -> Result<Seen, Stop> {
+        // Whoever only asks what could go wrong is told all of it, whatever was judged before.
+        let only_preflight = self.job.conditions.only_preflight();
+        let judged = self.job.memory.judged_hash.clone();
         let mut facts = self
-            .inspect(session, false, self.job.memory.judged_hash.clone())
+            .inspect(session, only_preflight, judged.filter(|_| !only_preflight))
             .await?;
         let behind = behind::refusal(&facts, &self.shared).await;
         if let Some(finding) = behind.map_err(|e| Stop::Failed(e.to_string()))? {
@@ -190,12 +207,17 @@ impl Worker {
         } else {
             None
         };
+        let warnings = self.preflight(&facts);
         let mut attempt = 1;
         loop {
             let mut plan = self.plan(session, &mut facts).await?;
             if let Some(tool) = &self.job.takes_over {
                 tool.bring(&facts, &mut plan);
             }
+            if self.job.conditions.only_preflight() {
+                (plan.findings, plan.gaps) = preflight::dry(&facts, &self.wish(&facts));
+            }
+            plan.findings.extend(warnings.iter().cloned());
             self.report.findings.clone_from(&plan.findings);
             if self.keeps_rollback() {
                 self.report.findings.push(Finding::note(
@@ -270,6 +292,30 @@ impl Worker {
         })
     }
 
+    /// Looks at the host as a whole, where the play asks for it.
+    fn preflight(&mut self, facts: &Facts) -> Vec<Finding> {
+        if !self.job.conditions.preflight {
+            return Vec::new();
+        }
+        let asked = Asked {
+            from: self.asked_at,
+            to: self.read_at,
+        };
+        self.report.overview = Some(preflight::overview(facts, asked));
+        preflight::warnings(facts, &self.wish(facts), asked)
+    }
+
+    /// Says how often sshd dropped the connection before it let it be.
+    fn tell_of_drops(&mut self, dropped: Option<(usize, String)>) {
+        if let Some((times, by)) = dropped {
+            self.report.findings.push(Finding::note(
+                "dropped-before-login",
+                format!("{by} dropped the connection {times} times before anyone was authenticated"),
+                "let its sshd take more (MaxStartups), exempt this address from PerSourcePenalties, or use fewer --forks",
+            ));
+        }
+    }
+
     pub(super) async fn inspect(
         &mut self,
         session: &Session,
@@ -330,6 +376,7 @@ impl Worker {
                 .map(|(file, (sum, _))| (file.clone(), sum.clone()))
                 .collect(),
         };
+        self.asked_at = self.shared.clock.now();
         let answer = session
             .exec(Request::inspect(&wanted), self.shared.limit(INSPECT))
             .await?;
@@ -423,6 +470,8 @@ impl Worker {
         Wish {
             project: self.shared.project.clone(),
             protected: self.protected(facts),
+            module: self.job.realm.policy.module,
+            window: self.job.realm.policy.window,
             members: self.members.clone(),
             known: self.known.clone(),
             exempt: self.job.exempt.clone(),

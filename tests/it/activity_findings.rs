@@ -139,6 +139,23 @@ fn many_refusals_are_a_spike_over_all_hosts_and_few_are_none() {
 }
 
 #[test]
+fn where_the_module_logs_nothing_a_login_that_pam_was_asked_about_is_no_alert() {
+    let asked = |factors: &[&str]| LoginRecord {
+        factors: factors.iter().map(|f| (*f).to_owned()).collect(),
+        ..login("web1", 0, "accepted", "10.0.0.1")
+    };
+    let pam = asked(&["key", "keyboard-interactive/pam"]);
+    assert_eq!(ids(&judge(vec![pam.clone()], &[])), ["no-second-factor"]);
+    let on_silent = |one: LoginRecord| {
+        let mut known = known(vec![one], &[]);
+        known.silent.insert(HostName::new("web1").unwrap());
+        found(&known)
+    };
+    assert_eq!(ids(&on_silent(pam)), Vec::<&str>::new());
+    assert_eq!(ids(&on_silent(asked(&["key"]))), ["no-second-factor"]);
+}
+
+#[test]
 fn one_code_on_two_hosts_is_found_only_from_another_address_or_key() {
     let first = login("web1", 0, "accepted", "10.0.0.1");
     let pair = |second: LoginRecord| judge(vec![first.clone(), second], &[]);

@@ -194,7 +194,7 @@ fn every_finding_and_gap_is_explained() {
     let made = [
         // Finding::refusal("id", …), gap("id", …), note(report, "id", …), Place::Gap("id", …)
         regex(
-            r#"(?:\b(?:refusal|refuse|note|gap|finding)|Place::Gap)\(\s*(?:&?\w+,\s*)?"([a-z]+(?:-[a-z]+)*)""#,
+            r#"(?:\b(?:refusal|refuse|warning|note|gap|finding)|Place::Gap)\(\s*(?:&?\w+,\s*)?"([a-z]+(?:-[a-z]+)*)""#,
         ),
         // Gap { id: "id" }
         regex(r#"\bid: "([a-z]+(?:-[a-z]+)*)""#),
@@ -237,6 +237,13 @@ fn every_finding_and_gap_is_explained() {
         .captures_iter(&read("docs/findings.md"))
         .map(|c| c[1].to_owned())
         .collect();
+    let row = regex(r"(?m)^\| `[a-z-]+` \|[^|]*\w[^|]*\|[^|]*\w");
+    let explained = row.find_iter(&read("docs/findings.md")).count();
+    assert_eq!(
+        explained,
+        in_docs.len(),
+        "a finding without a sentence or a remedy"
+    );
     assert!(in_code.len() > 30, "the sources are not read: {in_code:?}");
     assert_eq!(
         in_code.difference(&in_docs).collect::<Vec<_>>(),

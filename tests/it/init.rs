@@ -205,6 +205,7 @@ fn the_settings_file_shows_every_setting() {
         audit,
         activity,
         protected,
+        own_token,
         host_key,
         connect_timeout,
         revert_after,
@@ -228,6 +229,7 @@ fn the_settings_file_shows_every_setting() {
     assert!(!activity.geo.is_empty());
     assert!(activity.webhook.is_some_and(|w| w.header_file.is_some()));
     assert_eq!(protected.len(), 1);
+    assert!(own_token.is_some());
     assert_eq!(host_key, default.host_key);
     assert_eq!(connect_timeout, default.connect_timeout);
     assert_eq!(revert_after, default.revert_after);

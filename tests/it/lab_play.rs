@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::lab::Suite;
 use crate::support::faults::{Site, assert_nothing_open, login_texts};
+use crate::support::project::Project;
 
 const PLAYBOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/rollout.yml");
 
@@ -103,6 +104,8 @@ fn lab_a_poisoned_host_stops_a_rollout_and_is_retried_once_mended() {
         .expect_code(0)
         .expect_text(&["has left no host undone"]);
 
+    verified_later(&site, &project, &names);
+
     // Conditions: by a host's facts once it was read, by its variables before it is contacted at all.
     let conditions = project.path().join("when.yml");
     std::fs::write(
@@ -136,4 +139,88 @@ fn lab_a_poisoned_host_stops_a_rollout_and_is_retried_once_mended() {
         .fleetotp(&["play", conditions, "--start-at-task", "secrts"])
         .expect_code(1)
         .expect_text(&["did you mean `secrets`?"]);
+}
+
+/// Any time later: the login table by a temporary member, once for each release, and on the hosts that are named.
+fn verified_later(site: &Site, project: &Project, names: &[String]) {
+    let state = |name: &str| {
+        site.host(name).sh("cat /etc/passwd /etc/shadow /etc/group /etc/pam.d/sshd /etc/ssh/sshd_config.d/*; find /var/lib/fleetotp /var/lib/google-authenticator | sort")
+    };
+    let before: Vec<String> = names.iter().map(|n| state(n)).collect();
+    let document = project
+        .fleetotp(&["verify", "--strict", "-o", "json"])
+        .expect_code(0)
+        .json();
+    let hosts = document["hosts"].as_array().expect("a list");
+    assert_eq!(hosts.len(), 12);
+    let tried: Vec<&Value> = hosts
+        .iter()
+        .map(|h| &h["verification"])
+        .filter(|v| v["like"].is_null())
+        .collect();
+    assert_eq!(tried.len(), 3, "one of each release: {document:#}");
+    for verification in tried {
+        let rows = verification["logins"].as_array().expect("a list");
+        assert_eq!(rows.len(), 9, "{verification:#}");
+        assert!(rows.iter().all(|r| r["held"] == true), "{verification:#}");
+    }
+    for (name, before) in names.iter().zip(&before) {
+        assert_nothing_open(site.host(name));
+        assert_eq!(state(name), *before, "{name}");
+    }
+
+    // What somebody did to hosts since then.
+    for (name, edit) in [
+        (
+            "h01",
+            "sed -i 's/^# BEGIN fleetotp/auth sufficient pam_permit.so\\n&/' /etc/pam.d/sshd",
+        ),
+        (
+            "h02",
+            "sed -i 's/AuthenticationMethods publickey,keyboard.*/AuthenticationMethods publickey/' /etc/ssh/sshd_config.d/00-fleetotp.conf && kill -HUP $(cat /run/sshd.pid)",
+        ),
+        (
+            "h03",
+            "printf 'account required pam_access.so\\n' >>/etc/pam.d/sshd && echo '- : ALL EXCEPT root alice bob : ALL' >>/etc/security/access.conf",
+        ),
+        (
+            "h06",
+            "printf 'account required pam_access.so\\n' >>/etc/pam.d/sshd && printf '+ : root : ALL\\n+ : (ops) : ALL\\n- : ALL : ALL\\n' >>/etc/security/access.conf && groupadd ops && usermod -a -G ops alice",
+        ),
+    ] {
+        site.host(name).sh(edit);
+    }
+    let ran = project.fleetotp(&["verify", "h01:h02:h03:h06", "--every-host", "--strict"]);
+    ran.expect_code(9).expect_text(&[
+        "h01: NOT VERIFIED: a member was let in without being asked for a code",
+        "h02: NOT VERIFIED: a member was let in without being asked for a code",
+        "h03: NOT VERIFIED: an account that is no member was refused with its key: something there",
+        "h06: verified",
+    ]);
+    let log = project.fleetotp(&["audit", "log", "--kind", "host.verified", "-o", "json"]);
+    assert!(log.stdout.contains("h03"), "{}", log.stdout);
+    for name in ["h01", "h02", "h03", "h06"] {
+        assert_nothing_open(site.host(name));
+        site.host(name).sh("! grep -q fleetotp-canary /etc/passwd");
+    }
+    // A play that verifies lets a host fail, and no further batch begin.
+    let play = project.path().join("verify.yml");
+    let tasks = "- hosts: h01:h02\n  serial: 1\n  max_fail_percentage: 0\n  tasks:\n    - verify: {every_host: true}\n";
+    std::fs::write(&play, tasks).expect("it can be written");
+    project
+        .fleetotp(&["play", "verify.yml"])
+        .expect_code(2)
+        .expect_text(&[
+            "fatal: [h01]: FAILED! => a member was let in without being asked for a code",
+            "1 host was not begun",
+        ]);
+    site.host("h01")
+        .sh("sed -i '/^auth sufficient pam_permit.so/d' /etc/pam.d/sshd");
+    project
+        .fleetotp(&["play", PLAYBOOK, "-l", "h02"])
+        .expect_code(0);
+    for name in ["h03", "h06"] {
+        site.host(name)
+            .sh("sed -i '/pam_access.so/d' /etc/pam.d/sshd");
+    }
 }

@@ -19,6 +19,8 @@ mod audit_signing;
 #[cfg(test)]
 mod audit_tamper;
 #[cfg(test)]
+mod distributions;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod docs_reports;
@@ -46,6 +48,8 @@ mod lab_drift;
 mod lab_enrol;
 #[cfg(test)]
 mod lab_everyone;
+mod lab_fanout;
+#[cfg(test)]
 mod lab_faults;
 #[cfg(test)]
 mod lab_first;
@@ -59,6 +63,9 @@ mod lab_kill;
 mod lab_leak;
 #[cfg(test)]
 mod lab_month;
+#[cfg(test)]
+mod lab_oath;
+mod lab_own_code;
 #[cfg(test)]
 mod lab_play;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What is decided for a host, told as data: `tests/plan/<distribution>/<case>.yml`.
 //!
-//! A case names an answer of a host (`stock.answer`: before fleetotp came, `done.answer`: after a first rollout; both were
-//! given by real hosts, without their comments), edits it, says who should have what, and what comes of it: every change,
-//! finding and gap, and nothing else. `docs` of the keys are on the types below.
+//! A case names an answer of a host (`stock.answer`: before fleetotp came, `done.answer`: after a first rollout), edits it, says who should have what, and what comes of it: every change,
+//! finding and gap, and nothing else. `docs` of the keys are on the types below; `tests/plan/README.md` tells which answers
+//! real hosts gave and which were composed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetotp::clock::{Span, Timestamp};
-use fleetotp::host::facts::Facts;
+use fleetotp::host::facts::{Facts, SshVersion};
 use fleetotp::host::parse;
 use fleetotp::host::program::REAPER_SHA256;
 use fleetotp::host::request::{Line, Scope};
 use fleetotp::inventory::model::{
-    Algorithm, Enforce, OnOverdue, Policy, PolicyScope, RateLimit, Service,
+    Algorithm, Enforce, Module, OnOverdue, Policy, PolicyScope, RateLimit, Service,
 };
 use fleetotp::names::{AdminName, Login, PolicyName, RealmName};
 use fleetotp::plan::change::{Change, HostPlan};
@@ -23,6 +23,8 @@ use fleetotp::plan::decide::host_plan;
 use fleetotp::plan::enforce::enforcement;
 use fleetotp::plan::finding::Severity;
 use fleetotp::plan::oath;
+use fleetotp::plan::preflight::{self, Asked};
+use fleetotp::plan::remove::removal;
 use fleetotp::plan::revoke::{
     Farewell, Leaver, Verdict, ends_due, memberships_due, remains, verdict,
 };
@@ -74,6 +76,8 @@ enum Edit {
         #[serde(default = "usual_mode")]
         mode: String,
     },
+    /// What a rollout to the host as it is by now brings, for alice and bob.
+    RolledOut { rolled_out: bool },
 }
 
 fn usual_mode() -> String {
@@ -99,6 +103,9 @@ struct WishData {
     everyone: bool,
     /// Logins with an exemption.
     exempt: Vec<String>,
+    module: Module,
+    /// What could go wrong is to be told.
+    preflight: bool,
     /// Who goes, with what the policy asks for besides (`expire_account`, `move_keys`).
     leavers: BTreeMap<String, Vec<String>>,
 }
@@ -119,6 +126,8 @@ impl Default for WishData {
             services: vec!["sshd".to_owned()],
             everyone: false,
             exempt: Vec::new(),
+            module: Module::GoogleAuthenticator,
+            preflight: false,
             leavers: BTreeMap::new(),
         }
     }
@@ -195,6 +204,8 @@ struct Expected {
     refused: BTreeSet<String>,
     /// Findings that are only worth knowing.
     notes: BTreeSet<String>,
+    /// Findings of what may go wrong.
+    warnings: BTreeSet<String>,
     /// `login gap`.
     gaps: BTreeSet<String>,
     /// Whom the host would ask for a code.
@@ -305,7 +316,71 @@ fn edited(case: &Case, answer: String) -> String {
             text: content,
             mode,
         } => with_file(&text, file, content.as_deref(), mode),
+        Edit::RolledOut { rolled_out } => {
+            assert!(rolled_out, "{}: leave it out instead", case.about);
+            rolled_out_to(&text)
+        }
     })
+}
+
+/// What a host answers after a rollout: the texts that are planned for it, and the rest as a real host of Debian 12 told it.
+fn rolled_out_to(answer: &str) -> String {
+    let case: Case = serde_yaml::from_str("about: x\nanswer: done\nexpect: {}").unwrap();
+    let facts = parse::facts(answer.as_bytes()).expect("the answer is whole");
+    let plan = host_plan(&facts, &wish(&case));
+    assert!(!plan.refused(), "{:?}", plan.findings);
+    let mut text = answer.to_owned();
+    for (_, change) in &plan.changes {
+        if let Change::File(file) = change
+            && file.scope == Scope::Transaction
+        {
+            let mode = format!("{:o}", file.mode);
+            text = with_file(&text, &file.path, Some(&text_of(&file.lines)), &mode);
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
+    let real = std::fs::read_to_string(root.join("debian-12/done.answer")).unwrap();
+    let tags = [
+        "group\t",
+        "armed\t",
+        "state\t",
+        "option\t",
+        "lines\t",
+        "deadline\t",
+        "witness\t",
+    ];
+    let ours = real
+        .replace("@REAPER@", &REAPER_SHA256)
+        .lines()
+        .filter(|l| {
+            !l.starts_with('|')
+                && (l.contains("/var/lib/") || tags.iter().any(|t| l.starts_with(t)))
+        })
+        .map(|l| format!("{l}\n"))
+        .collect::<String>();
+    let old = facts.version < SshVersion(8, 7);
+    let mut user = "";
+    let mut out = String::new();
+    for line in text.lines() {
+        user = line.strip_prefix("effective\t").unwrap_or(user);
+        let said = match line.split(' ').next() {
+            Some("|authenticationmethods") if user == "alice" => {
+                "|authenticationmethods publickey keyboard-interactive:pam,publickey"
+            }
+            Some("|kbdinteractiveauthentication") if user == "alice" => {
+                "|kbdinteractiveauthentication yes"
+            }
+            // The switch is global there, whoever may use it.
+            Some("|challengeresponseauthentication") if old => {
+                "|challengeresponseauthentication yes"
+            }
+            _ if line == "done" => &format!("{ours}done"),
+            _ => line,
+        };
+        out.push_str(said);
+        out.push('\n');
+    }
+    out
 }
 
 /// Replaces what an answer says about a configuration file.
@@ -374,6 +449,7 @@ fn wish(case: &Case) -> Wish {
         } else {
             PolicyScope::Members
         },
+        module: data.module,
         window: data.window,
         rate_limit: RateLimit {
             attempts: 3,
@@ -432,6 +508,8 @@ fn wish(case: &Case) -> Wish {
     Wish {
         project: "F-PLAN".to_owned(),
         protected: data.protected.iter().map(login).collect(),
+        module: data.module,
+        window: data.window,
         members: members.collect(),
         // The ledger knows who left.
         known: data
@@ -496,7 +574,16 @@ fn text_of(lines: &[Line]) -> String {
 
 fn outcome(case: &Case, facts: &Facts) -> Expected {
     let wish = wish(case);
-    let plan: HostPlan = host_plan(facts, &wish);
+    let mut plan: HostPlan = host_plan(facts, &wish);
+    if case.wish.preflight {
+        let asked = Asked {
+            from: wish.now,
+            to: wish.now,
+        };
+        plan.findings
+            .extend(preflight::warnings(facts, &wish, asked));
+        plan.gaps = preflight::dry(facts, &wish).1;
+    }
     let demand = enforcement(facts, &wish);
     let ids = |severity| {
         plan.findings
@@ -536,6 +623,7 @@ fn outcome(case: &Case, facts: &Facts) -> Expected {
         changes: plan.changes.iter().map(|(_, c)| named(c)).collect(),
         refused: ids(Severity::Refusal),
         notes: ids(Severity::Note),
+        warnings: ids(Severity::Warning),
         gaps: plan
             .gaps
             .iter()
@@ -584,7 +672,9 @@ fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
     let mut found: Vec<PathBuf> = std::fs::read_dir(&root)
         .expect("tests/plan is there")
-        .flat_map(|d| std::fs::read_dir(d.unwrap().path()).unwrap())
+        .map(|d| d.unwrap().path())
+        .filter(|d| d.is_dir())
+        .flat_map(|d| std::fs::read_dir(d).unwrap())
         .map(|f| f.unwrap().path())
         .filter(|p| p.extension().is_some_and(|e| e == "yml"))
         .collect();
@@ -595,7 +685,7 @@ fn cases() -> Vec<PathBuf> {
 #[test]
 fn every_case_is_decided_as_it_says() {
     let cases = cases();
-    assert!(cases.len() >= 25, "only {} cases were found", cases.len());
+    assert!(cases.len() >= 150, "only {} cases were found", cases.len());
     let mut wrong = Vec::new();
     for path in &cases {
         let text = std::fs::read_to_string(path).unwrap();
@@ -645,6 +735,25 @@ fn a_second_plan_changes_no_text() {
             path.display(),
             again.changes
         );
+    }
+}
+
+/// A copy that was made for the block goes with it, so that the distribution's own text counts again; one that somebody
+/// has changed stays.
+#[test]
+fn a_copy_of_the_distributions_text_goes_with_the_block() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/sles-16");
+    for (case, wanted) in [
+        ("nothing-to-do", "delete /etc/pam.d/sshd"),
+        ("vendor-text-changed", "write /etc/pam.d/sshd"),
+    ] {
+        let text = std::fs::read_to_string(dir.join(format!("{case}.yml"))).unwrap();
+        let case: Case = serde_yaml::from_str(&text).unwrap();
+        let removed = removal(&facts(&case, &dir), &wish(&case));
+        let changes: Vec<String> = removed.plan.changes.iter().map(|(_, c)| named(c)).collect();
+        assert!(changes.iter().any(|c| c == wanted), "{changes:?}");
+        let vendor = changes.iter().find(|c| c.contains(" /usr/"));
+        assert_eq!(vendor, None, "what a package brought stays as it is");
     }
 }
 

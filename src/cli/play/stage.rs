@@ -1,6 +1,6 @@
 //! One play after the other, batch by batch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::ControlFlow;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::globals::Output;
 use super::super::leavers::Leavers;
 use super::super::run::{Run, Wanted, admins_of, names};
-use super::super::show;
+use super::super::{show, sync, verify};
 use super::tasks::{self, Ends};
 use super::write;
 use crate::error::Error;
@@ -18,7 +18,8 @@ use crate::names::{AdminName, HostName};
 use crate::playbook::conditions::Conditions;
 use crate::playbook::limits::Tally;
 use crate::playbook::outcome::{HostReport, Outcome, Status};
-use crate::playbook::schema::{Action, Play};
+use crate::playbook::schema::{Action, Play, Task};
+use crate::playbook::tasks::SyncTask;
 
 /// Runs plays, and keeps what came of them.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Player<'r, 'a> {
     only: Option<BTreeSet<HostName>>,
     /// Hosts that failed or were not reached: they are left out of what follows, as Ansible does.
     gone: BTreeSet<HostName>,
+    /// What came of the hosts of the play before.
+    pub(super) last: BTreeMap<HostName, HostReport>,
     /// What came of all plays.
     pub(super) all: Outcome,
     /// The plays as JSON.
@@ -42,6 +45,7 @@ impl<'r, 'a> Player<'r, 'a> {
             run,
             only,
             gone: BTreeSet::new(),
+            last: BTreeMap::new(),
             all: Outcome::default(),
             documents: Vec::new(),
             ends: Ends::default(),
@@ -90,6 +94,8 @@ impl<'r, 'a> Player<'r, 'a> {
             };
             let turn = (before.as_slice(), hosts_of_batch.as_slice());
             let mut outcome = self.batch(stage, play, admins.as_ref(), turn).await?;
+            let strict = |t: &Task| matches!(&t.action, Action::Preflight(p) if p.strict);
+            self.ends.findings |= play.tasks.iter().any(strict) && outcome.has_warning();
             let tally = Tally::of(hosts_of_batch.len(), outcome.hosts.values());
             if outcome.stopped.is_none() && !outcome.interrupted {
                 outcome.stopped = play.limits.stop(tally);
@@ -134,6 +140,7 @@ impl<'r, 'a> Player<'r, 'a> {
             self.documents.push(show::play_json(play, &whole, &told));
         }
         let ends = whole.interrupted || stopped.is_some();
+        self.last.clone_from(&whole.hosts);
         self.all.merge(whole);
         Ok(if ends {
             ControlFlow::Break(())
@@ -153,7 +160,10 @@ impl<'r, 'a> Player<'r, 'a> {
         let mut outcome = Outcome::default();
         // What only rotates, collects or reports brings hosts to nothing: like the commands, it contacts no host for that.
         if play.tasks.iter().any(|t| t.action.converges()) {
-            let revokes = play.tasks.iter().any(|t| t.action == Action::Revoke);
+            let has = |is: fn(&Action) -> bool| play.tasks.iter().any(|t| is(&t.action));
+            let revokes = has(|a| matches!(a, Action::Revoke | Action::Sync(_)));
+            let syncs = has(|a| matches!(a, Action::Sync(_)));
+            let no_new = has(|a| matches!(a, Action::Sync(SyncTask { no_new: true })));
             let wanted = Wanted {
                 hosts: hosts.to_vec(),
                 admins: admins.cloned(),
@@ -164,15 +174,25 @@ impl<'r, 'a> Player<'r, 'a> {
                 } else {
                     Leavers::Nobody
                 },
+                evidence: syncs,
+                prepared_only: no_new,
+                // `pam_totp` says that the text is wanted.
+                keeps_rollbacks: syncs && !has(|a| *a == Action::PamTotp),
                 stage: (stage, play.name.clone()),
                 ..Wanted::default()
             };
-            outcome = self.run.converge(&wanted).await?;
+            if syncs {
+                let ended = sync::settle_bypasses(self.run, hosts).await?;
+                outcome = self.run.converge_and_confirm(&wanted).await?;
+                outcome.notes.extend(ended);
+            } else {
+                outcome = self.run.converge(&wanted).await?;
+            }
         }
         for task in &play.tasks {
-            let Action::Rotate(which) = &task.action else {
+            if !matches!(task.action, Action::Rotate(_) | Action::Verify(_)) {
                 continue;
-            };
+            }
             if outcome.interrupted || outcome.stopped.is_some() {
                 break;
             }
@@ -187,10 +207,22 @@ impl<'r, 'a> Player<'r, 'a> {
                 .cloned()
                 .collect();
             let chosen = tasks::where_it_holds(self.run, play, task, &well)?;
-            let rotated = tasks::rotate(self.run, admins, (before, &chosen), *which).await?;
-            self.ends.changes |= rotated.would;
-            self.ends.failed |= rotated.refused;
-            outcome.merge(rotated.outcome);
+            match &task.action {
+                Action::Rotate(which) => {
+                    let turn = (before, chosen.as_slice());
+                    let rotated = tasks::rotate(self.run, admins, turn, *which).await?;
+                    self.ends.changes |= rotated.would;
+                    self.ends.failed |= rotated.refused;
+                    outcome.merge(rotated.outcome);
+                }
+                Action::Verify(task) if !self.run.globals.check => {
+                    outcome.merge(verify::by_task(self.run, &chosen, task.every_host).await?);
+                }
+                _ => outcome.notes.push(format!(
+                    "{}: logs in, so it is not done with --check",
+                    task.name
+                )),
+            }
         }
         Ok(outcome)
     }

@@ -9,7 +9,7 @@ use super::super::report::Narrow;
 use super::super::rotate::push;
 use super::super::run::Run;
 use super::super::show::Told;
-use super::super::{collect, report, status};
+use super::super::{collect, report, status, sync};
 use crate::error::Error;
 use crate::names::{AdminName, HostName};
 use crate::playbook::conditions::holds_on;
@@ -32,7 +32,7 @@ pub(super) struct Ends {
 /// Does what follows once hosts are as they are to be: collects, and reports, in the order of the tasks. What was done on
 /// hosts and is shown only once must be shown all the same, so what fails here becomes a note.
 pub(super) async fn after(
-    run: &Run<'_>,
+    run: &mut Run<'_>,
     play: &Play,
     hosts: &[HostName],
     outcome: &mut Outcome,
@@ -50,19 +50,29 @@ pub(super) async fn after(
                 Err(error) => Err(error),
             },
             Action::Report(args) => reported(run, play, args, ends, out).await,
+            Action::Sync(_) => {
+                let ended = sync::end_what_is_overdue(run).await;
+                match ended {
+                    Ok(notes) => outcome.notes.extend(notes),
+                    Err(error) => outcome.notes.push(failed(task, ends, &error)),
+                }
+                continue;
+            }
             _ => continue,
         };
         match done {
             Ok(one) => told.extend([(number, one)]),
-            Err(error) => {
-                ends.failed = true;
-                let why = error.report();
-                let why = why.trim_end().trim_start_matches("error: ");
-                outcome.notes.push(format!("{}: failed: {why}", task.name));
-            }
+            Err(error) => outcome.notes.push(failed(task, ends, &error)),
         }
     }
     told
+}
+
+fn failed(task: &Task, ends: &mut Ends, error: &Error) -> String {
+    ends.failed = true;
+    let why = error.report();
+    let why = why.trim_end().trim_start_matches("error: ");
+    format!("{}: failed: {why}", task.name)
 }
 
 /// Those of these hosts on which a task's condition holds.

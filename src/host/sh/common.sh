@@ -77,9 +77,16 @@ is_roots() {
   [ "$ruid" = 0 ] && [ "$1/root/" -ef / ]
 }
 
+# Where sshd's configuration is if nobody says: SUSE's sshd reads the distribution's own file where the host has none.
+default_config() {
+  conf=/etc/ssh/sshd_config
+  [ -f "$conf" ] || [ ! -f "/usr$conf" ] || conf=/usr$conf
+}
+
 # Lists this root's running sshd listeners, one a line: pid, program, configuration, options as -oKEY=VALUE. Also tells
 # whether cron runs.
-# A listener's title is "sshd: /usr/sbin/sshd -D [listener] ..." since 8.2 and the bare command line before.
+# A listener's title is "sshd: /usr/sbin/sshd -D [listener] ..." since 8.2 and the bare command line before. Alpine's sshd
+# that has PAM is called sshd.pam.
 scan_processes() {
   listeners=
   cron_runs=
@@ -91,12 +98,12 @@ scan_processes() {
       # busybox's does not read /etc/cron.d.
       is_roots "$p" && case $(readlink "$p/exe") in *busybox*) ;; *) cron_runs=1 ;; esac
       ;;
-    sshd)
+    sshd | sshd.*)
       # A title is one argument; only an untitled process has zero bytes to replace.
       read -r title <"$p/cmdline" || [ -n "$title" ] || continue
       case $title in
-      "sshd: "*"[listener]"*) title=${title#sshd: } ;;
-      "sshd: "*) continue ;;
+      sshd*": "*"[listener]"*) title=${title#*: } ;;
+      sshd*": "*) continue ;;
       esac
       case $title in
       *"[listener]"*) ;;
@@ -108,10 +115,10 @@ scan_processes() {
       exe=$(readlink "$p/exe")
       exe=${exe% (deleted)}
       case $exe in
-      /*/sshd) ;;
+      /*/sshd | /*/sshd.pam | /*/sshd.krb5) ;;
       *) continue ;;
       esac
-      conf=/etc/ssh/sshd_config
+      default_config
       previous= opts= held=
       # The title is split into words on purpose; globbing is off for that. An option of several words cannot be told
       # from what follows it, and is left out.
@@ -208,7 +215,7 @@ drop_canary() {
     deluser "$canary" >/dev/null 2>&1
   fi
   rm -rf /var/lib/fleetotp-canary
-  rm -f "$GA/current/$canary" "$GA/current/$canary"~*
+  rm -f "$GA"/current/"$canary" "$GA"/next/"$canary" "$GA"/*/"$canary"~* "$GA"/*/"$canary".new "$GA"/*/"$canary".lock
   # A full disk keeps the account, without key and code; then the next tick removes it.
   grep -q "^$canary:" /etc/passwd && return 1
   rm -f "$1/canary"

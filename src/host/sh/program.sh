@@ -81,16 +81,43 @@ inspect_system() {
   how=none
   if [ -d /run/systemd/system ]; then how=systemd; elif [ -n "$cron_runs" ] && [ -d /etc/cron.d ]; then how=cron; fi
   say deadlines "$how"
-  pm=-
-  for c in apt-get dnf zypper apk pacman; do
+  pm=- own=
+  # Another distribution's may be installed as well.
+  case "$os $like" in
+  *debian* | *ubuntu*) own=apt-get ;;
+  *suse*) own=zypper ;;
+  *fedora* | *rhel*) own=dnf ;;
+  *alpine*) own=apk ;;
+  *arch*) own=pacman ;;
+  esac
+  for c in $own apt-get dnf zypper apk pacman; do
     if command -v "$c" >/dev/null 2>&1; then pm=$c; break; fi
   done
   say packages "$pm"
   find_module
   say module "${module:--}"
+  if [ -n "$oath" ]; then
+    if grep -q '[$]{USER}' "$oath"; then say oath "$oath" yes; else say oath "$oath" no; fi
+  fi
   selinux=-
   [ -e /sys/fs/selinux/enforce ] && read -r selinux </sys/fs/selinux/enforce
   say selinux "$selinux"
+  [ "$selinux" = - ] || [ ! -d "$GA" ] || {
+    set -- $(ls -Zd "$GA" 2>/dev/null)
+    say label "${1:--}"
+  }
+  if [ -r /etc/authselect/authselect.conf ]; then
+    profile=
+    read -r profile </etc/authselect/authselect.conf
+    say pamowner "authselect ($profile)"
+  elif [ -x /usr/sbin/pam-auth-update ]; then
+    say pamowner pam-auth-update
+  elif [ -x /usr/sbin/pam-config ]; then
+    say pamowner pam-config
+  fi
+  for f in /etc/nologin /run/nologin; do
+    [ ! -e "$f" ] || say nologin "$f"
+  done
   log=0
   if [ -n "$SUDO_USER" ] && grep -rqsE '^[^#]*([[:space:],]log_(input|stdin)|LOG_INPUT)' /etc/sudoers /etc/sudoers.d; then
     # Of several settings for this account the last one counts; sudo knows whom each is for.
@@ -105,15 +132,16 @@ inspect_system() {
 }
 
 find_module() {
-  module=
+  module= oath=
   for m in /lib/*/security /lib/security /lib64/security /usr/lib/*/security /usr/lib/security /usr/lib64/security; do
-    if [ -e "$m/pam_google_authenticator.so" ]; then module=$m/pam_google_authenticator.so; break; fi
+    [ -n "$module" ] || [ ! -e "$m/pam_google_authenticator.so" ] || module=$m/pam_google_authenticator.so
+    [ -n "$oath" ] || [ ! -e "$m/pam_oath.so" ] || oath=$m/pam_oath.so
   done
 }
 
 inspect_sshd() {
   [ -n "$listeners" ] || {
-    exe=$(command -v sshd) && listeners="0 $exe /etc/ssh/sshd_config
+    exe=$(command -v sshd || command -v sshd.pam) && default_config && listeners="0 $exe $conf
 "
   }
   first=
@@ -136,19 +164,19 @@ LIST
   say config "$all"
   printf '%s\n' "$sums"
   shared= names=
-  for f in /etc/pam.d/common-auth /etc/pam.d/password-auth /etc/pam.d/system-auth /etc/pam.d/system-remote-login /etc/pam.d/base-auth; do
-    [ -f "$f" ] && shared=$shared$f$nl names="$names $f"
+  for f in common-auth password-auth system-auth system-login system-remote-login base-auth; do
+    pam_text "$f" && shared=$shared$text$nl names="$names $text"
   done
   # Ways past the code: what sudo asks nothing for, and services besides sshd that let somebody in.
   ways=
-  for f in /etc/sudoers /etc/sudoers.d/*; do
-    case $f in *~ | /etc/sudoers.d/*.*) ;; *) [ -f "$f" ] && [ -r "$f" ] && ways=$ways$f$nl ;; esac
+  for f in /etc/sudoers /etc/sudoers.d/* /usr/etc/sudoers /usr/etc/sudoers.d/*; do
+    case $f in *~ | */sudoers.d/*.*) ;; *) [ -f "$f" ] && [ -r "$f" ] && ways=$ways$f$nl ;; esac
   done
   for f in login remote su su-l polkit-1 cockpit vsftpd proftpd pure-ftpd dovecot openvpn webmin xrdp-sesman gdm-password lightdm sddm; do
-    [ -f "/etc/pam.d/$f" ] && ways=$ways/etc/pam.d/$f$nl
+    pam_text "$f" && ways=$ways$text$nl
   done
   # Of the shared stacks only lines that name a second factor are of interest.
-  each_of "$files$shared$ways" awk -v shared="$names " 'FILENAME ~ /^\/etc\/sudoers/ {
+  each_of "$files$shared$ways" awk -v shared="$names " 'FILENAME ~ /^(\/usr)?\/etc\/sudoers/ {
       if (FNR == 1) held = ""
       if (held == "") at = FNR
       held = held $0
@@ -159,7 +187,7 @@ LIST
     }
     index(shared, " " FILENAME " ") && /pam_google_authenticator/ { print "authline\t" FILENAME "\t" FNR "\t" $0 }
     FILENAME ~ /^\/etc\/pam\.d\/sudo(-i)?$/ && FNR == 1 { print "service\t" FILENAME }
-    FILENAME ~ /^\/etc\/pam\.d\// && FILENAME !~ /^\/etc\/pam\.d\/(sshd|sudo|sudo-i)$/ && !index(shared, " " FILENAME " ") {
+    FILENAME ~ /\/pam\.d\// && FILENAME !~ /\/pam\.d\/sshd$/ && FILENAME !~ /^\/etc\/pam\.d\/sudo(-i)?$/ && !index(shared, " " FILENAME " ") {
       if (FNR == 1) print "service\t" FILENAME
       if ($0 ~ /^[ \t]*(@include|-?[Aa][Uu][Tt][Hh])[ \t]/) print "authline\t" FILENAME "\t" FNR "\t" $0
       next
@@ -200,10 +228,19 @@ LIST
       say alike "$u" "$alike"
     else
       say effective "$u"
-      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|error) / { print "|" $0 }'
+      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|forcecommand|logingracetime|maxstartups|persource[a-z]*|error) / { print "|" $0 }'
     fi
     case " $2 " in *" $u "*) count_keys "$u" ;; esac
   done
+}
+
+# Where PAM finds the text of service $1: what the host has itself comes before what the distribution keeps (pam.d(5)).
+pam_text() {
+  for d in /etc /usr/lib /usr/etc; do
+    text=$d/pam.d/$1
+    [ ! -f "$text" ] || return 0
+  done
+  return 1
 }
 
 # Runs a command on every file of the list $1, one a line, after its other arguments: names may hold blanks.
@@ -234,10 +271,10 @@ use_daemon() {
 config_hash() {
   find_module
   files=$conf_files
-  for f in sshd sudo sudo-i; do
-    [ ! -f "/etc/pam.d/$f" ] || files=$files/etc/pam.d/$f$nl
+  for f in /etc/pam.d/sshd /usr/lib/pam.d/sshd /usr/etc/pam.d/sshd /etc/pam.d/sudo /etc/pam.d/sudo-i; do
+    [ ! -f "$f" ] || files=$files$f$nl
   done
-  sums=$(each_of "$files$sshd$nl/etc/group$nl$module" sha256sum)
+  sums=$(each_of "$files$sshd$nl/etc/group$nl$module$nl$oath" sha256sum)
   all=$(printf '%s\n' "$daemon" "$sums" | sha256sum)
   all=${all%% *}
 }
@@ -444,6 +481,7 @@ inspect_state() {
   done
   for l in $logins; do
     for f in "$GA/current/$l"~* "$GA/next/$l"~*; do [ -e "$f" ] && say temporary "$f"; done
+    for f in "$GA/current/$l.new" "$GA/next/$l.new"; do [ -e "$f" ] && is_oaths "$f" && say temporary "$f"; done
   done
   each_of "$files" stat -c 'stat	%a	%u	%g	%i	%s	%n' "$GA" "$GA/current" "$GA/next" "$LIB" "$LIB/tx" "$LIB/deadlines" $present 2>/dev/null
   reaper=
@@ -456,6 +494,14 @@ inspect_state() {
     slot=${f%/*}
     slot=${slot##*/}
     { IFS= read -r s
+      n=1 stamp=
+      case $s in
+      '# FLEETOTP '*)
+        # A users file of pam_oath: a stamp, then type, login, password, key, and what was used last.
+        stamp=$s n=2
+        read -r _ _ _ s _
+        ;;
+      esac
       fp=seen
       # A file that has not changed since it was last looked at still holds the same secret.
       sum=${sums%%"  $f"*}
@@ -464,7 +510,8 @@ inspect_state() {
       case "$seen " in *" $slot/$l=$sum "*) ;; *) fp=$(printf '%s' "$s" | sha256sum) ;; esac
       s=
       say state "$slot" "$l" "${fp%% *}"
-      n=1 scratch=0
+      scratch=0
+      [ -z "$stamp" ] || say option 1 "$stamp"
       while IFS= read -r line || [ -n "$line" ]; do
         n=$((n + 1))
         case $line in
@@ -475,6 +522,11 @@ inspect_state() {
       say lines "$n" "$scratch"
     } <"$f"
   done
+}
+
+# Tells whether file $1 is one that pam_oath has left beside a state file, and no state file of somebody called so.
+is_oaths() {
+  ! getent passwd "${1##*/}" >/dev/null 2>&1
 }
 
 # Tells whether something runs the reaper.
@@ -545,14 +597,14 @@ half_open_of() {
   half= below=
   for p in /proc/[0-9]*; do
     read -r comm <"$p/comm" || continue
-    case $comm in sshd | sshd-*) ;; *) continue ;; esac
+    case $comm in sshd | sshd[-.]*) ;; *) continue ;; esac
     title=
     read -r title <"$p/cmdline" || [ -n "$title" ] || continue
     case $title in
-    "sshd: $1 ["* | "sshd-session: $1 ["* | "sshd-auth: $1 ["*) ;;
+    sshd*": $1 ["*) ;;
     *) continue ;;
     esac
-    case $(readlink "$p/exe") in */sshd | */sshd-* | */sshd' '* | */sshd-*' '*) ;; *) continue ;; esac
+    case $(readlink "$p/exe") in */sshd | */sshd[-.]* | */sshd' '*) ;; *) continue ;; esac
     if is_roots "$p"; then half="$half ${p#/proc/}"; else below="$below ${p#/proc/}"; fi
   done 2>/dev/null
   for p in $below; do
@@ -568,7 +620,7 @@ inspect_evidence() {
   if [ -d /run/systemd/system ] && command -v journalctl >/dev/null 2>&1; then
     journalctl -q -o short-unix -S -15d _COMM=sshd + _COMM=sshd-session + _COMM=sshd-auth 2>/dev/null | grep -E "$pattern"
   else
-    for f in /var/log/auth.log.1 /var/log/auth.log /var/log/secure; do
+    for f in /var/log/auth.log.1 /var/log/auth.log /var/log/secure /var/log/messages; do
       [ -f "$f" ] && grep -E "$pattern" "$f"
     done
   fi | tail -n 400 | sed 's/^/log	/'
@@ -611,9 +663,11 @@ collect() {
 
 # From the cursor's own entry on: where it is not the first, something is missing before it.
 collect_journal() {
-  m='(pam_google_authenticator)'
+  # The module's name is cut since its version 1.10.
+  m='(pam_google_authenticator)' s='(pam_google_auth)'
   journalctl -q --no-pager -o json --output-fields=MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_UID ${cursor:+"--cursor=$cursor"} \
     SYSLOG_IDENTIFIER=sshd + SYSLOG_IDENTIFIER=sshd-session + SYSLOG_IDENTIFIER=sshd-auth + \
+    "SYSLOG_IDENTIFIER=sshd$s" + "SYSLOG_IDENTIFIER=sudo$s" + "SYSLOG_IDENTIFIER=sudo-i$s" + \
     "SYSLOG_IDENTIFIER=sshd$m" + "SYSLOG_IDENTIFIER=sudo$m" + "SYSLOG_IDENTIFIER=sudo-i$m" 2>/dev/null |
     LC_ALL=C awk -v cap="$cap" '{ print "|" $0; n += length($0) } n > cap { print "more"; exit }'
 }
@@ -673,7 +727,7 @@ read_log() {
       BEGIN { start = o }
       { n = length($0) + 1
         if (o + n > size) { if (!whole) exit; n-- }
-        if ($0 ~ / (sshd|sshd-session|sshd-auth|[A-Za-z0-9_-]+\(pam_google_authenticator\))\[[0-9]+\]: / &&
+        if ($0 ~ / (sshd(-session|-auth)?(\.pam)?|[A-Za-z0-9_-]+\(pam_google_auth(enticator)?\))\[[0-9]+\]: / &&
             $0 !~ /\]: (pam_|Starting session|Close session|Postponed |User child|Accepted key |Received disconnect|Disconnected from user |srclimit_)/) {
           printf "|%.0f %s\n", o, $0
           sent += n + 12
@@ -761,6 +815,7 @@ apply() {
     judge) judge_now "$a" "$b" "$c" ;;
     go) go ;;
     confirm) confirm "$a" ;;
+    pose) pose "$a" "$b" ;;
     rollback) revert "$a" || [ -d "$LIB/tx/$a.reverted" ] || fail rollback "change $a is not open"; say reverted "$a" ;;
     disarm) disarm ;;
     arm) arm ;;
@@ -849,7 +904,8 @@ change_members() {
 # Removes file $1 and whatever was being written to take its place.
 purge() {
   flush
-  for f in "$1" "$1"~??????; do
+  for f in "$1" "$1"~?????? "$1.new" "$1.lock"; do
+    case $f in *.new | *.lock) [ "$f" = "$1" ] || is_oaths "$f" || continue ;; esac
     [ -e "$f" ] || [ -L "$f" ] || continue
     rm -f "$f" || fail write "cannot remove $f"
   done
@@ -1115,6 +1171,8 @@ begin() {
     [ -d "$t" ] || continue
     case $t in *.done | *.reverted) ;; *.new) drop_canary "$t"; rm -rf "$t" ;; *) fail busy "change ${t##*/} is still open on this host" ;; esac
   done
+  # What an earlier change of this name has left would be taken for this one's.
+  [ ! -e "$LIB/tx/$1.done" ] && [ ! -e "$LIB/tx/$1.reverted" ] || fail busy "change $1 was made on this host already"
   flush
   tx=$1
   window=$2
@@ -1149,21 +1207,27 @@ expect_same() {
   same="$same $1"
 }
 
-# Whoever stands for an admin must be let in as one: not by root's group, say.
+# Whoever stands for an admin must be let in as one: not by root's group, say. The group, if any, is put into picked.
 pick_class() {
+  picked=
   for l in $(printf '%s' "$2" | tr ',' ' '); do
     for g in $(id -nG "$l" 2>/dev/null); do
-      case ",$1," in *",$g,"*) class=$g; return 0 ;; esac
+      case " $1 " in *" $g "*) picked=$g; return 0 ;; esac
     done
   done
-  fail cannot-prove "AllowGroups lets no admin of this host in, so the change cannot be proved by logins"
 }
 
 # A member for the time of the proof: only from where this connection comes from and from this host itself, with public
 # key $1, also in that one of groups $2 by which one of logins $3 is let in.
 canary() {
   class=
-  [ "$2" = - ] || pick_class "$2" "$3"
+  if [ "$2" != - ]; then
+    pick_class "$(printf '%s' "$2" | tr ',' ' ')" "$3"
+    [ -n "$picked" ] || fail cannot-prove "AllowGroups lets no admin of this host in, so the change cannot be proved by logins"
+    class=$picked
+  fi
+  pick_class "$(access_groups | tr '\n\t' '  ')" "$3"
+  [ -z "$picked" ] || [ "$picked" = "$class" ] || class=${class:+$class,}$picked
   # First: whoever cleans up must know.
   echo fleetotp-canary >"$txnew/canary" || fail write "cannot write to $LIB"
   if command -v useradd >/dev/null 2>&1; then
@@ -1172,7 +1236,7 @@ canary() {
     [ -z "$class" ] || usermod -a -G "$class" fleetotp-canary >/dev/null 2>&1
   else
     adduser -S -D -H -h /var/lib/fleetotp-canary -s /bin/sh -G fleetotp fleetotp-canary >/dev/null 2>&1 || fail canary "cannot create the temporary member"
-    [ -z "$class" ] || addgroup fleetotp-canary "$class" >/dev/null 2>&1
+    for g in $(printf '%s' "$class" | tr ',' ' '); do addgroup fleetotp-canary "$g" >/dev/null 2>&1; done
   fi
   (
     umask 022
@@ -1194,6 +1258,25 @@ try_sudo() {
     said=$(printf '%s\n' "$2" | timeout -k 5 20 su -s /bin/sh -c "SUDO_PROMPT=fleetotp-goes-on exec sudo -k -S $option true" fleetotp-canary 2>&1)
   fi
   say sudo "$?" "$(printf '%s' "$said" | tr '\n\t' '  ' | tail -c 2000)"
+}
+
+# Makes the temporary member of open change $1 one of those whom $2 names.
+pose() {
+  case $1 in *[!A-Za-z0-9-]* | '') fail protocol "bad transaction name" ;; esac
+  [ -f "$LIB/tx/$1/canary" ] || fail late "change $1 is not open any more: the host has reverted it"
+  case $2 in
+  member) class=fleetotp ;;
+  pending) class=fleetotp-pending ;;
+  other) class=$(id -gn nobody 2>/dev/null) ;;
+  *) fail protocol "nobody is called $2" ;;
+  esac
+  said=$(usermod -g "$class" fleetotp-canary 2>&1) || fail canary "$(printf '%s' "$said" | tr '\n\t' '  ')"
+}
+
+# Names the groups that pam_access lets in, where sshd's account stack asks it (access.conf(5)).
+access_groups() {
+  grep -qsE '^[[:space:]]*-?account[[:space:]].*pam_access\.so' /etc/pam.d/sshd /etc/pam.d/common-account /etc/pam.d/password-auth /etc/pam.d/system-auth || return 0
+  cat /etc/security/access.conf /etc/security/access.d/*.conf 2>/dev/null | awk -F: '/^[ \t]*\+/ { gsub(/[(),]/, " ", $2); print $2 }'
 }
 
 # Lets the host revert by itself: at boot, every 15 seconds, and by a process that watches this one change. Everything is
@@ -1255,7 +1338,8 @@ LIST
     fail late "the change took longer than its window and was reverted"
   }
   judge || { revert "$tx"; fail "$why" "$what"; }
-  reload_sshd "$daemon" || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
+  # Where only the temporary member comes, sshd has nothing to read anew.
+  [ -z "$moves" ] || reload_sshd "$daemon" || { revert "$tx"; fail reload "sshd did not take the new configuration"; }
   say opened "$tx" "$window"
 }
 
@@ -1314,6 +1398,10 @@ confirm() {
   settle "$LIB/tx"
   drop_canary "$LIB/tx/$1.done"
   rm -f "$LIB/tx/$1.done"/same.* "$LIB/tx/$1.done/now"
+  # Where nothing was changed there is nothing to keep.
+  [ -s "$LIB/tx/$1.done/manifest" ] || [ -f "$LIB/tx/$1.done/canary" ] || rm -rf "$LIB/tx/$1.done"
+  # Older copies than these are of no use to anybody.
+  ls -1dt "$LIB"/tx/*.done "$LIB"/tx/*.reverted 2>/dev/null | tail -n +21 | while read -r t; do [ -f "$t/canary" ] || rm -rf "$t"; done
   say confirmed "$1"
   disarm
 }

@@ -5,7 +5,14 @@
 # Tells whether login $2 has got in with the code of state file $1: a step of it is marked as used, and the login is one
 # that sshd asks for its key first. Of anybody else a code may be marked without a key.
 was_used() {
-  grep -q '^" DISALLOW_REUSE [0-9]' "$1" && in_group "$2" fleetotp
+  # pam_oath writes place, code and time behind the key.
+  grep -qE '^(" DISALLOW_REUSE [0-9]|HOTP/.*[[:blank:]][0-9]{6}[[:blank:]]+[0-9]{4}-)' "$1" && in_group "$2" fleetotp
+}
+
+# Tells whether $1 is a users file of pam_oath, which asks for a code where there is no file and does not where it is
+# empty: so slot next is emptied instead of removed.
+is_users_file() {
+  head -n 1 "$1" 2>/dev/null | grep -q '^# FLEETOTP '
 }
 
 # Deletes secrets whose deadline has passed, if they are still the generation the deadline was made for. The next one of a
@@ -29,12 +36,13 @@ expire_secrets() {
     if [ -f "$file" ] && grep -qF " serial=$serial gen=$gen " "$file"; then
       if [ "$slot" = next ] && was_used "$file" "$login"; then
         mv -f "$file" "$GA/current/$login" || continue
+        ! is_users_file "$GA/current/$login" || : >"$file"
         relabel "$GA/current/$login"
         settle "$GA/next" "$GA/current"
         note "the overlap of $login ended ($serial generation $gen): its new code, used here, has replaced the old one"
         continue
       fi
-      rm -f "$file" "$file"~??????
+      if [ "$slot" = next ] && is_users_file "$file"; then : >"$file"; else rm -f "$file" "$file"~??????; fi
       note "the enrolment of $login ($serial generation $gen) expired and its secret was deleted"
     else
       rm -f "$f"

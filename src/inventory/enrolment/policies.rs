@@ -6,7 +6,7 @@ use serde::de::{Deserializer, Error as _};
 use super::{Texts, Time, value_at};
 use crate::clock::Span;
 use crate::inventory::model::{
-    Algorithm, Enforce, OnOverdue, OnRevoke, Policy, PolicyScope, RateLimit, Service,
+    Algorithm, Enforce, Module, OnOverdue, OnRevoke, Policy, PolicyScope, RateLimit, Service,
 };
 use crate::names::{PolicyName, printable};
 use crate::text::yaml::{Entry, from_node};
@@ -24,6 +24,7 @@ struct Raw {
     enforce: Option<RawEnforce>,
     enforce_from: Option<Time>,
     services: Option<Texts>,
+    module: Option<Module>,
     window: Option<u8>,
     rate_limit: Option<RawRateLimit>,
     algorithm: Option<RawAlgorithm>,
@@ -107,6 +108,7 @@ pub(super) fn built_in(name: PolicyName) -> Policy {
         enforce_from: None,
         services: vec![Service::Sshd],
         scope: PolicyScope::Members,
+        module: Module::GoogleAuthenticator,
         window: 1,
         rate_limit: RateLimit {
             attempts: 3,
@@ -155,6 +157,18 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
     if let Some(services) = raw.services {
         policy.services = read_services(&services.0, file, entry)?;
     }
+    policy.module = raw.module.unwrap_or_default();
+    if policy.module == Module::Oath {
+        if raw.rate_limit.is_some() {
+            return Err(wrong("rate_limit", "pam_oath limits no tries"));
+        }
+        if raw.scratch_codes.is_some_and(|n| n > 0) {
+            return Err(wrong("scratch_codes", "pam_oath knows no scratch codes"));
+        }
+        if raw.period.is_some_and(|p| p.as_secs() != 30) {
+            return Err(wrong("period", "with `module: oath` the period is 30s"));
+        }
+    }
     policy.enrolment_ttl = raw.enrolment_ttl.unwrap_or(policy.enrolment_ttl);
     policy.rotate_every = raw.rotate_every;
     policy.overlap = raw.overlap.unwrap_or(policy.overlap);
@@ -178,6 +192,14 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
     policy.digits = raw.digits.unwrap_or(policy.digits);
     policy.period = raw.period.unwrap_or(policy.period);
     policy.on_revoke = raw.on_revoke.unwrap_or_default();
+    if policy.module == Module::Oath {
+        if policy.services.contains(&Service::Sudo) {
+            return Err(wrong("services", "pam_oath is built for sshd alone"));
+        }
+        if policy.scope == PolicyScope::Everyone {
+            return Err(wrong("scope", "with pam_oath only members can be asked"));
+        }
+    }
     if policy.window > 8 {
         return Err(wrong(
             "window",

@@ -99,21 +99,6 @@ async fn a_token_on_an_unknown_host_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn a_proven_class_is_remembered() {
-    let f = Fixture::new().await;
-    assert!(!f.ledger.is_proven("c1").await.unwrap());
-    f.ledger
-        .record_proof("c1", &"web1".parse().unwrap())
-        .await
-        .unwrap();
-    f.ledger
-        .record_proof("c1", &"web2".parse().unwrap())
-        .await
-        .unwrap();
-    assert!(f.ledger.is_proven("c1").await.unwrap());
-}
-
-#[tokio::test]
 async fn forty_hosts_with_ten_admins_each_are_stored_quickly() {
     let mut f = Fixture::new().await;
     let mut tokens = Vec::new();

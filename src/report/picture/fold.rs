@@ -86,6 +86,7 @@ const ELSEWHERE: &[&str] = &[
     "events.archived",
     "events.exported",
     "head.signed",
+    "host.verified",
     "ledger.recovered",
     "lock.taken_over",
     "recovery.redeemed",
