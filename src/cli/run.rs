@@ -364,6 +364,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|(n, r)| (n, Arc::new(r.clone())))
             .collect();
+        let mut exempt = self.setup.inventory.exempt_on(self.world.clock.now())?;
         let (mut jobs, mut outcome, mut unmanaged) = (Vec::new(), Outcome::default(), Vec::new());
         let mut leavers = self.leavers(wanted).await?;
         for name in &wanted.hosts {
@@ -435,6 +436,7 @@ impl<'a> Run<'a> {
                 target,
                 seats,
                 others: others.into_iter().map(|a| a.login.clone()).collect(),
+                exempt: exempt.remove(name).unwrap_or_default(),
                 realm,
                 memory,
                 conditions,
@@ -466,6 +468,7 @@ impl<'a> Run<'a> {
                 target,
                 seats: Vec::new(),
                 others: Vec::new(),
+                exempt: BTreeSet::new(),
                 realm: self.no_realm()?,
                 conditions: HostConditions::always(Parts::default(), true),
                 leavers,

@@ -1,6 +1,6 @@
 //! What the dispatcher and a worker tell each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub struct Job {
     pub seats: Vec<Seat>,
     /// The logins of its other admins, whom this run is not about.
     pub others: Vec<Login>,
+    /// Accounts that are exempt there, by exemptions that are in force.
+    pub exempt: BTreeSet<Login>,
     /// The host's realm.
     pub realm: Arc<Realm>,
     /// What earlier runs know about the host.

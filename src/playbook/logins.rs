@@ -14,10 +14,11 @@ use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::reply::applied;
 use crate::host::request::Request;
-use crate::inventory::model::{Module, Policy};
+use crate::inventory::model::{Module, Policy, PolicyScope};
 use crate::ledger::{MAX_DETAIL, VerifiedHost};
 use crate::names::{HostName, printable};
 use crate::plan::canary::key_is_enough_for_others;
+use crate::plan::sudo;
 use crate::playbook::engine::Shared;
 use crate::token::code::code_at;
 use crate::token::key;
@@ -38,6 +39,10 @@ pub struct Proof {
     pub key: Secret,
     /// How its codes are computed.
     pub policy: Policy,
+    /// The project, as stamped on hosts.
+    pub project: String,
+    /// How sudo is to be called, once for each of its services; none where it does not ask for codes.
+    pub sudo: Vec<&'static str>,
     /// An account that is none of fleetotp's gets in by its key alone, as sshd itself says.
     pub others_by_key: bool,
 }
@@ -483,7 +488,9 @@ impl Proof {
                 },
                 ..policy.clone()
             },
-            others_by_key: key_is_enough_for_others(facts),
+            project: shared.project.clone(),
+            sudo: sudo::calls(facts, policy),
+            others_by_key: key_is_enough_for_others(facts) && policy.scope != PolicyScope::Everyone,
         })
     }
 
@@ -503,14 +510,14 @@ impl Proof {
     }
 
     /// The code of so many steps after now.
-    fn code(&self, now: Timestamp, steps: i64) -> Option<Secret> {
+    pub(super) fn code(&self, now: Timestamp, steps: i64) -> Option<Secret> {
         let period = i64::try_from(self.policy.period.as_secs()).ok()?;
         let at = Timestamp::from_second(now.as_second() + steps * period).ok()?;
         code_at(&self.key, self.params(), at).ok()
     }
 
     /// A code that is none of those the host would take now.
-    fn wrong_code(&self, now: Timestamp) -> Option<Secret> {
+    pub(super) fn wrong_code(&self, now: Timestamp) -> Option<Secret> {
         let taken: Vec<Secret> = (-20..=20).filter_map(|n| self.code(now, n)).collect();
         (1_000..1_100)
             .filter_map(|n| self.code(now, n))

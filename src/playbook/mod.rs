@@ -20,6 +20,7 @@ pub mod logins;
 mod observe;
 pub mod outcome;
 pub mod prove;
+mod prove_sudo;
 pub mod purge;
 pub mod recover;
 pub mod remove;

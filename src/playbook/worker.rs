@@ -12,12 +12,14 @@ use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::parse;
 use crate::host::request::{Inspect, Judged, Request};
+use crate::inventory::model::PolicyScope;
 use crate::ledger::{HostObservation, HostOutcome, ItemReading};
 use crate::names::{AdminName, Login, RealmName};
 use crate::plan::change::{Change, GROUP_ENFORCED, HostPlan, Part};
 use crate::plan::decide::host_plan;
 use crate::plan::diff::difference;
 use crate::plan::enforce::{self, enforcement};
+use crate::plan::everyone::ACCOUNTS_UNREAD;
 use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
 use crate::plan::preflight::{self, Asked};
 use crate::plan::wish::{Member, Wish};
@@ -52,6 +54,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         desk: desk.clone(),
         members: Vec::new(),
         known: BTreeSet::new(),
+        others: BTreeSet::new(),
         gaps_of_desk: Vec::new(),
         turn,
         asked_at: Timestamp::default(),
@@ -145,6 +148,8 @@ pub(super) struct Worker {
     pub(super) members: Vec<Member>,
     /// Logins that are no strangers in the group, with or without a token.
     known: BTreeSet<Login>,
+    /// Every other account, where nobody who can log in may be overlooked.
+    others: BTreeSet<Login>,
     pub(super) gaps_of_desk: Vec<Gap>,
     pub(super) turn: Turn,
     asked_at: Timestamp,
@@ -330,10 +335,12 @@ impl Worker {
             .collect();
         let mut logins = seats.clone();
         logins.extend(leavers.iter().filter(|l| !seats.contains(l)).cloned());
-        let mut users: Vec<Login> = self
-            .shared
-            .protected
-            .iter()
+        let known: BTreeSet<Login> = logins.iter().cloned().collect();
+        logins.extend(self.others.difference(&known).cloned());
+        let exempt = &self.job.exempt;
+        let protected = &self.shared.protected;
+        let mut users: Vec<Login> = protected
+            .union(exempt)
             .filter(|l| !logins.contains(l))
             .cloned()
             .collect();
@@ -362,6 +369,7 @@ impl Worker {
             users,
             evidence,
             keys,
+            everyone: self.job.realm.policy.scope == PolicyScope::Everyone,
             judged: judged_hash.map(|hash| Judged {
                 hash,
                 version: version.to_owned(),
@@ -475,6 +483,7 @@ impl Worker {
             window: self.job.realm.policy.window,
             members: self.members.clone(),
             known: self.known.clone(),
+            exempt: self.job.exempt.clone(),
             parts,
             can_confirm: self.job.target.can_confirm(),
             now: self.read_at,
@@ -488,6 +497,12 @@ impl Worker {
         if facts.judged_before && plan.needs_transaction() {
             // What was judged before was not read again, and a change needs to know it.
             *facts = self.inspect(session, false, None).await?;
+            plan = host_plan(facts, &self.wish(facts));
+        }
+        if plan.findings.iter().any(|f| f.id == ACCOUNTS_UNREAD) {
+            let all = facts.unmanaged.iter().filter_map(|l| Login::new(l).ok());
+            self.others.extend(all);
+            *facts = self.inspect(session, true, None).await?;
             plan = host_plan(facts, &self.wish(facts));
         }
         if plan.gaps.iter().any(|g| g.id == KEYS_UNKNOWN) {
