@@ -134,7 +134,9 @@ pub struct Policy {
 }
 
 /// What a revocation does to an account besides removing its secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRevoke {
     /// The account is expired.
@@ -164,7 +166,9 @@ pub enum OnOverdue {
 }
 
 /// A PAM module that checks codes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Module {
     /// `pam_google_authenticator`.
@@ -175,7 +179,7 @@ pub enum Module {
 }
 
 /// A PAM service that can demand the code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
     /// Logins over SSH.

@@ -116,6 +116,8 @@ mod scale;
 #[cfg(test)]
 mod scale_reports;
 #[cfg(test)]
+mod schemas;
+#[cfg(test)]
 mod sheet;
 #[cfg(test)]
 mod sheet_codes;
