@@ -104,6 +104,8 @@ mod pack;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod playbook_cases;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod report;
