@@ -306,9 +306,9 @@ mod tests {
     fn a_junit_file_has_a_case_for_each_host() {
         let text = junit("fleetotp play", &suites()).unwrap();
         for says in [
-            r#"tests="4" failures="1" errors="1""#,
+            r#"<testsuites name="fleetotp play" tests="4" skipped="1" failures="1" errors="1">"#,
             r#"<testsuite name="Roll out, &quot;now&quot;""#,
-            r#"<failure message="50 % lost:&#xA;&lt;now&gt;" type="failed"/>"#,
+            "<failure message=\"50 % lost:\n&lt;now&gt;\" type=\"failed\"/>",
             r#"<error message="timed out" type="unreachable"/>"#,
             "<skipped/>",
             "2 s off (clock); run chrony",

@@ -21,6 +21,7 @@ pub mod leavers;
 pub mod ledger;
 pub mod own;
 pub mod play;
+mod profile;
 pub mod progress;
 pub mod recover;
 pub mod remove;

@@ -77,6 +77,10 @@ pub struct PlayArgs {
     #[arg(long, env = "FLEETOTP_DETAILED_EXITCODE")]
     detailed_exitcode: bool,
 
+    /// Say at the end where the time went
+    #[arg(long, env = "FLEETOTP_PROFILE")]
+    profile: bool,
+
     #[command(flatten)]
     protection: ProtectionArgs,
 
@@ -144,6 +148,7 @@ pub async fn run(
     )
     .await?;
     let mut player = Player::new(&mut run, only);
+    player.expect(&plays)?;
     let mut suites = Vec::new();
     for ((number, play), file) in (1..).zip(&plays).zip(files) {
         let end = player.play(number, play, out).await?;
@@ -162,11 +167,21 @@ pub async fn run(
         all,
         documents,
         ends,
+        profile,
         ..
     } = player;
+    let profile = args.profile.then_some(profile);
     match globals.output {
-        Output::Text => write(out, &show::recap(&all))?,
-        Output::Json => write(out, &show::document(&documents, &all))?,
+        Output::Text => {
+            write(out, &show::recap(&all))?;
+            if let Some(profile) = profile {
+                write(out, &profile.text(&all))?;
+            }
+        }
+        Output::Json => {
+            let profile = profile.map(|p| p.json(&all));
+            write(out, &show::document(&documents, &all, profile))?;
+        }
     }
     args.ci.tell(world, "fleetotp play", &suites)?;
     let mut code = all.code();

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::globals::Globals;
 use super::leavers::Leavers;
 use super::own::own_codes;
-use super::progress::Bar;
+use super::progress::{Bar, Part};
 use super::setup::{Setup, World};
 use crate::audit::ssh::Signer;
 use crate::error::{Error, Kind};
@@ -53,6 +53,8 @@ pub struct Wanted {
     pub keeps_rollbacks: bool,
     /// Another tool's enrolments to take over, by host.
     pub takes_over: BTreeMap<HostName, Arc<Takeover>>,
+    /// Which part of the run it is for those who watch.
+    pub part: Part,
     /// Which part of the run it is, and the play's name, where there is one.
     pub stage: (Stage, String),
 }
@@ -70,6 +72,7 @@ pub struct Run<'a> {
     fanout: Arc<Fanout>,
     /// How many passes over hosts it has made.
     passes: AtomicU32,
+    started: Instant,
     witness: Arc<WitnessMaker>,
     stop: Arc<AtomicBool>,
 }
@@ -154,6 +157,7 @@ impl<'a> Run<'a> {
             proofs: Proofs::default(),
             fanout: Arc::new(Fanout::new(world.entropy.clone(), stop.clone(), own)),
             passes: AtomicU32::new(0),
+            started: Instant::now(),
             witness: Arc::new(WitnessMaker::new(signer)),
             stop,
         })
@@ -201,7 +205,7 @@ impl<'a> Run<'a> {
                 .journal_batch(*stage, play, &hosts)
                 .await?;
         }
-        let bar = Bar::new(jobs.len(), self.globals);
+        let bar = Bar::new(jobs.len(), &wanted.part, self.started, self.globals);
         let outcome = engine::run(
             jobs,
             usize::from(self.globals.forks),
@@ -360,6 +364,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|(n, r)| (n, Arc::new(r.clone())))
             .collect();
+        let mut exempt = self.setup.inventory.exempt_on(self.world.clock.now())?;
         let (mut jobs, mut outcome, mut unmanaged) = (Vec::new(), Outcome::default(), Vec::new());
         let mut leavers = self.leavers(wanted).await?;
         for name in &wanted.hosts {
@@ -387,8 +392,12 @@ impl<'a> Run<'a> {
                 continue;
             }
             self.setup.inventory.connection(host)?;
+            let memory = memories.get(name).cloned().unwrap_or_default();
             let target = match Target::new(host, &defaults) {
-                Ok(target) => target,
+                Ok(mut target) => {
+                    target.doubtful = memory.away;
+                    target
+                }
                 Err(error) => {
                     outcome.hosts.insert(
                         name.clone(),
@@ -427,8 +436,9 @@ impl<'a> Run<'a> {
                 target,
                 seats,
                 others: others.into_iter().map(|a| a.login.clone()).collect(),
+                exempt: exempt.remove(name).unwrap_or_default(),
                 realm,
-                memory: memories.get(name).cloned().unwrap_or_default(),
+                memory,
                 conditions,
                 leavers,
                 only_leavers,
@@ -438,8 +448,12 @@ impl<'a> Run<'a> {
         // What is left: hosts that no inventory names any more.
         for (name, (leavers, connection)) in leavers {
             let record = connection.unwrap_or_default();
+            let memory = memories.get(&name).cloned().unwrap_or_default();
             let target = match Target::from_record(&name, &record, &defaults) {
-                Ok(target) => target,
+                Ok(mut target) => {
+                    target.doubtful = memory.away;
+                    target
+                }
                 Err(error) => {
                     outcome.hosts.insert(
                         name.clone(),
@@ -449,11 +463,12 @@ impl<'a> Run<'a> {
                 }
             };
             jobs.push(Job {
-                memory: memories.get(&name).cloned().unwrap_or_default(),
+                memory,
                 name,
                 target,
                 seats: Vec::new(),
                 others: Vec::new(),
+                exempt: BTreeSet::new(),
                 realm: self.no_realm()?,
                 conditions: HostConditions::always(Parts::default(), true),
                 leavers,

@@ -309,7 +309,7 @@ pub fn print(
     tell(outcome);
     let text = match globals.output {
         Output::Text => lines(outcome, globals),
-        Output::Json => document(&[], outcome),
+        Output::Json => document(&[], outcome, None),
     };
     write(out, &text)
 }
@@ -341,7 +341,7 @@ fn hosts_json(hosts: &BTreeMap<HostName, HostReport>) -> Value {
 }
 
 /// Returns the one document of a run.
-pub fn document(plays: &[Value], outcome: &Outcome) -> String {
+pub fn document(plays: &[Value], outcome: &Outcome, profile: Option<Value>) -> String {
     let stats: serde_json::Map<String, Value> = outcome
         .hosts
         .iter()
@@ -360,6 +360,9 @@ pub fn document(plays: &[Value], outcome: &Outcome) -> String {
         "stats": stats,
         "exit_code": outcome.code(),
     });
+    if let (Some(profile), Value::Object(map)) = (profile, &mut document) {
+        map.insert("profile".to_owned(), profile);
+    }
     // Plays hold the reports of their hosts; what is no playbook has them here.
     if let (true, Value::Object(map)) = (plays.is_empty(), &mut document) {
         map.insert("hosts".to_owned(), hosts_json(&outcome.hosts));

@@ -129,11 +129,13 @@ impl Fanout {
         })
     }
 
-    /// Waits until this kind of login may be tried: the first host of a kind goes alone.
+    /// Waits until this kind of login may be tried: the first host of a kind goes alone, and it is none of which is in doubt
+    /// whether it can be reached, where there are others.
     ///
     /// # Errors
     /// [`FleetError::NotTried`] where another host refused it; [`FleetError::Interrupted`].
-    pub(crate) async fn turn(&self, kind: Kind) -> Result<Turn, FleetError> {
+    pub(crate) async fn turn(&self, kind: Kind, doubtful: bool) -> Result<Turn, FleetError> {
+        let begun = Instant::now();
         let trial = locked(&self.kinds)
             .entry(kind.clone())
             .or_insert_with(|| {
@@ -163,7 +165,9 @@ impl Fanout {
                         // there, and they let people wait who give a wrong one.
                         (*may, *since) = (may.saturating_mul(2), Instant::now());
                     }
-                    if *trying < *may {
+                    // Long enough for the others of this run to come first.
+                    let steps_back = doubtful && begun.elapsed() < LOOK;
+                    if *trying < *may && !steps_back {
                         *trying += 1;
                         return Ok(Turn {
                             trial: trial.clone(),
@@ -271,7 +275,7 @@ mod tests {
 
     /// Whether a turn comes at once.
     async fn at_once(fanout: &Fanout, kind: Kind) -> Option<Result<Turn, FleetError>> {
-        tokio::time::timeout(Duration::from_millis(20), fanout.turn(kind))
+        tokio::time::timeout(Duration::from_millis(20), fanout.turn(kind, false))
             .await
             .ok()
     }
@@ -299,12 +303,12 @@ mod tests {
     #[tokio::test]
     async fn the_first_goes_alone_and_a_refusal_stops_the_rest() {
         let fanout = fanout();
-        let first = fanout.turn(key()).await.unwrap();
+        let first = fanout.turn(key(), false).await.unwrap();
         assert!(at_once(&fanout, key()).await.is_none());
         let other = Kind::Login(vec!["deploy".to_owned()]);
         at_once(&fanout, other).await.unwrap().unwrap().accepted();
         first.refused(&host("web1"), "Permission denied");
-        let error = fanout.turn(key()).await.unwrap_err();
+        let error = fanout.turn(key(), false).await.unwrap_err();
         assert!(error.is_unreachable());
         assert!(error.to_string().contains("web1 refused"), "{error}");
     }
@@ -314,26 +318,45 @@ mod tests {
         let secret = Kind::Secret("deploy".to_owned(), "hash".to_owned());
         for (kind, stops) in [(key(), false), (secret, true)] {
             let fanout = fanout();
-            fanout.turn(kind.clone()).await.unwrap().accepted();
+            fanout.turn(kind.clone(), false).await.unwrap().accepted();
             let two = (
-                fanout.turn(kind.clone()).await.unwrap(),
-                fanout.turn(kind.clone()).await.unwrap(),
+                fanout.turn(kind.clone(), false).await.unwrap(),
+                fanout.turn(kind.clone(), false).await.unwrap(),
             );
             two.0.refused(&host("web2"), "no");
             two.1.accepted();
-            assert_eq!(fanout.turn(kind.clone()).await.is_err(), stops, "{kind:?}");
+            assert_eq!(
+                fanout.turn(kind.clone(), false).await.is_err(),
+                stops,
+                "{kind:?}"
+            );
         }
+    }
+
+    #[tokio::test]
+    async fn a_host_in_doubt_lets_others_go_first_and_goes_where_there_are_none() {
+        let fanout = fanout();
+        let doubtful = tokio::spawn({
+            let fanout = fanout.clone();
+            async move { fanout.turn(key(), true).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        let sound = at_once(&fanout, key()).await.unwrap().unwrap();
+        sound.refused(&host("web1"), "no");
+        doubtful.await.unwrap().unwrap_err();
+        let alone = Kind::Login(vec!["deploy".to_owned()]);
+        fanout.turn(alone, true).await.unwrap().accepted();
     }
 
     #[tokio::test]
     async fn hosts_that_are_away_hold_the_others_up_for_moments_only() {
         let fanout = fanout();
         // Nothing learnt: the next.
-        drop(fanout.turn(key()).await.unwrap());
+        drop(fanout.turn(key(), false).await.unwrap());
         let start = Instant::now();
         let mut away = Vec::new();
         for _ in 0..32 {
-            away.push(fanout.turn(key()).await.unwrap());
+            away.push(fanout.turn(key(), false).await.unwrap());
         }
         // 1, 2, 4, 8, 16, 32.
         let took = start.elapsed();
@@ -344,7 +367,7 @@ mod tests {
         // Whoever waits goes as soon as one is in.
         let waiting = tokio::spawn({
             let fanout = fanout.clone();
-            async move { fanout.turn(key()).await.map(drop) }
+            async move { fanout.turn(key(), false).await.map(drop) }
         });
         tokio::task::yield_now().await;
         away.pop().unwrap().accepted();
@@ -355,12 +378,12 @@ mod tests {
     async fn nobody_waits_once_the_run_is_to_end() {
         let stop = Arc::new(AtomicBool::new(false));
         let fanout = Fanout::new(Arc::new(SystemEntropy), stop.clone(), None);
-        let _first = fanout.turn(key()).await.unwrap();
+        let _first = fanout.turn(key(), false).await.unwrap();
         let (turn, pause) = tokio::join!(
             async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 stop.store(true, Ordering::Relaxed);
-                fanout.turn(key()).await
+                fanout.turn(key(), false).await
             },
             fanout.pause(Duration::from_secs(60))
         );

@@ -117,7 +117,7 @@ impl OwnCode {
         }
         let (host, serial) = (&self.host, &self.token.serial);
         let kind = Kind::Secret("code".to_owned(), serial.to_string());
-        let turn = self.fanout.turn(kind).await.ok()?;
+        let turn = self.fanout.turn(kind, false).await.ok()?;
         let now = loop {
             let now = self.clock.now();
             let step = step_at(self.token.params, now);

@@ -76,7 +76,9 @@ impl Session {
         let mut not_heard = 0;
         loop {
             session.ready(true).await?;
-            let turn = fanout.turn(session.target.kind()).await?;
+            let turn = fanout
+                .turn(session.target.kind(), session.target.doubtful)
+                .await?;
             let place = fanout.place(&session.door).await?;
             fanout.go_on()?;
             let dir = control.connection()?;
@@ -221,7 +223,7 @@ impl Session {
         };
         let hash = HEXLOWER.encode(&Sha256::digest(password.expose().as_bytes()));
         let login = target.user.clone().unwrap_or_default();
-        let turn = self.fanout.turn(Kind::Secret(login, hash)).await?;
+        let turn = self.fanout.turn(Kind::Secret(login, hash), false).await?;
         let line = Zeroizing::new(format!("{}\n", password.expose()));
         let (answer, errors) = self.run(PROBE, line.as_bytes(), PROBE_LIMIT).await?;
         if !answer.is_empty() {

@@ -47,6 +47,8 @@ pub struct Target {
     pub sudo_password: Option<Secret>,
     /// How long a connection may take to be authenticated.
     pub connect_timeout: Duration,
+    /// The last try to reach it failed: it is not the one to go first.
+    pub doubtful: bool,
     key_file: Option<PathBuf>,
     extra: Vec<String>,
     host_key: HostKey,
@@ -97,6 +99,7 @@ impl Target {
             elevation,
             sudo_password: c.become_password.clone(),
             connect_timeout: c.connect_timeout.unwrap_or(defaults.connect_timeout),
+            doubtful: false,
             key_file: c
                 .private_key_file
                 .clone()

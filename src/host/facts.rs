@@ -103,7 +103,11 @@ pub struct Facts {
     pub reaper: Option<String>,
     /// Something runs the reaper: a timer or cron.
     pub reaper_armed: bool,
-    /// Logins that are not asked about and have a login shell, at most sixteen.
+    /// Where accounts come from (nsswitch.conf(5), `passwd`), if asked for.
+    pub nss: Option<String>,
+    /// Accounts whose name is no login's.
+    pub unnamed_accounts: u32,
+    /// Logins that are not asked about and have a login shell, at most sixteen; or all, if asked for.
     pub unmanaged: Vec<String>,
     /// Log lines about logins, for evidence of a confirm.
     pub log_lines: Vec<String>,
@@ -259,6 +263,8 @@ pub struct Shadow {
     pub inactive: Option<i64>,
     /// Account expiry.
     pub expire: Option<i64>,
+    /// A password is set, or none is needed.
+    pub has_password: bool,
 }
 
 /// What is left on a host of somebody of whom nothing is to be left.

@@ -9,3 +9,4 @@ pub mod parse;
 pub mod program;
 pub mod reply;
 pub mod request;
+pub mod sudo_reply;

@@ -166,6 +166,8 @@ impl Reader {
             ("unmanaged", [login]) if Login::new(login).is_ok() => {
                 self.facts.unmanaged.push((*login).to_owned());
             }
+            ("unmanaged", _) => self.facts.unnamed_accounts += 1,
+            ("nss", words) => self.facts.nss = Some(words.join(" ")),
             ("log", line) => self.facts.log_lines.push(line.join("\t")),
             _ => self.account_line(tag, rest),
         }
@@ -184,12 +186,13 @@ impl Reader {
                     self.facts.accounts.insert(login, account);
                 }
             }
-            ("shadow", [login, _password, last, max, inactive, expire]) => {
+            ("shadow", [login, password, last, max, inactive, expire]) => {
                 let shadow = Shadow {
                     last_change: number(last),
                     max_age: number(max),
                     inactive: number(inactive),
                     expire: number(expire),
+                    has_password: *password == "set",
                 };
                 self.shadows.insert((*login).to_owned(), shadow);
             }

@@ -64,6 +64,9 @@ impl Request {
         if wanted.keys {
             request.line(&["keys", "1"]);
         }
+        if wanted.everyone {
+            request.line(&["everyone", "1"]);
+        }
         if let Some(judged) = &wanted.judged {
             request.line(&["known", &judged.hash, &judged.version]);
         }
@@ -206,6 +209,8 @@ pub struct Inspect {
     pub evidence: Vec<Login>,
     /// Count public keys.
     pub keys: bool,
+    /// Name every other account, and where accounts come from.
+    pub everyone: bool,
     /// Skip judging where the configuration is still this one.
     pub judged: Option<Judged>,
     /// State files (`current/alice`) with the hash they had when their secret was last looked at.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::{Span, Timestamp};
@@ -111,6 +111,8 @@ pub struct Policy {
     pub enforce_from: Option<Timestamp>,
     /// PAM services that demand the code.
     pub services: Vec<Service>,
+    /// Of whom.
+    pub scope: PolicyScope,
     /// The PAM module that checks it on the hosts.
     pub module: Module,
     /// Steps accepted either way of the current one, 0 to 8.
@@ -134,9 +136,7 @@ pub struct Policy {
 }
 
 /// What a revocation does to an account besides removing its secrets.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRevoke {
     /// The account is expired.
@@ -165,9 +165,19 @@ pub enum OnOverdue {
     Expire,
 }
 
+/// Whom hosts ask for a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyScope {
+    /// The admins of the inventory.
+    Members,
+    /// Everybody but the members of `fleetotp-exempt`.
+    Everyone,
+}
+
 /// A PAM module that checks codes.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Module {
@@ -184,6 +194,8 @@ pub enum Module {
 pub enum Service {
     /// Logins over SSH.
     Sshd,
+    /// Becoming another user by sudo: the code besides what sudo asks.
+    Sudo,
 }
 
 /// `rate_limit: 3/30s`: at most three attempts in thirty seconds.

@@ -1,13 +1,16 @@
 //! Selecting hosts and admins by pattern and limit.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use indexmap::IndexMap;
 
 use super::Inventory;
 use super::data::{Data, HostId};
 use super::model::{Admin, Host};
 use super::pattern::{self, Universe};
+use crate::clock::Timestamp;
 use crate::error::{Error, Kind};
-use crate::names::printable;
+use crate::names::{HostName, Login, printable};
 use crate::text::{FileError, Position, SourceFile};
 
 impl Universe for Data {
@@ -202,6 +205,22 @@ impl Inventory {
                 .into());
         }
         Ok(parts)
+    }
+
+    /// Returns the accounts with an exemption that is in force at a time, by host.
+    ///
+    /// # Errors
+    /// A pattern of an exemption selects nothing.
+    pub fn exempt_on(&self, now: Timestamp) -> Result<BTreeMap<HostName, BTreeSet<Login>>, Error> {
+        let mut found: BTreeMap<HostName, BTreeSet<Login>> = BTreeMap::new();
+        let all = self.enrolment().exemptions.iter();
+        for exemption in all.filter(|e| e.expires > now) {
+            for host in self.select(&exemption.hosts, None)? {
+                let logins = found.entry(host.name.clone()).or_default();
+                logins.insert(exemption.login.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// Returns the admins that a pattern selects, by the same grammar over their names and groups; all without one.

@@ -485,8 +485,8 @@ fn what_enrolment_forbids_is_refused_at_its_place() {
             "it would be over before it began",
         ),
         (
-            "policies: {p: {issuer: X, services: [sshd, sudo]}}",
-            "the service `sudo` is not built yet",
+            "policies: {p: {issuer: X, services: [sudo]}}",
+            "`sudo` comes besides `sshd`, not in its place",
         ),
         (
             "policies: {p: {issuer: X, services: [sshdd]}}",

@@ -78,7 +78,7 @@ fn files(facts: &Facts, wish: &Wish, grant: &Grant<'_>) -> Result<Vec<(Part, Cha
     }
     if !facts
         .text(pam::SERVICE_FILE)
-        .is_some_and(|t| t.contains(pam::SSHD_BLOCK))
+        .is_some_and(|t| pam::module_in(t).is_some())
     {
         return Err(gap(
             "pam-not-ready",

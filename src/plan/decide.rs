@@ -5,6 +5,7 @@ use crate::host::program::{REAPER_PATH, REAPER_SHA256, REAPER_TEXT};
 use crate::host::request::{Line, Scope};
 use crate::plan::change::{Change, FileChange, HostPlan, Part, Shown};
 use crate::plan::enforce::strangers;
+use crate::plan::everyone;
 use crate::plan::finding::Finding;
 use crate::plan::host_part::host_part;
 use crate::plan::preconditions::preconditions;
@@ -30,6 +31,9 @@ pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
         secrets_part(facts, wish, &mut plan);
     }
     if plan.needs_transaction() {
+        if everyone::is_wanted(facts, wish) && !everyone::is_there(facts) {
+            everyone::nobody_loses(facts, wish, &mut plan);
+        }
         transaction(wish, &mut plan);
         plan.findings.extend(canary::allowed_groups(facts).err());
     }

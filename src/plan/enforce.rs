@@ -10,7 +10,7 @@ use crate::plan::change::{Change, GROUP_ENFORCED, GROUP_PENDING};
 use crate::plan::finding::{Finding, Gap};
 use crate::plan::state::Stamp;
 use crate::plan::wish::{Member, TokenWish, Wish};
-use crate::plan::{pam, secrets};
+use crate::plan::{pam, secrets, sudo};
 
 /// Returns whether the policy wants the code to be demanded now.
 pub fn wanted(member: &Member, token: &TokenWish, now: Timestamp) -> bool {
@@ -149,6 +149,12 @@ fn ready(facts: &Facts, wish: &Wish, member: &Member, token: &TokenWish) -> Resu
         return Err(gap(
             "pam-not-ready",
             "the PAM block is not in place: run the task pam_totp".to_owned(),
+        ));
+    }
+    if sudo::is_lacking(facts, &wish.members) {
+        return Err(gap(
+            "pam-not-ready",
+            "the PAM block of sudo is not in place: run the task pam_totp".to_owned(),
         ));
     }
     let Some(account) = facts.accounts.get(&member.login) else {

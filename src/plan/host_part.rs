@@ -11,8 +11,9 @@ use crate::plan::change::{
 };
 use crate::plan::finding::Finding;
 use crate::plan::pam::SERVICE_FILE;
+use crate::plan::sudo::sudo_part;
 use crate::plan::wish::Wish;
-use crate::plan::{distribution, oath_file, pam, sshd};
+use crate::plan::{distribution, everyone, oath_file, pam, sshd};
 
 /// Plans it.
 pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
@@ -58,8 +59,13 @@ pub(super) fn host_part(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             plan.changes.push((Part::Host, Change::Group { name }));
         }
     }
+    let everyone = everyone::is_wanted(facts, wish);
+    if everyone {
+        everyone::group(facts, wish, plan);
+    }
     pam_file(facts, wish, plan);
-    sshd_files(facts, &config, plan);
+    sudo_part(facts, wish, plan);
+    sshd_files(facts, wish, &config, plan);
     if plan.needs_transaction() {
         expectations(facts, wish, plan);
     } else {
@@ -176,6 +182,9 @@ fn pam_file(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         plan.findings.push(oath_file::limits());
     }
     let mut block = pam::block(wish.module, wish.window);
+    if everyone::is_wanted(facts, wish) {
+        pam::EVERYONE_BLOCK.clone_into(&mut block);
+    }
     broken_for_tests::pam(&mut block);
     match pam::with_block(text, &block) {
         Ok(after) => text_file(facts, SERVICE_FILE, after, plan),
@@ -187,7 +196,7 @@ fn pam_file(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     }
 }
 
-fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
+fn sshd_files(facts: &Facts, wish: &Wish, config: &str, plan: &mut HostPlan) {
     let Some(main) = facts.text(config) else {
         plan.findings.push(Finding::refusal(
             "not-text",
@@ -201,7 +210,8 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
         sshd::Place::DropIn => facts.text(sshd::DROP_IN),
         sshd::Place::MainFile => main.contains(pam::BEGIN).then_some(main),
     };
-    let others_have_it = others_have_keyboard_interactive(facts, ours);
+    let everyone = everyone::is_wanted(facts, wish);
+    let others_have_it = !everyone && others_have_keyboard_interactive(facts, ours);
     if others_have_it {
         plan.findings.push(Finding::note(
             "kbd-already-on",
@@ -209,7 +219,20 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
             "set KbdInteractiveAuthentication no if nobody needs it",
         ));
     }
-    let mut addition = sshd::addition(facts.version, others_have_it);
+    let mut addition = if everyone {
+        match everyone::addition(facts, wish, ours) {
+            Ok(addition) => addition,
+            Err(finding) => {
+                plan.findings.push(finding);
+                return;
+            }
+        }
+    } else {
+        sshd::addition(facts.version, others_have_it)
+    };
+    if everyone && ours.is_none_or(|t| !t.contains(&addition)) {
+        everyone::expectations(facts, wish, &addition, plan);
+    }
     broken_for_tests::sshd(&mut addition);
     match place {
         sshd::Place::DropIn => text_file(facts, sshd::DROP_IN, addition, plan),
@@ -257,6 +280,10 @@ fn sshd_files(facts: &Facts, config: &str, plan: &mut HostPlan) {
 
 /// Whether keyboard-interactive was on for everyone before fleetotp came. `ours` is the text that holds our addition.
 fn others_have_keyboard_interactive(facts: &Facts, ours: Option<&str>) -> bool {
+    // Where everyone was asked it was off before, or the host was refused.
+    if ours.is_some_and(|t| sshd::methods_of_exempt(t).is_some()) {
+        return false;
+    }
     if facts.version < SshVersion(8, 7) {
         // Our own switch is global in these versions: then the pinning block tells.
         if let Some(text) = ours {
@@ -279,7 +306,7 @@ fn others_have_keyboard_interactive(facts: &Facts, ours: Option<&str>) -> bool {
 }
 
 /// Adds a change to a configuration file if its text differs.
-fn text_file(facts: &Facts, path: &str, after: String, plan: &mut HostPlan) {
+pub(super) fn text_file(facts: &Facts, path: &str, after: String, plan: &mut HostPlan) {
     let file = facts.files.get(path);
     let before = file.and_then(|f| f.text.clone()).unwrap_or_default();
     if file.is_some() && before == after {
@@ -310,6 +337,11 @@ fn expectations(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
         }
     }
     plan.unchanged_users = unmanaged(facts, wish);
+    if everyone::is_wanted(facts, wish) {
+        everyone::unchanged(facts, wish, plan);
+    } else {
+        everyone::ends(facts, wish, plan);
+    }
 }
 
 /// Whom fleetotp does not manage: sshd must treat them after a change as before.
@@ -326,7 +358,7 @@ pub(super) fn unmanaged(facts: &Facts, wish: &Wish) -> BTreeSet<String> {
 }
 
 /// Test hooks of debug builds: a change that locks people out, to prove that hosts revert it. Release builds have none.
-mod broken_for_tests {
+pub(super) mod broken_for_tests {
     #[cfg(debug_assertions)]
     fn hook() -> Option<String> {
         std::env::var("FLEETOTP_TEST_BREAK").ok()
@@ -350,6 +382,15 @@ mod broken_for_tests {
             "challengeresponseauthentication|port|denyusers"
         } else {
             keywords
+        }
+    }
+
+    /// A stack of sudo's in which the code alone is enough.
+    pub(in crate::plan) fn sudo_text(text: String) -> String {
+        if hook().as_deref() == Some("sudo") {
+            text.replace("[success=ignore default=die]", "[success=done default=die]")
+        } else {
+            text
         }
     }
 

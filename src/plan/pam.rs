@@ -15,6 +15,9 @@ pub const END: &str = "# END fleetotp";
 /// The block for sshd, ends with a newline.
 pub const SSHD_BLOCK: &str = include_str!("../../templates/pam.d/sshd");
 
+/// The block where everyone is asked but the exempt.
+pub const EVERYONE_BLOCK: &str = include_str!("../../templates/pam.d/sshd-everyone");
+
 const OATH_BLOCK: &str = include_str!("../../templates/pam.d/sshd-oath");
 /// The widest window that a policy may have.
 const MAX_WINDOW: u8 = 8;
@@ -30,7 +33,7 @@ pub fn block(module: Module, window: u8) -> String {
 /// Tells by which module the block asks that stands in a text, if it stands there as it must.
 pub fn module_in(text: &str) -> Option<Module> {
     let stands = |block: &str| with_block(text, block).is_ok_and(|t| t == text);
-    if stands(SSHD_BLOCK) {
+    if stands(SSHD_BLOCK) || stands(EVERYONE_BLOCK) {
         return Some(Module::GoogleAuthenticator);
     }
     (0..=MAX_WINDOW)

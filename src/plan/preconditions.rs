@@ -6,6 +6,7 @@ use crate::host::facts::{Facts, SshVersion};
 use crate::plan::change::{GROUP_ENFORCED, HostPlan};
 use crate::plan::finding::Finding;
 use crate::plan::state::Stamp;
+use crate::plan::sudo;
 use crate::plan::wish::Wish;
 
 /// The first OpenSSH with `AuthenticationMethods` (release notes of 6.2).
@@ -89,7 +90,9 @@ pub(super) fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
             "remove its members, or rename it if it is somebody else's",
         );
     }
-    for (path, target) in &facts.links {
+    let asks_in_sudo = sudo::wanted(&wish.members) == Some(true);
+    let links = facts.links.iter();
+    for (path, target) in links.filter(|(path, _)| asks_in_sudo || !sudo::is_service(path)) {
         refuse(
             "config-is-a-link",
             format!("{path} is a symbolic link to {target}"),

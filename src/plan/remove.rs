@@ -16,7 +16,7 @@ use crate::plan::preconditions::preconditions;
 use crate::plan::rollback::enforced;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Wish;
-use crate::plan::{distribution, pam, sshd};
+use crate::plan::{distribution, everyone, pam, sshd, sudo};
 
 /// What to do so that nothing of fleetotp stays on a host.
 #[derive(Debug, Clone, Default)]
@@ -102,6 +102,7 @@ pub fn removal(facts: &Facts, wish: &Wish) -> Removal {
         transaction(wish, plan);
         plan.may_differ = sshd::harmless_differences(facts.version);
         plan.unchanged_users = unmanaged(facts, wish);
+        everyone::ends(facts, wish, plan);
         reaper(facts, plan);
     }
     if plan.refused() {
@@ -167,11 +168,16 @@ fn original_texts(facts: &Facts, plan: &mut HostPlan) {
         ));
     }
     let configs: BTreeSet<&str> = facts.listeners.iter().map(|l| l.config.as_str()).collect();
-    for path in configs.into_iter().chain([pam::SERVICE_FILE]) {
+    let services = sudo::SERVICE_FILES.into_iter().chain([pam::SERVICE_FILE]);
+    for path in configs.into_iter().chain(services) {
         let Some(file) = facts.files.get(path) else {
             continue;
         };
         let Some(before) = &file.text else {
+            // fleetotp writes nothing but text.
+            if sudo::is_service(path) {
+                continue;
+            }
             plan.findings.push(Finding::refusal(
                 "not-text",
                 format!("{path} is not plain text"),
@@ -211,7 +217,7 @@ fn original_texts(facts: &Facts, plan: &mut HostPlan) {
                 }),
             )),
             Err(error) => plan.findings.push(Finding::refusal(
-                if path == pam::SERVICE_FILE {
+                if path == pam::SERVICE_FILE || sudo::is_service(path) {
                     "pam-layout"
                 } else {
                     "sshd-layout"

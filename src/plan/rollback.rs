@@ -15,7 +15,7 @@ use crate::plan::host_part::unmanaged;
 use crate::plan::preconditions::preconditions;
 use crate::plan::remove::returning;
 use crate::plan::wish::Wish;
-use crate::plan::{pam, sshd};
+use crate::plan::{everyone, pam, sshd, sudo};
 
 /// What a rollback does to a host.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,8 @@ pub fn rollback(facts: &Facts, wish: &Wish, texts: &[TextChange], weaker: bool) 
         return result;
     }
     // sshd's first: it has its effect only when both are there.
-    let (pam, sshd): (Vec<_>, Vec<_>) = texts.iter().partition(|t| t.path == pam::SERVICE_FILE);
+    let is_pam = |t: &&TextChange| t.path == pam::SERVICE_FILE || sudo::is_service(&t.path);
+    let (pam, sshd): (Vec<_>, Vec<_>) = texts.iter().partition(is_pam);
     for text in sshd.into_iter().chain(pam) {
         put_back(facts, text, plan);
     }
@@ -51,13 +52,28 @@ pub fn rollback(facts: &Facts, wish: &Wish, texts: &[TextChange], weaker: bool) 
     transaction(wish, plan);
     plan.may_differ = sshd::harmless_differences(facts.version);
     plan.unchanged_users = unmanaged(facts, wish);
+    if everyone::is_there(facts) && texts.iter().any(|t| !sudo::is_service(&t.path)) {
+        everyone::ends(facts, wish, plan);
+        if !weaker {
+            plan.findings.push(Finding::refusal(
+                "rollback-is-weaker",
+                "with that text accounts without an enrolment could log in again",
+                "say --allow-weaker if that is what you want",
+            ));
+        }
+    }
     reaper(facts, plan);
     if !result.key_only.is_empty() {
         let names = result.key_only.join(", ");
+        let only_sudo = texts.iter().all(|t| sudo::is_service(&t.path));
         plan.findings.push(if weaker {
             Finding::note(
                 "becomes-key-only",
-                format!("no code is demanded any more of {names}: a key, or whatever else this host takes, is enough"),
+                if only_sudo {
+                    format!("sudo demands no code any more of {names}")
+                } else {
+                    format!("no code is demanded any more of {names}: a key, or whatever else this host takes, is enough")
+                },
                 "know it before: --check says it too",
             )
         } else {
@@ -222,6 +238,7 @@ mod tests {
             protected: BTreeSet::new(),
             members: Vec::new(),
             known: BTreeSet::new(),
+            exempt: BTreeSet::new(),
             parts: crate::plan::wish::Parts::default(),
             can_confirm: true,
             now: crate::clock::Timestamp::default(),

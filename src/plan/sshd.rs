@@ -19,6 +19,7 @@ pub const METHODS_PENDING: &str = "publickey keyboard-interactive:pam,publickey"
 
 const MATCH: &str = include_str!("../../templates/sshd/match.conf");
 const GLOBAL_BEFORE_8_7: &str = include_str!("../../templates/sshd/before-8.7.conf");
+const EVERYONE: &str = include_str!("../../templates/sshd/everyone.conf");
 const PIN_OTHERS: &str = include_str!("../../templates/sshd/pin-others.conf");
 
 /// The oldest version whose drop-ins work (`Include`).
@@ -36,6 +37,27 @@ pub fn addition(version: SshVersion, others_have_it: bool) -> String {
     }
 }
 
+/// Returns the text to add where everyone is asked but `users`, who are named, and the members of the group of the exempt.
+pub fn addition_for_everyone(version: SshVersion, users: &[&str], methods: &str) -> String {
+    let everyone = EVERYONE
+        .replace("{users}", &users.join(","))
+        .replace("{methods}", methods);
+    if version >= KBD_IN_MATCH_SINCE {
+        format!("{MATCH}{everyone}")
+    } else {
+        format!("{GLOBAL_BEFORE_8_7}{MATCH}{everyone}")
+    }
+}
+
+/// What the exempt have by a text in which everyone is asked.
+pub fn methods_of_exempt(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("Match Group fleetotp-exempt\n")?;
+    let lines = rest.lines().take_while(|l| !l.starts_with("Match"));
+    lines
+        .filter_map(|l| l.trim().strip_prefix("AuthenticationMethods "))
+        .next()
+}
+
 /// Whether a text holds the block that pins everybody else.
 pub fn pins_others(text: &str) -> bool {
     PIN_OTHERS
@@ -49,6 +71,15 @@ pub fn harmless_differences(version: SshVersion) -> &'static str {
         "port"
     } else {
         "challengeresponseauthentication|port"
+    }
+}
+
+/// The same where the exempt have their methods written out on one side of a change only.
+pub fn differences_of_the_exempt(version: SshVersion) -> &'static str {
+    if version >= KBD_IN_MATCH_SINCE {
+        "authenticationmethods|port"
+    } else {
+        "authenticationmethods|challengeresponseauthentication|port"
     }
 }
 

@@ -5,10 +5,31 @@ use crate::host::facts::Placed;
 /// A line by which sudo asks for nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SudoWay {
-    /// `nopasswd`, `no_authenticate`, `sudo_exempt_group`, or `sudo_include`: a file that was not looked at.
+    /// `nopasswd`, `no_authenticate`, `sudo_exempt_group`; `sudo_other_password` and `sudo_other_service`: it asks, and by
+    /// another account or service; or `sudo_include`: a file that was not looked at.
     pub kind: &'static str,
     /// Whom it concerns, in words. An account is not named: this goes into the event log, which is kept.
     pub whom: String,
+    /// The account, where it is one.
+    pub account: Option<String>,
+}
+
+/// Settings of a `Defaults` line that is for everybody.
+pub fn settings_of_all(text: &str) -> Vec<&str> {
+    let Some(rest) = text.trim().strip_prefix("Defaults") else {
+        return Vec::new();
+    };
+    if rest.starts_with([' ', '\t']) {
+        settings(rest)
+    } else {
+        Vec::new()
+    }
+}
+
+/// The settings of a line, with their values.
+fn settings(rest: &str) -> Vec<&str> {
+    let settings = rest.split([',', ' ', '\t']).map(str::trim);
+    settings.filter(|s| !s.is_empty()).collect()
 }
 
 /// Reads a line. Comments, and what switches asking on, are none.
@@ -23,6 +44,7 @@ pub fn way(line: &Placed) -> Option<SudoWay> {
         return (target != "/etc/sudoers.d").then(|| SudoWay {
             kind: "sudo_include",
             whom: format!("{target} was not looked at"),
+            account: None,
         });
     }
     // A `#` begins a comment, unless a number follows, which is a uid.
@@ -32,33 +54,65 @@ pub fn way(line: &Placed) -> Option<SudoWay> {
     });
     let text = end.map_or(text, |(at, _)| text.get(..at).unwrap_or(text));
     if let Some(rest) = first.strip_prefix("Defaults") {
-        let settings = text.get(first.len()..)?;
-        let mut settings = settings.split([',', ' ', '\t']).map(str::trim);
-        let group = settings
-            .clone()
-            .find_map(|s| s.strip_prefix("exempt_group="));
-        if let Some(group) = group {
-            return Some(SudoWay {
-                kind: "sudo_exempt_group",
-                whom: format!("members of {}", group.trim_matches('"')),
-            });
-        }
-        return settings.any(|s| s == "!authenticate").then(|| SudoWay {
-            kind: "no_authenticate",
-            whom: match rest.split_at_checked(1) {
-                None => "everybody".to_owned(),
-                Some((":", who)) => whom(who),
-                Some(_) => "some commands or targets".to_owned(),
-            },
-        });
+        return way_of_defaults(rest, &settings(text.get(first.len()..)?));
     }
     // USERS HOSTS = …: the last word before the sign is the hosts.
     let users = text.split('=').next().unwrap_or(text).trim_end();
     let users = users.rsplit_once(char::is_whitespace);
-    text.contains("NOPASSWD:").then(|| SudoWay {
-        kind: "nopasswd",
-        whom: whom(users.map_or(first, |(users, _)| users)),
-    })
+    let users = users.map_or(first, |(users, _)| users);
+    text.contains("NOPASSWD:")
+        .then(|| for_users("nopasswd", users))
+}
+
+/// Reads the settings of a `Defaults` line; `scope` is what follows that word.
+fn way_of_defaults(scope: &str, settings: &[&str]) -> Option<SudoWay> {
+    let all_or_some = |kind| match scope.split_at_checked(1) {
+        Some((":", users)) => for_users(kind, users),
+        None => SudoWay {
+            kind,
+            whom: "everybody".to_owned(),
+            account: None,
+        },
+        Some(_) => SudoWay {
+            kind,
+            whom: "some commands or targets".to_owned(),
+            account: None,
+        },
+    };
+    let value = |name: &str| {
+        let mut values = settings.iter().filter_map(|s| s.strip_prefix(name));
+        values.find_map(|v| v.strip_prefix('='))
+    };
+    if let Some(group) = value("exempt_group") {
+        return Some(SudoWay {
+            kind: "sudo_exempt_group",
+            whom: format!("members of {}", group.trim_matches('"')),
+            account: None,
+        });
+    }
+    if settings.contains(&"!authenticate") {
+        return Some(all_or_some("no_authenticate"));
+    }
+    if ["targetpw", "rootpw", "runaspw"]
+        .iter()
+        .any(|s| settings.contains(s))
+    {
+        return Some(all_or_some("sudo_other_password"));
+    }
+    let is_other =
+        |name, usual: [&str; 2]| value(name).is_some_and(|v| !usual.contains(&v.trim_matches('"')));
+    (is_other("pam_service", ["sudo", "sudo"]) || is_other("pam_login_service", ["sudo", "sudo-i"]))
+        .then(|| all_or_some("sudo_other_service"))
+}
+
+fn for_users(kind: &'static str, users: &str) -> SudoWay {
+    let whom = whom(users);
+    let account = (whom == "one account").then(|| users.trim().to_owned());
+    SudoWay {
+        kind,
+        whom,
+        account,
+    }
 }
 
 fn whom(users: &str) -> String {
@@ -114,6 +168,15 @@ mod tests {
                 "Defaults exempt_group=wheel",
                 "sudo_exempt_group members of wheel",
             ),
+            ("Defaults targetpw", "sudo_other_password everybody"),
+            (
+                "Defaults:%ops env_reset,rootpw",
+                "sudo_other_password members of %ops",
+            ),
+            ("Defaults !targetpw", ""),
+            ("Defaults pam_service=mine", "sudo_other_service everybody"),
+            ("Defaults pam_login_service=\"sudo-i\"", ""),
+            ("Defaults passprompt_override", ""),
             ("@includedir /etc/sudoers.d", ""),
             ("#includedir /etc/sudoers.d/", ""),
             (

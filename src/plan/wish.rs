@@ -23,6 +23,8 @@ pub struct Wish {
     pub members: Vec<Member>,
     /// Other logins that the inventory or the ledger has for this host.
     pub known: BTreeSet<Login>,
+    /// Accounts of whom no code need be demanded, by exemptions that are in force.
+    pub exempt: BTreeSet<Login>,
     /// Which parts are to be brought about.
     pub parts: Parts,
     /// Whether a fresh connection can be made to confirm a change.
@@ -107,7 +109,7 @@ pub struct NextWish {
 pub(crate) mod tests {
     use crate::clock::Span;
     use crate::inventory::model::{
-        Algorithm, Enforce, Module, OnOverdue, Policy, RateLimit, Service,
+        Algorithm, Enforce, Module, OnOverdue, Policy, PolicyScope, RateLimit, Service,
     };
     use crate::names::PolicyName;
 
@@ -123,6 +125,7 @@ pub(crate) mod tests {
             enforce: Enforce::OnConfirm,
             enforce_from: None,
             services: vec![Service::Sshd],
+            scope: PolicyScope::Members,
             module: Module::GoogleAuthenticator,
             window: 1,
             rate_limit: RateLimit {

@@ -32,6 +32,8 @@ pub struct Canary<'a> {
     pub groups: Vec<String>,
     /// The admins' accounts.
     pub logins: Vec<Login>,
+    /// The host's own addresses that it logs in from.
+    pub from: Vec<String>,
 }
 
 impl<'a> Canary<'a> {
@@ -46,6 +48,11 @@ impl<'a> Canary<'a> {
             policy: &proof.policy,
             groups: allowed_groups(facts)?,
             logins,
+            from: proof
+                .inside
+                .iter()
+                .map(|address| address.trim_matches(['[', ']']).to_owned())
+                .collect(),
         })
     }
 }
@@ -185,25 +192,7 @@ fn newly_pending(plan: &HostPlan) -> Vec<String> {
 }
 
 fn add_canary(request: &mut Request, project: &str, canary: &Canary<'_>) {
-    let stamp = Stamp {
-        project: project.to_owned(),
-        serial: "canary".to_owned(),
-        generation: 0,
-        uid: 0,
-        expires: 0,
-    };
-    let lines = match canary.policy.module {
-        Module::GoogleAuthenticator => {
-            let mut lines = new_file(canary.key, canary.policy, &stamp, &[], None);
-            // Its own logins come in quick succession.
-            if let Some(Line::Text(limit)) = lines.get_mut(1) {
-                "\" RATE_LIMIT 10 30".clone_into(limit);
-            }
-            lines
-        }
-        // A key that was just made is one; without lines it would be refused, and the change with it.
-        Module::Oath => oath_file::new_file(canary.key, CANARY, &stamp).unwrap_or_default(),
-    };
+    let lines = canary_file(canary.key, canary.policy, project);
     if canary.policy.module == Module::Oath {
         let next = state_path(crate::host::facts::Slot::Next, CANARY);
         request.file(&next, 0o600, "any", Scope::Live, &[]);
@@ -221,7 +210,37 @@ fn add_canary(request: &mut Request, project: &str, canary: &Canary<'_>) {
         canary.groups.join(",")
     };
     let logins: Vec<&str> = canary.logins.iter().map(Login::as_str).collect();
-    request.line(&["canary", canary.public_key, &groups, &logins.join(",")]);
+    let from = canary.from.join(",");
+    request.line(&[
+        "canary",
+        canary.public_key,
+        &groups,
+        &logins.join(","),
+        &from,
+    ]);
+}
+
+/// The temporary member's state file.
+pub(super) fn canary_file(key: &Secret, policy: &Policy, project: &str) -> Vec<Line> {
+    let stamp = Stamp {
+        project: project.to_owned(),
+        serial: "canary".to_owned(),
+        generation: 0,
+        uid: 0,
+        expires: 0,
+    };
+    match policy.module {
+        Module::GoogleAuthenticator => {
+            let mut lines = new_file(key, policy, &stamp, &[], None);
+            // Its own logins come in quick succession.
+            if let Some(Line::Text(limit)) = lines.get_mut(1) {
+                "\" RATE_LIMIT 10 30".clone_into(limit);
+            }
+            lines
+        }
+        // A key that was just made is one; without lines it would be refused, and the change with it.
+        Module::Oath => oath_file::new_file(key, CANARY, &stamp).unwrap_or_default(),
+    }
 }
 
 /// Builds the request that makes a host demand codes; judged at once, undone if sshd does not follow.

@@ -189,6 +189,9 @@ enum Class {
 
 /// Told after each host, for progress.
 pub trait Progress {
+    /// A host is being worked on.
+    fn begun(&self, host: &HostName);
+
     /// A host is done.
     fn done(&self, report: &HostReport, done: usize, all: usize);
 }
@@ -237,6 +240,8 @@ pub async fn run(
                 );
                 return;
             }
+            // Whoever does not listen any more shows nothing either.
+            drop(sender.send(Ask::Begun(name)).await);
             let turn = Turn {
                 permit: Some(permit),
                 working: slots.working,
@@ -264,6 +269,10 @@ pub async fn run(
         fault: None,
     };
     while let Some(ask) = asks.recv().await {
+        if let Ask::Begun(host) = &ask {
+            progress.begun(host);
+            continue;
+        }
         if let Some(report) = dispatcher.answer(ask).await {
             progress.done(&report, dispatcher.outcome.hosts.len() + 1, all);
             dispatcher
@@ -353,6 +362,8 @@ impl Dispatcher<'_> {
                 }
             }
             Ask::Class(class, reply) => self.turn(class, reply),
+            // It only shows.
+            Ask::Begun(_) => {}
             Ask::Proved(class, host, end) => self.proof_ended(class, host, end),
             Ask::Done(finished) => {
                 let Finished {

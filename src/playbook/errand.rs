@@ -232,6 +232,7 @@ pub fn wish(seen: &Seen, session: &Session, shared: &Shared) -> Wish {
         window: 0,
         members: Vec::new(),
         known: BTreeSet::new(),
+        exempt: BTreeSet::new(),
         parts: Parts::default(),
         can_confirm: session.target().can_confirm(),
         now: seen.at,

@@ -1,6 +1,6 @@
 //! What the dispatcher and a worker tell each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub struct Job {
     pub seats: Vec<Seat>,
     /// The logins of its other admins, whom this run is not about.
     pub others: Vec<Login>,
+    /// Accounts that are exempt there, by exemptions that are in force.
+    pub exempt: BTreeSet<Login>,
     /// The host's realm.
     pub realm: Arc<Realm>,
     /// What earlier runs know about the host.
@@ -62,6 +64,9 @@ pub struct LeaverSeat {
 /// What earlier runs know about a host, so that nothing is looked at twice. Kept in the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// The last try to reach it failed.
+    #[serde(skip)]
+    pub away: bool,
     /// A run's text was put back there, and none has been brought again since.
     #[serde(skip)]
     pub rolled_back: bool,
@@ -85,6 +90,7 @@ impl Memory {
         let facts = record.facts.clone().unwrap_or_default();
         let memory: Self = serde_json::from_value(facts).unwrap_or_default();
         Self {
+            away: !record.reachable,
             judged_hash: record.config_hash.clone(),
             rolled_back: record.rolled_back_at.is_some(),
             ..memory
@@ -101,6 +107,7 @@ impl Memory {
             states.insert(name, (state.file.sha256.clone(), fingerprint));
         }
         Self {
+            away: false,
             rolled_back: false,
             judged_hash: None,
             version: facts.version_text.clone(),
@@ -113,6 +120,8 @@ impl Memory {
 /// What workers ask of the dispatcher.
 #[derive(Debug)]
 pub enum Ask {
+    /// A host is being worked on.
+    Begun(HostName),
     /// What should these seats have?
     Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
     /// The key of a generation of an admin's token in a realm.

@@ -10,11 +10,13 @@ use crate::plan::change::{GROUP_ENFORCED, GROUP_EXEMPT};
 use crate::plan::finding::Gap;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Member;
-use crate::plan::{pam, sshd};
+use crate::plan::{pam, sshd, sudo};
 use crate::token::state::TokenHostState;
 
 /// Why a member of the group is a gap.
 const NO_DEMAND: &str = "no code is demanded: fleetotp's PAM or sshd text is not there";
+/// Why one is whose login demands a code.
+const NO_DEMAND_IN_SUDO: &str = "sudo demands no code: fleetotp's text is not in its PAM service";
 
 /// Turns what was last read into the ledger's rows.
 pub(super) fn observations(
@@ -25,7 +27,13 @@ pub(super) fn observations(
     at: Timestamp,
 ) -> Vec<TokenHostObservation> {
     let (enforced, exempt) = (facts.members(GROUP_ENFORCED), facts.members(GROUP_EXEMPT));
-    let demands = has_texts(facts);
+    let missing = if !has_texts(facts) {
+        Some(NO_DEMAND)
+    } else if sudo::is_lacking(facts, members) {
+        Some(NO_DEMAND_IN_SUDO)
+    } else {
+        None
+    };
     let mut rows = Vec::new();
     for member in members {
         let Some(token) = &member.token else { continue };
@@ -44,7 +52,7 @@ pub(super) fn observations(
         let gap = gaps.iter().find(|g| g.login == login);
         let state = if !facts.accounts.contains_key(&member.login) {
             TokenHostState::NoAccount
-        } else if enforced.contains(login) && demands {
+        } else if enforced.contains(login) && missing.is_none() {
             TokenHostState::Enforced
         } else if enforced.contains(login) {
             TokenHostState::Gap
@@ -64,7 +72,7 @@ pub(super) fn observations(
             state,
             reason: match gap {
                 Some(gap) => Some(gap.text.clone()),
-                None if state == TokenHostState::Gap => Some(NO_DEMAND.to_owned()),
+                None if state == TokenHostState::Gap => missing.map(str::to_owned),
                 None => None,
             },
             current: generation(Slot::Current),

@@ -10,6 +10,7 @@ use crate::plan::change::Part;
 use crate::plan::finding::{Finding, Gap, Severity};
 use crate::plan::preflight::Overview;
 use crate::playbook::logins::Verification;
+use crate::playbook::times::Times;
 
 /// How a host ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -81,6 +82,9 @@ pub struct HostReport {
     /// The login table, where it was tried here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// How long it took.
+    #[serde(skip)]
+    pub times: Times,
     /// Tasks that were not done here because of their condition, by their place in the play.
     #[serde(skip)]
     pub left_out: BTreeSet<usize>,
@@ -111,7 +115,7 @@ pub struct RevokedHere {
 
 impl HostReport {
     /// A report without particulars.
-    pub const fn new(host: HostName, status: Status) -> Self {
+    pub fn new(host: HostName, status: Status) -> Self {
         Self {
             host,
             status,
@@ -122,6 +126,7 @@ impl HostReport {
             enforced: Vec::new(),
             revoked: Vec::new(),
             verification: None,
+            times: Times::default(),
             left_out: BTreeSet::new(),
         }
     }
@@ -257,6 +262,7 @@ impl Outcome {
                     };
                     mine.overview = report.overview.or(mine.overview.take());
                     mine.left_out = report.left_out;
+                    mine.times.merge(&report.times);
                     mine.verification = report.verification.or(mine.verification.take());
                     mine.changes.extend(report.changes);
                     mine.enforced.extend(report.enforced);

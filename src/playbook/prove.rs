@@ -9,6 +9,7 @@ use crate::fleet::session::Session;
 use crate::host::reply::applied;
 use crate::host::request::Request;
 use crate::playbook::logins::{Proof, Table};
+use crate::playbook::prove_sudo;
 
 /// How long a host may take to let anyone in after sshd re-read its configuration.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -19,6 +20,9 @@ pub enum ProofError {
     /// A login of the temporary member did not end as it must.
     #[error("{0}")]
     Table(String),
+    /// sudo did not do what it must.
+    #[error("{0}")]
+    Sudo(String),
     /// A login could not be tried.
     #[error("the proof by login could not be made: {0}")]
     Untried(FleetError),
@@ -48,6 +52,10 @@ pub async fn confirm(
         if let Some(fault) = table.fault() {
             return Err(ProofError::Table(fault));
         }
+    }
+    if let Some(proof) = proof {
+        let tried = prove_sudo::prove(session, id, proof, clock).await;
+        tried.map_err(ProofError::Sudo)?;
     }
     let fresh = Fresh::open(session, PATIENCE)
         .await

@@ -1,6 +1,6 @@
 //! Making a planned change on a host: sent, proved by logins once per class of hosts, confirmed or taken back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -16,6 +16,7 @@ use crate::playbook::logins::{Proof, Table, Verification};
 use crate::playbook::observe::class_of;
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
+use crate::playbook::times::Phase;
 use crate::playbook::worker::Worker;
 
 /// How long changing a host may take; package managers are slow.
@@ -38,12 +39,14 @@ impl Worker {
         let policy = &self.job.realm.policy;
         let class = format!("{} {:?}", class_of(facts), policy.module);
         let (reply, turn) = oneshot::channel();
+        let since = Instant::now();
         self.ask(Ask::Class(class.clone(), reply)).await?;
         let turn = self
             .turn
             .yield_while(turn)
             .await
             .map_err(|_| Stop::Interrupted)?;
+        self.report.times.add(Phase::Wait, since);
         match turn {
             ClassTurn::Leave(host, why) => Err(Stop::Failed(format!(
                 "left alone: the same change was not proved on {host}: {why}"
@@ -99,7 +102,14 @@ impl Worker {
         self.shared.pause_for_tests("opened").await;
         let mut table = Table::default();
         let clock = self.shared.clock.as_ref();
+        let since = Instant::now();
         let confirmed = prove::confirm(session, id, proof, clock, &mut table).await;
+        let phase = if proof.is_some() {
+            Phase::Prove
+        } else {
+            Phase::Confirm
+        };
+        self.report.times.add(phase, since);
         if proof.is_some() {
             let fault = confirmed.as_ref().err().map(ToString::to_string);
             self.report.verification = Some(Verification::of(table, fault));
@@ -150,11 +160,15 @@ impl Worker {
     }
 
     /// Sends a request for changes.
-    pub(super) async fn send(&self, session: &Session, request: Request) -> Result<Applied, Fault> {
-        let answer = session
-            .exec(request, self.shared.limit(APPLY))
-            .await
-            .map_err(Stop::from)?;
+    pub(super) async fn send(
+        &mut self,
+        session: &Session,
+        request: Request,
+    ) -> Result<Applied, Fault> {
+        let since = Instant::now();
+        let answer = session.exec(request, self.shared.limit(APPLY)).await;
+        self.report.times.add(Phase::Change, since);
+        let answer = answer.map_err(Stop::from)?;
         match applied(&answer) {
             Ok(done) => Ok(done),
             Err(ReplyError::Failed { code, what }) if code == "changed" => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::host::facts::{Facts, Placed, Slot};
 use crate::names::printable;
 use crate::plan::change::GROUP_EXEMPT;
-use crate::plan::{distribution, pam, stacks, sudoers};
+use crate::plan::{distribution, pam, stacks, sudo, sudoers};
 use crate::report::picture::Weakness;
 
 /// Texts from a host are cut to this many characters.
@@ -22,12 +22,14 @@ pub(super) fn weaknesses(facts: &Facts) -> Option<Vec<Weakness>> {
         line,
         text: text.to_owned(),
     });
+    let of_sudo = sudo::SERVICE_FILES.into_iter();
+    let ours = ours.chain(of_sudo.flat_map(|file| own_lines(facts, file)));
     for line in ours.chain(facts.service_lines.iter().cloned()) {
         found.extend(options(&line));
     }
     found.extend(facts.sudo_lines.iter().filter_map(|line| {
         let way = sudoers::way(line)?;
-        let accounts = u32::from(way.whom == "one account");
+        let accounts = u32::from(way.account.is_some());
         let at = place(line);
         Some(weakness(way.kind, accounts, format!("{at}: {}", way.whom)))
     }));
@@ -62,6 +64,16 @@ pub(super) fn weaknesses(facts: &Facts) -> Option<Vec<Weakness>> {
     found.sort();
     found.dedup();
     Some(found)
+}
+
+/// What stands in a service's text besides fleetotp's block.
+fn own_lines<'f>(facts: &'f Facts, file: &'static str) -> impl Iterator<Item = Placed> + 'f {
+    let text = facts.text(file).unwrap_or_default();
+    pam::numbered_outside_block(text).map(move |(line, text)| Placed {
+        file: file.to_owned(),
+        line,
+        text: text.to_owned(),
+    })
 }
 
 fn place(line: &Placed) -> String {
@@ -102,12 +114,19 @@ fn without_code(facts: &Facts) -> Vec<&str> {
         .filter(|line| pam::is_second_factor(line))
         .filter_map(|line| line.split(':').next())
         .collect();
-    let lines = || facts.service_lines.iter();
+    let of_sudo: Vec<Placed> = sudo::SERVICE_FILES
+        .into_iter()
+        .flat_map(|file| own_lines(facts, file))
+        .collect();
+    let lines = || facts.service_lines.iter().chain(&of_sudo);
     asking.extend(
         lines()
             .filter(|l| pam::is_second_factor(&l.text))
             .map(|l| l.file.as_str()),
     );
+    // Its members are asked.
+    let has_block = |file: &&str| facts.text(file).is_some_and(|t| t.contains(sudo::BLOCK));
+    asking.extend(sudo::SERVICE_FILES.into_iter().filter(has_block));
     loop {
         let before = asking.len();
         for line in lines() {

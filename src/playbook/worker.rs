@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,12 +12,14 @@ use crate::fleet::session::Session;
 use crate::host::facts::Facts;
 use crate::host::parse;
 use crate::host::request::{Inspect, Judged, Request};
+use crate::inventory::model::PolicyScope;
 use crate::ledger::{HostObservation, HostOutcome, ItemReading};
 use crate::names::{AdminName, Login, RealmName};
 use crate::plan::change::{Change, GROUP_ENFORCED, HostPlan, Part};
 use crate::plan::decide::host_plan;
 use crate::plan::diff::difference;
 use crate::plan::enforce::{self, enforcement};
+use crate::plan::everyone::ACCOUNTS_UNREAD;
 use crate::plan::finding::{Finding, Gap, KEYS_UNKNOWN, NEEDS_KEY, Severity};
 use crate::plan::preflight::{self, Asked};
 use crate::plan::wish::{Member, Wish};
@@ -30,6 +32,7 @@ use crate::playbook::observe::{class_of, observations};
 use crate::playbook::outcome::{HostReport, ShownChange, Status};
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
+use crate::playbook::times::Phase;
 use crate::playbook::weakness::weaknesses;
 use crate::token::id::Generation;
 
@@ -51,6 +54,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         desk: desk.clone(),
         members: Vec::new(),
         known: BTreeSet::new(),
+        others: BTreeSet::new(),
         gaps_of_desk: Vec::new(),
         turn,
         asked_at: Timestamp::default(),
@@ -61,7 +65,10 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
     let target = worker.job.target.clone();
     let shared = worker.shared.clone();
     let mut dropped = None;
-    let result = match Session::open(target, &shared.control, &shared.fanout).await {
+    let since = Instant::now();
+    let opened = Session::open(target, &shared.control, &shared.fanout).await;
+    worker.report.times.add(Phase::Connect, since);
+    let result = match opened {
         Ok(session) => {
             dropped = session.dropped().map(|(n, by)| (n, by.to_owned()));
             let result = worker.steps(&session).await;
@@ -141,6 +148,8 @@ pub(super) struct Worker {
     pub(super) members: Vec<Member>,
     /// Logins that are no strangers in the group, with or without a token.
     known: BTreeSet<Login>,
+    /// Every other account, where nobody who can log in may be overlooked.
+    others: BTreeSet<Login>,
     pub(super) gaps_of_desk: Vec<Gap>,
     pub(super) turn: Turn,
     asked_at: Timestamp,
@@ -326,10 +335,12 @@ impl Worker {
             .collect();
         let mut logins = seats.clone();
         logins.extend(leavers.iter().filter(|l| !seats.contains(l)).cloned());
-        let mut users: Vec<Login> = self
-            .shared
-            .protected
-            .iter()
+        let known: BTreeSet<Login> = logins.iter().cloned().collect();
+        logins.extend(self.others.difference(&known).cloned());
+        let exempt = &self.job.exempt;
+        let protected = &self.shared.protected;
+        let mut users: Vec<Login> = protected
+            .union(exempt)
             .filter(|l| !logins.contains(l))
             .cloned()
             .collect();
@@ -358,6 +369,7 @@ impl Worker {
             users,
             evidence,
             keys,
+            everyone: self.job.realm.policy.scope == PolicyScope::Everyone,
             judged: judged_hash.map(|hash| Judged {
                 hash,
                 version: version.to_owned(),
@@ -369,9 +381,12 @@ impl Worker {
                 .collect(),
         };
         self.asked_at = self.shared.clock.now();
+        let since = Instant::now();
         let answer = session
             .exec(Request::inspect(&wanted), self.shared.limit(INSPECT))
-            .await?;
+            .await;
+        self.report.times.add(Phase::Read, since);
+        let answer = answer?;
         // Whatever takes its time later: the host's clock is compared with the time when it was read.
         self.read_at = self.shared.clock.now();
         let mut facts = parse::facts(&answer)?;
@@ -392,8 +407,10 @@ impl Worker {
     async fn members_wished(&mut self) -> Result<Vec<Member>, Stop> {
         self.gaps_of_desk.clear();
         let (reply, answer) = oneshot::channel();
+        let since = Instant::now();
         self.ask(Ask::Places(self.job.seats.clone(), reply)).await?;
         let places = answer.await.map_err(|_| Stop::Interrupted)?;
+        self.report.times.add(Phase::Issue, since);
         let mut members = Vec::with_capacity(places.len());
         for (seat, place) in self.job.seats.iter().zip(places) {
             let token = match place {
@@ -466,6 +483,7 @@ impl Worker {
             window: self.job.realm.policy.window,
             members: self.members.clone(),
             known: self.known.clone(),
+            exempt: self.job.exempt.clone(),
             parts,
             can_confirm: self.job.target.can_confirm(),
             now: self.read_at,
@@ -479,6 +497,12 @@ impl Worker {
         if facts.judged_before && plan.needs_transaction() {
             // What was judged before was not read again, and a change needs to know it.
             *facts = self.inspect(session, false, None).await?;
+            plan = host_plan(facts, &self.wish(facts));
+        }
+        if plan.findings.iter().any(|f| f.id == ACCOUNTS_UNREAD) {
+            let all = facts.unmanaged.iter().filter_map(|l| Login::new(l).ok());
+            self.others.extend(all);
+            *facts = self.inspect(session, true, None).await?;
             plan = host_plan(facts, &self.wish(facts));
         }
         if plan.gaps.iter().any(|g| g.id == KEYS_UNKNOWN) {

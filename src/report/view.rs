@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::{Span, Timestamp};
 use crate::error::Error;
+use crate::inventory::model::Service;
 use crate::inventory::{Inventory, SourceRead};
 use crate::names::{AdminName, HostName};
 use crate::report::model::{Cell, Scope};
@@ -54,6 +55,8 @@ pub struct Realm {
     pub name: Arc<str>,
     /// When its tokens are due for rotation.
     pub rotate_every: Option<Span>,
+    /// Whether sudo is to ask for the code as well.
+    pub in_sudo: bool,
 }
 
 /// An exemption of the inventory.
@@ -142,6 +145,7 @@ impl Population {
                 .map(|r| Realm {
                     name: r.name.as_str().into(),
                     rotate_every: r.policy.rotate_every,
+                    in_sudo: r.policy.services.contains(&Service::Sudo),
                 })
                 .collect(),
             exemptions,

@@ -6,6 +6,7 @@
 mod codes;
 mod host;
 mod login;
+mod sudo;
 mod travel;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::sync::atomic::AtomicU8;
 pub(crate) use codes::{Totp, WINDOW, oathtool, typed};
 pub(crate) use host::{Host, InodeSnapshot};
 pub(crate) use login::{Code, Key, Prefs};
+pub(crate) use sudo::PASSWORD;
 
 /// The lab's program.
 pub(crate) const LAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/lab");

@@ -6,13 +6,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use fleetotp::host::request::{Inspect, Line, Request, Scope};
+use serde_json::json;
 
 use crate::lab::Suite;
 use crate::support::faults::{
     Site, ask_host, assert_nothing_open, ended_within, eventually, login_texts, open_changes,
     signal, text_of, tick, wait_until_open, watchers,
 };
-use crate::support::project::ROLLOUT;
+use crate::support::project::{ROLLOUT, all};
 
 const ALL_RELEASES: [(&str, Suite); 3] = [
     ("db1", Suite::Bullseye),
@@ -46,6 +47,25 @@ fn lab_a_change_that_refuses_people_is_taken_back_on_every_release() {
             assert_nothing_open(host);
         }
         site.assert_key_logins();
+    }
+    // A stack in which the code alone would make root.
+    let hosts: Vec<_> = site.hosts.iter().map(|h| (h.as_str(), json!({}))).collect();
+    project.set_inventory(&json!({
+        "all": all(&site.lab, &hosts),
+        "admins": {"alice": {}, "bob": {}},
+        "policies": {"default": {"issuer": "Example Corp", "services": ["sshd", "sudo"]}},
+    }));
+    project
+        .fleetotp_with(("FLEETOTP_TEST_BREAK", "sudo"), &["play", ROLLOUT])
+        .expect_code(2)
+        .expect_text(&[
+            "[db1]: FAILED! => sudo let a member pass by a code alone; it has been reverted",
+            "[web1]: FAILED! => sudo let a member pass by a code alone; it has been reverted",
+            "[web2]: FAILED! => sudo let a member pass by a code alone; it has been reverted",
+        ]);
+    for (host, before) in site.each().zip(&before) {
+        assert_eq!(&login_texts(host), before, "after a broken sudo");
+        assert_nothing_open(host);
     }
     project.rollout(&[]).expect_code(0);
     project.rollout(&[]).expect_code(0).expect_unchanged();

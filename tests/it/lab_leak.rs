@@ -225,7 +225,7 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
             })),
         ]),
         "admins": {"alice": {}, "bob": {}},
-        "policies": {"default": {"issuer": "Example Corp", "recovery_codes": 3, "scratch_codes": 2}},
+        "policies": {"default": {"issuer": "Example Corp", "recovery_codes": 3, "scratch_codes": 2, "services": ["sshd", "sudo"]}},
     }));
     let mut needles = Needles::default();
     needles.add("sudo password", SUDO_PASSWORD);

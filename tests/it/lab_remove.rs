@@ -28,7 +28,7 @@ fn policies(project: &Project<'_>, site: &Site) {
     project.set_inventory(&json!({
         "all": crate::support::project::all(&site.lab, &hosts),
         "admins": {"alice": {"email": "alice@example.com"}, "bob": {"email": "bob@example.com"}},
-        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}},
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "services": ["sshd", "sudo"]}},
     }));
 }
 
@@ -108,6 +108,8 @@ fn lab_remove_restores_every_byte_and_says_who_becomes_key_only() {
             "/etc",
             "/etc/pam.d",
             "/etc/pam.d/sshd",
+            "/etc/pam.d/sudo",
+            "/etc/pam.d/sudo-i",
             "/etc/ssh/sshd_config.d",
             "/etc/cron.d",
             "/etc/group",

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::lab::{Code, Key, Prefs, Suite, WINDOW};
+use crate::lab::{Code, Key, PASSWORD, Prefs, Suite, WINDOW};
 use crate::support::faults::{Site, assert_nothing_open, login_texts};
 use crate::support::project::all;
 
@@ -13,13 +13,18 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
         ("web1", Suite::Bookworm),
         ("web2", Suite::Trixie),
     ]);
+    for host in site.each() {
+        host.sh("useradd -m -U carol");
+        host.allow_sudo(&["alice", "bob", "carol"]);
+        host.assert_sudo_as_before(&["alice"]);
+    }
     let before: Vec<_> = site.each().map(login_texts).collect();
     let project = site.project(60);
     let hosts: Vec<_> = site.hosts.iter().map(|h| (h.as_str(), json!({}))).collect();
     project.set_inventory(&json!({
         "all": all(&site.lab, &hosts),
         "admins": {"alice": {"email": "alice@example.com"}, "bob": {"email": "bob@example.com"}},
-        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW}},
+        "policies": {"default": {"issuer": "Example Corp", "rate_limit": "60/30s", "window": WINDOW, "services": ["sshd", "sudo"]}},
     }));
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
     let shown = project
@@ -30,6 +35,43 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
     assert_eq!(shown["runs"][0]["exit_code"], 0);
     let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
+    let unused = alice.clone();
+    for (host, name) in site.each().zip(&site.hosts) {
+        // What is used on one host is not on another.
+        let mut totp = unused.clone();
+        // Whoever has not confirmed is asked nothing new, nor is anybody else.
+        host.assert_sudo_as_before(&["bob", "carol"]);
+        host.assert_sudo_member("alice", &mut totp);
+        // A code alone is not enough, and used up for logins as well.
+        let code = totp.fresh();
+        assert!(!host.sudo("alice", "", &[&code]));
+        let key = Key::With(&site.alice);
+        site.lab
+            .assert_refused(name, "alice", key, Code::Some(&code), Prefs::Default);
+        alice.heed(&totp);
+    }
+    let report = project.fleetotp(&["report", "coverage", "-o", "json"]);
+    let report = report.expect_code(0).json();
+    let rows = crate::report_cmd::rows(&report, "accounts");
+    let asked = rows.iter().map(|r| (&r["admin"], &r["services"]));
+    assert_eq!(
+        asked
+            .filter(|(a, s)| **a == "alice" && **s == "sshd, sudo")
+            .count(),
+        3,
+        "{rows:#?}"
+    );
+    // A lost block is a gap, and repaired.
+    let web1 = site.host("web1");
+    let block = web1.read_file("/etc/pam.d/sudo-i");
+    web1.sh("sed -i '/BEGIN fleetotp/,/END fleetotp/d' /etc/pam.d/sudo-i");
+    assert!(web1.sudo("alice", "-i", &[PASSWORD]));
+    project
+        .fleetotp(&["sync", "--check"])
+        .expect_code(0)
+        .expect_text(&["write /etc/pam.d/sudo-i"]);
+    project.fleetotp(&["sync"]).expect_code(0);
+    assert_eq!(web1.read_file("/etc/pam.d/sudo-i"), block);
 
     // The journal has the hashes of what was there and of what is there now, as the hosts themselves count them.
     let shown = project
@@ -42,7 +84,8 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
             (Some("done"), Some("changed"))
         );
         let texts = on["texts"].as_array().expect("a list");
-        assert_eq!(texts.len(), 2, "{texts:?}");
+        // Debian 11 has no service of its own for `sudo -i`.
+        assert_eq!(texts.len(), if index == 0 { 3 } else { 4 }, "{texts:?}");
         for text in texts {
             let path = text["path"].as_str().expect("a path");
             let sum = host.sh(&format!("sha256sum {path}"));
@@ -55,7 +98,7 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
     project
         .fleetotp(&["runs", "show", "last"])
         .expect_code(0)
-        .expect_text(&["confirm", "web2: changed"]);
+        .expect_text(&["sync", "web1: changed"]);
 
     // Nobody's second factor ends unasked, and a text that somebody has changed since is left alone.
     let reason = ["--reason", "sshd misbehaves", "--ticket", "OPS-8"];
@@ -93,8 +136,16 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
     assert_eq!(login_texts(site.host("old")), before[0]);
     assert_eq!(login_texts(site.host("web2")), before[2]);
     let mut used = alice.clone();
+    let code = used.fresh();
+    let key = Key::With(&site.alice);
     site.lab
-        .assert_member("web1", "alice", &site.alice, &mut used);
+        .assert_in("web1", "alice", key, Code::Some(&code), Prefs::Default);
+    assert!(
+        !web1.sudo("alice", "", &[&code, PASSWORD]),
+        "the login used it"
+    );
+    site.lab
+        .assert_refused("web1", "alice", key, Code::No, Prefs::Default);
     web1.sh("cp -p /root/kept /etc/pam.d/sshd");
     assert_eq!(login_texts(web1), rolled_out[1]);
     project.fleetotp(&weaker).expect_code(0);
@@ -106,6 +157,7 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
         assert!(host.sh("getent group fleetotp").contains("alice"));
         site.lab
             .assert_key_only(name, "alice", Key::With(&site.alice));
+        host.assert_sudo_as_before(&["alice"]);
         site.lab.assert_key_only(name, "root", Key::Root);
         site.lab
             .assert_refused(name, "alice", Key::No, Code::No, Prefs::Default);
@@ -153,5 +205,14 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
         Code::No,
         Prefs::Default,
     );
+    // A leaver's sudo fails closed, whatever code is typed.
+    let code = alice.fresh();
+    for host in site.each() {
+        for option in ["", "-i"] {
+            assert!(!host.sudo("alice", option, &[&code, PASSWORD]));
+            assert!(!host.sudo("alice", option, &[PASSWORD]));
+        }
+        host.assert_sudo_as_before(&["bob", "carol"]);
+    }
     project.fleetotp(&["audit", "verify"]).expect_code(0);
 }

@@ -47,6 +47,7 @@ mod lab_drift;
 #[cfg(test)]
 mod lab_enrol;
 #[cfg(test)]
+mod lab_everyone;
 mod lab_fanout;
 #[cfg(test)]
 mod lab_faults;

@@ -15,7 +15,7 @@ use fleetotp::host::parse;
 use fleetotp::host::program::REAPER_SHA256;
 use fleetotp::host::request::{Line, Scope};
 use fleetotp::inventory::model::{
-    Algorithm, Enforce, Module, OnOverdue, Policy, RateLimit, Service,
+    Algorithm, Enforce, Module, OnOverdue, Policy, PolicyScope, RateLimit, Service,
 };
 use fleetotp::names::{AdminName, Login, PolicyName, RealmName};
 use fleetotp::plan::change::{Change, HostPlan};
@@ -98,6 +98,11 @@ struct WishData {
     enforce: String,
     on_overdue: String,
     window: u8,
+    services: Vec<String>,
+    /// The policy says `scope: everyone`.
+    everyone: bool,
+    /// Logins with an exemption.
+    exempt: Vec<String>,
     module: Module,
     /// What could go wrong is to be told.
     preflight: bool,
@@ -118,6 +123,9 @@ impl Default for WishData {
             enforce: "on_confirm".to_owned(),
             on_overdue: "keep".to_owned(),
             window: 1,
+            services: vec!["sshd".to_owned()],
+            everyone: false,
+            exempt: Vec::new(),
             module: Module::GoogleAuthenticator,
             preflight: false,
             leavers: BTreeMap::new(),
@@ -428,7 +436,19 @@ fn wish(case: &Case) -> Wish {
             Enforce::OnConfirm
         },
         enforce_from: None,
-        services: vec![Service::Sshd],
+        services: data
+            .services
+            .iter()
+            .map(|s| match s.as_str() {
+                "sudo" => Service::Sudo,
+                _ => Service::Sshd,
+            })
+            .collect(),
+        scope: if data.everyone {
+            PolicyScope::Everyone
+        } else {
+            PolicyScope::Members
+        },
         module: data.module,
         window: data.window,
         rate_limit: RateLimit {
@@ -498,6 +518,7 @@ fn wish(case: &Case) -> Wish {
             .chain(data.leavers.keys())
             .map(login)
             .collect(),
+        exempt: data.exempt.iter().map(login).collect(),
         parts: Parts {
             host: has("host"),
             secrets: has("secrets"),

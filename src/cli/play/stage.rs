@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use super::super::globals::Output;
 use super::super::leavers::Leavers;
+use super::super::profile::Profile;
+use super::super::progress::Part;
 use super::super::run::{Run, Wanted, admins_of, names};
 use super::super::{show, sync, verify};
 use super::tasks::{self, Ends};
@@ -37,6 +40,10 @@ pub(super) struct Player<'r, 'a> {
     pub(super) documents: Vec<Value>,
     /// What decides on the exit code besides.
     pub(super) ends: Ends,
+    /// How long what took.
+    pub(super) profile: Profile,
+    /// How many hosts all plays have, each counted in each play, and how many of them had their turn.
+    hosts: (usize, usize),
 }
 
 impl<'r, 'a> Player<'r, 'a> {
@@ -49,7 +56,24 @@ impl<'r, 'a> Player<'r, 'a> {
             all: Outcome::default(),
             documents: Vec::new(),
             ends: Ends::default(),
+            profile: Profile::default(),
+            hosts: (0, 0),
         }
+    }
+
+    /// Counts what is to come, for progress.
+    ///
+    /// # Errors
+    /// A pattern that matches nothing.
+    pub(super) fn expect(&mut self, plays: &[&Play]) -> Result<(), Error> {
+        let limit = self.run.globals.limit.as_deref();
+        for play in plays {
+            let hosts = self.run.setup.inventory.select(&play.hosts, limit)?;
+            let all = names(&hosts).into_iter();
+            let only = self.only.as_ref();
+            self.hosts.0 += all.filter(|h| only.is_none_or(|o| o.contains(h))).count();
+        }
+        Ok(())
     }
 
     /// Runs a play on its hosts. A break ends the run: it was interrupted, or too much went wrong.
@@ -93,7 +117,24 @@ impl<'r, 'a> Player<'r, 'a> {
                 batch: i64::try_from(batch).unwrap_or(i64::MAX),
             };
             let turn = (before.as_slice(), hosts_of_batch.as_slice());
-            let mut outcome = self.batch(stage, play, admins.as_ref(), turn).await?;
+            let label = if count > 1 {
+                format!("batch {batch} of {count}")
+            } else {
+                play.name.clone()
+            };
+            let part = Part {
+                label,
+                before: self.hosts.1,
+                all: self.hosts.0,
+            };
+            let since = Instant::now();
+            let mut outcome = self.batch(stage, play, admins.as_ref(), turn, part).await?;
+            self.hosts.1 += hosts_of_batch.len();
+            let part = match count {
+                1 => play.name.clone(),
+                _ => format!("{}: batch {batch} of {count}", play.name),
+            };
+            self.profile.note(part, since);
             let strict = |t: &Task| matches!(&t.action, Action::Preflight(p) if p.strict);
             self.ends.findings |= play.tasks.iter().any(strict) && outcome.has_warning();
             let tally = Tally::of(hosts_of_batch.len(), outcome.hosts.values());
@@ -113,7 +154,8 @@ impl<'r, 'a> Player<'r, 'a> {
                     .filter(|h| !self.gone.contains(*h))
                     .cloned()
                     .collect();
-                told = tasks::after(self.run, play, &left, &mut outcome, &mut self.ends, out).await;
+                let turn = (&mut self.ends, &mut self.profile);
+                told = tasks::after(self.run, play, &left, &mut outcome, turn, out).await;
             }
             if globals.output == Output::Text {
                 let place = (count > 1).then_some((batch, count));
@@ -156,6 +198,7 @@ impl<'r, 'a> Player<'r, 'a> {
         play: &Play,
         admins: Option<&BTreeSet<AdminName>>,
         (before, hosts): (&[HostName], &[HostName]),
+        part: Part,
     ) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
         // What only rotates, collects or reports brings hosts to nothing: like the commands, it contacts no host for that.
@@ -178,6 +221,7 @@ impl<'r, 'a> Player<'r, 'a> {
                 prepared_only: no_new,
                 // `pam_totp` says that the text is wanted.
                 keeps_rollbacks: syncs && !has(|a| *a == Action::PamTotp),
+                part,
                 stage: (stage, play.name.clone()),
                 ..Wanted::default()
             };
@@ -207,6 +251,7 @@ impl<'r, 'a> Player<'r, 'a> {
                 .cloned()
                 .collect();
             let chosen = tasks::where_it_holds(self.run, play, task, &well)?;
+            let since = Instant::now();
             match &task.action {
                 Action::Rotate(which) => {
                     let turn = (before, chosen.as_slice());
@@ -223,6 +268,7 @@ impl<'r, 'a> Player<'r, 'a> {
                     task.name
                 )),
             }
+            self.profile.note(task.name.clone(), since);
         }
         Ok(outcome)
     }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::time::Instant;
 
 use serde_json::Value;
 
+use super::super::profile::Profile;
 use super::super::report::Narrow;
 use super::super::rotate::push;
 use super::super::run::Run;
@@ -36,7 +38,7 @@ pub(super) async fn after(
     play: &Play,
     hosts: &[HostName],
     outcome: &mut Outcome,
-    ends: &mut Ends,
+    (ends, profile): (&mut Ends, &mut Profile),
     out: &mut (dyn Write + Send),
 ) -> Told {
     let mut told = Told::new();
@@ -44,6 +46,7 @@ pub(super) async fn after(
         if outcome.interrupted {
             break;
         }
+        let since = Instant::now();
         let done = match &task.action {
             Action::Collect(args) => match where_it_holds(run, play, task, hosts) {
                 Ok(hosts) => collected(run, args, &hosts, outcome, ends).await,
@@ -60,6 +63,7 @@ pub(super) async fn after(
             }
             _ => continue,
         };
+        profile.note(task.name.clone(), since);
         match done {
             Ok(one) => told.extend([(number, one)]),
             Err(error) => outcome.notes.push(failed(task, ends, &error)),

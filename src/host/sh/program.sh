@@ -39,13 +39,14 @@ sum_of() {
 # ---------------------------------------------------------------- inspect
 
 inspect() {
-  logins= users= keys= evidence= known= known_version= seen= leavers=
+  logins= users= keys= everyone= evidence= known= known_version= seen= leavers=
   while IFS='	' read -r k a b; do
     case $k in
     login) logins="$logins $a" ;;
     leaver) leavers="$leavers $a" ;;
     user) users="$users $a" ;;
     keys) keys=1 ;;
+    everyone) everyone=1 ;;
     known) known=$a known_version=$b ;;
     seen) seen="$seen $a=$b" ;;
     evidence) evidence="$evidence $a" ;;
@@ -157,7 +158,7 @@ LIST
   use_daemon "$first" "$mains"
   config_hash
   # What may be written to.
-  for f in $mains /etc/ssh/sshd_config.d/00-fleetotp.conf /etc/pam.d/sshd "$LIB" "$GA" "$GA/current" "$GA/next"; do
+  for f in $mains /etc/ssh/sshd_config.d/00-fleetotp.conf /etc/pam.d/sshd /etc/pam.d/sudo /etc/pam.d/sudo-i "$LIB" "$GA" "$GA/current" "$GA/next"; do
     [ -L "$f" ] && say link "$f" "$(readlink -f "$f")"
   done
   say config "$all"
@@ -171,7 +172,7 @@ LIST
   for f in /etc/sudoers /etc/sudoers.d/* /usr/etc/sudoers /usr/etc/sudoers.d/*; do
     case $f in *~ | */sudoers.d/*.*) ;; *) [ -f "$f" ] && [ -r "$f" ] && ways=$ways$f$nl ;; esac
   done
-  for f in login remote su su-l sudo sudo-i polkit-1 cockpit vsftpd proftpd pure-ftpd dovecot openvpn webmin xrdp-sesman gdm-password lightdm sddm; do
+  for f in login remote su su-l polkit-1 cockpit vsftpd proftpd pure-ftpd dovecot openvpn webmin xrdp-sesman gdm-password lightdm sddm; do
     pam_text "$f" && ways=$ways$text$nl
   done
   # Of the shared stacks only lines that name a second factor are of interest.
@@ -180,12 +181,13 @@ LIST
       if (held == "") at = FNR
       held = held $0
       if (sub(/\\$/, " ", held)) next
-      if (held ~ /NOPASSWD|authenticate|exempt_group|^[ \t]*[@#]include/) print "sudo\t" FILENAME "\t" at "\t" held
+      if (held ~ /NOPASSWD|authenticate|exempt_group|targetpw|rootpw|runaspw|pam_(login_)?service|passprompt_override|requiretty|^[ \t]*[@#]include/) print "sudo\t" FILENAME "\t" at "\t" held
       held = ""
       next
     }
     index(shared, " " FILENAME " ") && /pam_google_authenticator/ { print "authline\t" FILENAME "\t" FNR "\t" $0 }
-    FILENAME ~ /\/pam\.d\// && FILENAME !~ /\/pam\.d\/sshd$/ && !index(shared, " " FILENAME " ") {
+    FILENAME ~ /^\/etc\/pam\.d\/sudo(-i)?$/ && FNR == 1 { print "service\t" FILENAME }
+    FILENAME ~ /\/pam\.d\// && FILENAME !~ /\/pam\.d\/sshd$/ && FILENAME !~ /^\/etc\/pam\.d\/sudo(-i)?$/ && !index(shared, " " FILENAME " ") {
       if (FNR == 1) print "service\t" FILENAME
       if ($0 ~ /^[ \t]*(@include|-?[Aa][Uu][Tt][Hh])[ \t]/) print "authline\t" FILENAME "\t" FNR "\t" $0
       next
@@ -226,7 +228,7 @@ LIST
       say alike "$u" "$alike"
     else
       say effective "$u"
-      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|forcecommand|logingracetime|maxstartups|persource[a-z]*|error) / { print "|" $0 }'
+      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|disableforwarding|permitopen|listenaddress|forcecommand|logingracetime|maxstartups|persource[a-z]*|error) / { print "|" $0 }'
     fi
     case " $2 " in *" $u "*) count_keys "$u" ;; esac
   done
@@ -265,11 +267,11 @@ use_daemon() {
 }
 
 # One hash over everything that decides what sshd does: its program and options, its configuration with all that it
-# includes, PAM's text, the module, the groups.
+# includes, PAM's text, the module, the groups; and over sudo's PAM text.
 config_hash() {
   find_module
   files=$conf_files
-  for f in /etc/pam.d/sshd /usr/lib/pam.d/sshd /usr/etc/pam.d/sshd; do
+  for f in /etc/pam.d/sshd /usr/lib/pam.d/sshd /usr/etc/pam.d/sshd /etc/pam.d/sudo /etc/pam.d/sudo-i; do
     [ ! -f "$f" ] || files=$files$f$nl
   done
   sums=$(each_of "$files$sshd$nl/etc/group$nl$module$nl$oath" sha256sum)
@@ -442,14 +444,15 @@ inspect_accounts() {
   done
   # Of shadow never the hash itself: only the dates (shadow(5)). Also who shares a uid, some accounts that nobody asked
   # about (they must be treated after a change as before), and fleetotp's groups.
-  awk -F: -v want=" $logins " -v asked=" $logins $users " '
+  [ -z "$everyone" ] || say nss "$(sed -n 's/^passwd:[[:blank:]]*//p' /etc/nsswitch.conf 2>/dev/null)"
+  awk -F: -v everyone="$everyone" -v want=" $logins " -v asked=" $logins $users " '
     function field(v) { return v == "" ? "-" : v }
     FILENAME == "/etc/passwd" {
       if (index(want, " " $1 " ")) id[$1] = $3
       names[$3] = names[$3] " " $1
-      if ($7 !~ /(nologin|false|sync|halt|shutdown)$/ && !index(asked, " " $1 " ") && others++ < 16) print "unmanaged\t" $1
+      if (!index(asked, " " $1 " ") && (everyone || ($7 !~ /(nologin|false|sync|halt|shutdown)$/ && others++ < 16))) print "unmanaged\t" $1
     }
-    FILENAME == "/etc/shadow" && index(want, " " $1 " ") { print "shadow\t" $1 "\t-\t" field($3) "\t" field($5) "\t" field($7) "\t" field($8) }
+    FILENAME == "/etc/shadow" && index(want, " " $1 " ") { print "shadow\t" $1 "\t" ($2 ~ /^[!*]/ ? "locked" : "set") "\t" field($3) "\t" field($5) "\t" field($7) "\t" field($8) }
     FILENAME == "/etc/group" && $1 ~ /^fleetotp(-pending|-exempt)?$/ { print "group\t" $1 "\t" $3 "\t" field($4) }
     END { for (l in id) { c = split(names[id[l]], w, " "); for (i = 1; i <= c; i++) if (w[i] != l) print "shared\t" l "\t" w[i] } }
   ' /etc/passwd /etc/shadow /etc/group 2>/dev/null
@@ -804,7 +807,8 @@ apply() {
     terminate) terminate "$a" "$b" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
-    canary) canary "$a" "$b" "$c" ;;
+    canary) canary "$a" "$b" "$c" "$d" ;;
+    sudo) try_sudo "$a" "$b" ;;
     same) expect_same "$a" "$b" ;;
     want) want="$want$a	$b	$c
 " ;;
@@ -1214,7 +1218,7 @@ pick_class() {
 }
 
 # A member for the time of the proof: only from where this connection comes from and from this host itself, with public
-# key $1, also in that one of groups $2 by which one of logins $3 is let in.
+# key $1, also in that one of groups $2 by which one of logins $3 is let in. It comes from addresses $4 as well.
 canary() {
   class=
   if [ "$2" != - ]; then
@@ -1237,8 +1241,23 @@ canary() {
   (
     umask 022
     mkdir -p /var/lib/fleetotp-canary/.ssh &&
-      printf 'restrict,from="%s,%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$here" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
+      printf 'restrict,from="%s,%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$here${4:+,$4}" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
   ) || fail canary "cannot write the temporary member's key"
+}
+
+# Tells what sudo, called with option $1 (- is none), says to the temporary member, who answers $2 once and then nothing. It
+# may do nothing by sudo and has no password: sudo asks all the same before it says so. What the module asks is in the
+# module's words; what comes after the code is in a word of this program's (sudo(8): SUDO_PROMPT).
+try_sudo() {
+  option=$1
+  [ "$option" != - ] || option=
+  cd / || :
+  if setpriv --reuid fleetotp-canary --regid fleetotp --init-groups true 2>/dev/null; then
+    said=$(printf '%s\n' "$2" | SUDO_PROMPT=fleetotp-goes-on timeout -k 5 20 setpriv --reuid fleetotp-canary --regid fleetotp --init-groups sudo -k -S $option true 2>&1)
+  else
+    said=$(printf '%s\n' "$2" | timeout -k 5 20 su -s /bin/sh -c "SUDO_PROMPT=fleetotp-goes-on exec sudo -k -S $option true" fleetotp-canary 2>&1)
+  fi
+  say sudo "$?" "$(printf '%s' "$said" | tr '\n\t' '  ' | tail -c 2000)"
 }
 
 # Makes the temporary member of open change $1 one of those whom $2 names.

@@ -8,7 +8,7 @@ use super::schema::services;
 use super::{Texts, Time, value_at};
 use crate::clock::Span;
 use crate::inventory::model::{
-    Algorithm, Enforce, Module, OnOverdue, OnRevoke, Policy, RateLimit, Service,
+    Algorithm, Enforce, Module, OnOverdue, OnRevoke, Policy, PolicyScope, RateLimit, Service,
 };
 use crate::names::{PolicyName, printable};
 use crate::text::yaml::{Entry, from_node};
@@ -66,6 +66,8 @@ pub(super) struct Raw {
     on_state_unwritable: Option<RawOnUnwritable>,
     /// What a revocation does to the account besides.
     on_revoke: Option<Vec<OnRevoke>>,
+    /// Whom hosts ask for a code; `members` where absent.
+    scope: Option<PolicyScope>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -152,6 +154,7 @@ pub(super) fn built_in(name: PolicyName) -> Policy {
         enforce: Enforce::OnConfirm,
         enforce_from: None,
         services: vec![Service::Sshd],
+        scope: PolicyScope::Members,
         module: Module::GoogleAuthenticator,
         window: 1,
         rate_limit: RateLimit {
@@ -225,6 +228,7 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
         Some(RawEnforce::OnConfirm) | None => Enforce::OnConfirm,
     };
     policy.enforce_from = raw.enforce_from.map(|t| t.0);
+    policy.scope = raw.scope.unwrap_or(policy.scope);
     policy.window = raw.window.unwrap_or(policy.window);
     policy.rate_limit = raw.rate_limit.map_or(policy.rate_limit, |r| r.0);
     policy.algorithm = match raw.algorithm {
@@ -235,6 +239,14 @@ pub(super) fn read(file: &SourceFile, entry: &Entry) -> Result<Policy, FileError
     policy.digits = raw.digits.unwrap_or(policy.digits);
     policy.period = raw.period.unwrap_or(policy.period);
     policy.on_revoke = raw.on_revoke.unwrap_or_default();
+    if policy.module == Module::Oath {
+        if policy.services.contains(&Service::Sudo) {
+            return Err(wrong("services", "pam_oath is built for sshd alone"));
+        }
+        if policy.scope == PolicyScope::Everyone {
+            return Err(wrong("scope", "with pam_oath only members can be asked"));
+        }
+    }
     if policy.window > 8 {
         return Err(wrong(
             "window",
@@ -300,25 +312,31 @@ fn read_services(
     entry: &Entry,
 ) -> Result<Vec<Service>, FileError> {
     let at = value_at(file, entry, "services");
+    let mut read = Vec::new();
     for service in services {
-        match service.as_str() {
-            "sshd" => {}
-            "sudo" => {
-                return Err(at
-                    .error("the service `sudo` is not built yet")
-                    .hinted("write `services: [sshd]`"));
-            }
+        let service = match service.as_str() {
+            "sshd" => Service::Sshd,
+            "sudo" => Service::Sudo,
             other => {
                 return Err(at
                     .error(format!("unknown service `{}`", printable(other, 40)))
                     .hinted_if(suggest::hint(other, ["sshd", "sudo"])));
             }
+        };
+        if !read.contains(&service) {
+            read.push(service);
         }
     }
-    if services.is_empty() {
+    if read.is_empty() {
         return Err(at.error("a policy needs at least one service"));
     }
-    Ok(vec![Service::Sshd])
+    // A confirmation is a login, and so is what a change is proved by.
+    if !read.contains(&Service::Sshd) {
+        return Err(at
+            .error("`sudo` comes besides `sshd`, not in its place")
+            .hinted("write `services: [sshd, sudo]`"));
+    }
+    Ok(read)
 }
 
 /// The issuer stands in a URI before a colon, in a QR code, and on paper.

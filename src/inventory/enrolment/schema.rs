@@ -145,12 +145,12 @@ schema_of!(
     |_: &mut SchemaGenerator| json_schema!({"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].*([Zz]|[+-][0-9:]+))?$"})
 );
 
-/// The services of a policy.
+/// The services of a policy: others come besides sshd, not in its place.
 pub(super) fn services(generator: &mut SchemaGenerator) -> Schema {
     let one = generator.subschema_for::<crate::inventory::model::Service>();
     json_schema!({"anyOf": [
-        one,
-        {"type": "array", "items": one, "minItems": 1},
+        {"const": "sshd"},
+        {"type": "array", "items": one, "contains": {"const": "sshd"}},
         {"type": "null"},
     ]})
 }

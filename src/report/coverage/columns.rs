@@ -72,6 +72,12 @@ pub fn pair_columns() -> Vec<Column> {
             "`inventory`, `ledger`, or `both`.",
         ),
         SERIAL,
+        column(
+            "services",
+            "Services",
+            Kind::Text,
+            "Where a code is demanded of an `enforced` account: `sshd`, and `sudo` where the policy has it and the host was seen to ask in it.",
+        ),
     ]
 }
 
@@ -110,7 +116,7 @@ pub fn weakness_columns() -> Vec<Column> {
             "kind",
             "Kind",
             Kind::Text,
-            "`nullok`: who has no secret gives no code; `grace_period`: a code is not asked for again for a time; `scratch_codes`: codes that need no phone are left; `exempt_group`: members of `fleetotp-exempt`; `nopasswd`, `no_authenticate`, `sudo_exempt_group`: sudo asks for nothing; `sudo_include`: a file of sudo's that was not looked at; `other_services`: PAM services that are there and ask for no code; unknown where nobody has looked.",
+            "`nullok`: who has no secret gives no code; `grace_period`: a code is not asked for again for a time; `scratch_codes`: codes that need no phone are left; `exempt_group`: members of `fleetotp-exempt`; `nopasswd`, `no_authenticate`, `sudo_exempt_group`: sudo asks for nothing; `sudo_other_password`, `sudo_other_service`: sudo asks for the password of another account than the caller's, or by another PAM service, and a code in it is not the caller's or not asked for; `sudo_include`: a file of sudo's that was not looked at; `other_services`: PAM services that are there and ask for no code; unknown where nobody has looked.",
         ),
         column(
             "accounts",

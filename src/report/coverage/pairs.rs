@@ -223,7 +223,25 @@ impl Pair<'_> {
             }),
             self.token
                 .map_or(Cell::Empty, |t| Cell::Text(Arc::clone(&t.serial))),
+            match standing {
+                Standing::Enforced if self.is_asked_in_sudo(view) => Cell::text("sshd, sudo"),
+                Standing::Enforced => Cell::text("sshd"),
+                Standing::Unknown => Cell::Unknown,
+                _ => Cell::Empty,
+            },
         ]
+    }
+
+    /// Whether the policy has sudo ask for the code, and no service of sudo's was seen there that does not.
+    fn is_asked_in_sudo(&self, view: &View) -> bool {
+        let is_wanted = view.population.realm(self.realm).is_some_and(|r| r.in_sudo);
+        let weaknesses = self.known.and_then(|h| h.weaknesses.as_deref());
+        is_wanted
+            && weaknesses.is_some_and(|all| {
+                let unasked = all.iter().filter(|w| w.kind == "other_services");
+                let mut words = unasked.flat_map(|w| w.detail.split([' ', ',']));
+                !words.any(|w| matches!(w, "sudo" | "sudo-i"))
+            })
     }
 }
 

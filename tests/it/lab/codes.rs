@@ -109,6 +109,11 @@ impl Totp {
         }
     }
 
+    /// Counts what another one of the same secret has given away as given away.
+    pub(crate) fn heed(&mut self, other: &Self) {
+        self.used.extend(&other.used);
+    }
+
     /// A code that is wrong now and for several steps to come.
     pub(crate) fn wrong(&self) -> String {
         let step = now().div_euclid(STEP);
