@@ -1,4 +1,4 @@
-//! The JSON Schema of playbooks, for editors: from the types of [`Play`], [`Task`] and [`Action`], and here what their keys
+//! The JSON Schema of playbooks, for editors: from the types of [`Play`], [`Task`](super::Task) and [`Action`], and here what their keys
 //! hold, each as its reader takes it.
 
 use schemars::{JsonSchema as _, Schema, SchemaGenerator, json_schema};
