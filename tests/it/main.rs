@@ -105,6 +105,8 @@ mod pack;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod playbook_cases;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod report;
@@ -116,6 +118,8 @@ mod revoke_cli;
 mod scale;
 #[cfg(test)]
 mod scale_reports;
+#[cfg(test)]
+mod schemas;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]
