@@ -23,6 +23,20 @@ impl Ledger {
             .collect()
     }
 
+    /// Returns a host, unless it was never met or is retired.
+    ///
+    /// # Errors
+    /// When the database fails or holds something unreadable.
+    pub async fn host(&self, name: &HostName) -> Result<Option<HostRecord>, LedgerError> {
+        sqlx::query("SELECT * FROM host WHERE name = $1 AND retired_at IS NULL")
+            .bind(name.as_str().to_owned())
+            .fetch_optional(&self.inner.pool)
+            .await?
+            .as_ref()
+            .map(host_of)
+            .transpose()
+    }
+
     /// Returns every token on every host, as last read, by token and host.
     ///
     /// # Errors
