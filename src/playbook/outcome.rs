@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(merged.hosts.values().next().unwrap().gaps.len(), 1);
         merged.merge(with(Status::Ok, "clock"));
         let report = merged.hosts.into_values().next().unwrap();
-        assert_eq!(report.gaps, [gap("clock")]);
+        assert_eq!(*report.gaps, [gap("clock")]);
         assert_eq!(report.status, Status::Unreachable("y".into()));
     }
 

@@ -115,6 +115,7 @@ mod revoke_cli;
 #[cfg(test)]
 mod scale;
 #[cfg(test)]
+mod scale_hosts;
 mod scale_reports;
 #[cfg(test)]
 mod sheet;
