@@ -158,6 +158,26 @@ name_type! {
     PolicyName, "policy name", check_plain
 }
 
+/// What editors check names by; the `check_` functions below say the same and why.
+macro_rules! name_schema {
+    ($name:ident, $pattern:literal) => {
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "pattern": $pattern})
+            }
+        }
+    };
+}
+
+name_schema!(AdminName, "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$");
+name_schema!(RealmName, "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$");
+name_schema!(PolicyName, "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$");
+name_schema!(Login, "^[A-Za-z_][A-Za-z0-9._-]{0,31}$");
+
 fn check_host(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("is empty");

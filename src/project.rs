@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::clock::Span;
@@ -13,8 +14,9 @@ use crate::text::{SourceFile, yaml};
 pub const FILE_NAME: &str = "fleetotp.yml";
 
 /// The settings of a project, as written; paths are relative to the file's directory.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "fleetotp project file")]
 pub struct Settings {
     /// Inventory sources, in order; `-i` replaces them.
     pub inventory: Vec<String>,
@@ -62,7 +64,7 @@ impl Default for Settings {
 }
 
 /// Who can read secrets.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VaultSettings {
     /// age public keys every secret is encrypted to; encrypting needs nothing else.
@@ -72,7 +74,7 @@ pub struct VaultSettings {
 }
 
 /// How sheets are made.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SheetSettings {
     /// Directory of the sheets.
@@ -112,7 +114,7 @@ impl Default for SheetSettings {
 }
 
 /// Where reports would go: accepted, and not used yet.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportSettings {
     /// Directory of the reports.
@@ -128,7 +130,7 @@ impl Default for ReportSettings {
 }
 
 /// How the event log is attested.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditSettings {
     /// The SSH key that signs heads of the log: a private key's file, or a public key's whose private half an agent holds.
@@ -137,7 +139,7 @@ pub struct AuditSettings {
 }
 
 /// What is made of logins.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActivitySettings {
     /// Databases of addresses in MaxMind's format; `--geo` replaces them.
@@ -147,7 +149,7 @@ pub struct ActivitySettings {
 }
 
 /// A web server that is sent findings.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
     /// Where to.
@@ -158,7 +160,7 @@ pub struct WebhookSettings {
 }
 
 /// How unknown host keys are treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostKey {
     /// A host whose key is not known is unreachable.

@@ -114,6 +114,8 @@ enum Command {
     Inventory(InventoryCommand),
     /// Print shell completions
     Completions(generate::CompletionsArgs),
+    /// Print a JSON Schema by which editors complete and check files
+    Schema(generate::SchemaArgs),
     /// Write the manual pages
     Man(generate::ManArgs),
 }
@@ -216,6 +218,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             return inventory::run(command, globals, &project, &mut stdout);
         }
         Command::Completions(args) => return generate::completions(args, &mut stdout),
+        Command::Schema(args) => return generate::schema(args, &mut stdout),
         Command::Man(args) => return generate::man(args, &world.cwd),
         _ => {}
     }
@@ -257,7 +260,10 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             Command::Ledger(command) => ledger::run(command, globals, &world, &mut stdout).await,
             Command::Adopt(args) => adopt::run(args, globals, &world, &mut stdout).await,
             Command::Remove(args) => remove::run(args, globals, &world, &mut stdout).await,
-            Command::Inventory(_) | Command::Completions(_) | Command::Man(_) => Ok(exit::DONE),
+            Command::Inventory(_)
+            | Command::Completions(_)
+            | Command::Schema(_)
+            | Command::Man(_) => Ok(exit::DONE),
         }
     });
     // Threads that wait for a terminal must not keep the program alive.

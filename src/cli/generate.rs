@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, CommandFactory as _, ValueEnum};
 use clap_complete::Shell;
 
 use super::app::Cli;
 use crate::error::Error;
 use crate::exit;
+use crate::{inventory, playbook, project, text};
 
 /// Arguments of `completions`.
 #[derive(Debug, Clone, Args)]
@@ -23,6 +24,39 @@ pub struct ManArgs {
     /// Directory for the pages; made if missing
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+}
+
+/// Arguments of `schema`.
+#[derive(Debug, Clone, Args)]
+pub struct SchemaArgs {
+    /// Which files it describes
+    of: SchemaOf,
+}
+
+/// Files that an editor can complete.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SchemaOf {
+    /// Playbooks
+    Playbook,
+    /// Inventory sources in YAML
+    Inventory,
+    /// The project file, fleetotp.yml
+    Project,
+}
+
+/// Prints a JSON Schema of what users write.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn schema(args: &SchemaArgs, out: &mut dyn Write) -> Result<u8, Error> {
+    let schema = match args.of {
+        SchemaOf::Playbook => playbook::schema::words::schema(),
+        SchemaOf::Inventory => inventory::schema(),
+        SchemaOf::Project => text::schema::of::<project::Settings>(),
+    };
+    writeln!(out, "{schema:#}")
+        .map_err(|e| Error::failed("cannot write the schema").caused_by(e))?;
+    Ok(exit::DONE)
 }
 
 /// Prints completions.

@@ -230,13 +230,17 @@ fn read(paths: &[PathBuf], args: &PlayArgs, world: &World) -> Result<Vec<Book>, 
         all.extend(plays);
     }
     tags::choose(&mut all, &args.tags, &args.skip_tags).map_err(Error::failed)?;
+    let mut left_out = all.len();
     if let Some(name) = &args.start_at_task {
         tags::start_at(&mut all, name).map_err(Error::failed)?;
     }
+    left_out -= all.len();
     let mut plays = all.into_iter();
-    let books = names
-        .into_iter()
-        .map(|(name, count)| (name, plays.by_ref().take(count).collect()));
+    let books = names.into_iter().map(|(name, count)| {
+        let here = count.saturating_sub(left_out);
+        left_out = left_out.saturating_sub(count);
+        (name, plays.by_ref().take(here).collect())
+    });
     Ok(books.collect())
 }
 

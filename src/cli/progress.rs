@@ -105,10 +105,11 @@ fn message(part: &Part, state: &State, done: usize, elapsed: Duration) -> String
     let more = names.len().saturating_sub(NAMED);
     names.truncate(NAMED);
     let names = names.join(", ");
-    words.push(match more {
-        0 => names,
-        more => format!("{names} and {more} more"),
-    });
+    match more {
+        0 if names.is_empty() => {}
+        0 => words.push(names),
+        more => words.push(format!("{names} and {more} more")),
+    }
     words.join("  ")
 }
 
@@ -116,7 +117,7 @@ fn message(part: &Part, state: &State, done: usize, elapsed: Duration) -> String
 fn left(elapsed: Duration, done: usize, all: usize) -> Option<Duration> {
     let done = u32::try_from(done).ok().filter(|n| *n > 0)?;
     let left = u32::try_from(all).ok()?.checked_sub(done)?;
-    Some(elapsed / done * left)
+    (left > 0).then(|| elapsed / done * left)
 }
 
 /// Such as `40s` or `1m05s`.
@@ -192,8 +193,9 @@ mod tests {
         state.failed = 2;
         assert_eq!(
             message(&Part::default(), &state, 0, Duration::from_secs(5)),
-            "5s  2 failed or away  "
+            "5s  2 failed or away"
         );
+        assert_eq!(left(Duration::from_secs(5), 2, 2), None);
         assert_eq!(left(Duration::from_secs(5), 3, 2), None);
     }
 }

@@ -21,9 +21,6 @@ use crate::token::secret::Secret;
 
 /// How long sshd may take to listen again.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the host's own address may be kept out for logins that failed before (sshd_config(5), PerSourcePenalties: from
-/// 15 s on).
-const PENALTY: Duration = Duration::from_secs(25);
 
 /// What the temporary member's forced command prints.
 const GREETING: &str = "fleetotp-canary-in";
@@ -83,7 +80,9 @@ pub struct Try<'a> {
     /// The codes, one for each time it is asked.
     pub codes: &'a [Secret],
     /// How it reaches the host.
-    pub route: Route,
+    pub route: Route<'a>,
+    /// How long the host may keep its own addresses out for logins that failed before.
+    pub penalty: Duration,
 }
 
 /// How a login of the temporary member ended.
@@ -145,24 +144,11 @@ impl CanaryKey {
 
 /// How the temporary member reaches the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
+pub enum Route<'a> {
     /// As everybody does.
     Direct,
-    /// Through the open connection to the host's own loopback: failed logins are not held against this address
-    /// (PerSourcePenalties).
-    Loopback,
-    /// The same by IPv6: another address to sshd.
-    LoopbackSix,
-}
-
-impl Route {
-    const fn loopback(self) -> Option<&'static str> {
-        match self {
-            Self::Direct => None,
-            Self::Loopback => Some("127.0.0.1"),
-            Self::LoopbackSix => Some("[::1]"),
-        }
-    }
+    /// Through the open connection to this address of the host's own: failed logins are held against no other address.
+    Inside(&'a str),
 }
 
 /// Logs in as the temporary member. Tries again while sshd, which is re-reading its configuration, does not listen, or
@@ -180,14 +166,14 @@ pub async fn login(
         // From the host's own loopback nobody else is in the way.
         let place = match wanted.route {
             Route::Direct => Some(session.place().await?),
-            Route::Loopback | Route::LoopbackSix => None,
+            Route::Inside(_) => None,
         };
         let attempt = attempt(session, key, wanted).await?;
         drop(place);
         let (why, patience) = match attempt {
             Attempt::Ended(outcome) => return Ok(outcome),
             Attempt::NotHeard(why) => (why, PATIENCE),
-            Attempt::Penalised(why) => (why, PENALTY),
+            Attempt::Penalised(why) => (why, wanted.penalty),
         };
         if start.elapsed() > patience {
             return Ok(Outcome::Unclear(why));
@@ -217,7 +203,7 @@ async fn attempt(
     let mut command = Command::new("ssh");
     let whose = match wanted.route {
         Route::Direct => target.whose(CANARY),
-        Route::Loopback | Route::LoopbackSix => Whose {
+        Route::Inside(_) => Whose {
             login: CANARY.to_owned(),
             host: None,
         },
@@ -238,12 +224,12 @@ async fn attempt(
     command
         .arg(joined("-oIdentityFile=", &key.path()))
         .args(["-l", CANARY]);
-    if let (Some(loopback), Some(control)) = (wanted.route.loopback(), session.control_socket()) {
+    if let (Route::Inside(inside), Some(control)) = (wanted.route, session.control_socket()) {
         let port = target.port.unwrap_or(22);
         // Where the connection is gone nothing is connected to: `x` must not become a host's name.
         let mut proxy = OsString::from("-oProxyCommand=ssh -F none -oProxyCommand=false -S '");
         proxy.push(control);
-        proxy.push(format!("' -oControlMaster=no -W {loopback}:{port} x"));
+        proxy.push(format!("' -oControlMaster=no -W {inside}:{port} x"));
         command.arg(proxy);
         if let Some(address) = &target.address {
             // The key is looked up under the name it is known by.

@@ -3,15 +3,20 @@
 mod admins;
 mod policies;
 mod resolve;
+mod schema;
+
+pub use schema::schema;
 
 pub(crate) use resolve::{Resolved, resolve};
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use crate::clock::Timestamp;
 use crate::inventory::model::{Admin, Policy};
+use crate::inventory::pattern;
 use crate::inventory::value::Origin;
 use crate::names::{AdminName, Login, PolicyName, RealmName};
 use crate::text::yaml::{Entry, Mapping, from_node};
@@ -57,6 +62,33 @@ struct DeclaredExemption {
     hosts_at: Origin,
 }
 
+/// What is written of a realm.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RealmKeys {
+    /// Pattern of its hosts, or a list of them.
+    hosts: Pattern,
+    /// The policy that holds there; `default` where absent.
+    policy: Option<PolicyName>,
+}
+
+/// What is written of an exemption.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Exempt {
+    /// Pattern of the hosts on which the account is exempt; all where absent.
+    #[serde(default = "everywhere")]
+    hosts: Pattern,
+    /// Who answers for it.
+    owner: String,
+    /// Why.
+    reason: String,
+    /// Who allowed it.
+    approved_by: Option<String>,
+    /// When it ends: a date, or a time in RFC 3339.
+    expires: Time,
+}
+
 impl Declared {
     /// How many admins were declared so far.
     pub(crate) fn admin_count(&self) -> usize {
@@ -88,16 +120,10 @@ impl Declared {
     }
 
     fn add_realm(&mut self, file: &SourceFile, entry: &Entry) -> Result<(), FileError> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Raw {
-            hosts: Pattern,
-            policy: Option<PolicyName>,
-        }
         let name_at = key_at(file, entry);
         let name =
             RealmName::new(&entry.key.scalar.text).map_err(|e| name_at.error(e.to_string()))?;
-        let raw: Raw = from_node(file, &entry.value)?;
+        let raw: RealmKeys = from_node(file, &entry.value)?;
         let realm = DeclaredRealm {
             hosts: raw.hosts.0,
             policy: raw.policy,
@@ -128,19 +154,9 @@ impl Declared {
     }
 
     fn add_exemption(&mut self, file: &SourceFile, entry: &Entry) -> Result<(), FileError> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Raw {
-            #[serde(default = "everywhere")]
-            hosts: Pattern,
-            owner: String,
-            reason: String,
-            approved_by: Option<String>,
-            expires: Time,
-        }
         let at = key_at(file, entry);
         let login = Login::new(&entry.key.scalar.text).map_err(|e| at.error(e.to_string()))?;
-        let raw: Raw = from_node(file, &entry.value)?;
+        let raw: Exempt = from_node(file, &entry.value)?;
         self.exemptions.push(DeclaredExemption {
             login,
             hosts: raw.hosts.0,
@@ -191,7 +207,7 @@ fn twice(what: &str, name: &str, at: &Origin, first: &Origin) -> FileError {
     ))
 }
 
-/// A host pattern: text, or a list of texts which is their union.
+/// A host pattern: text, or a list of texts, which is the parts of all.
 #[derive(Debug)]
 struct Pattern(String);
 
@@ -236,7 +252,7 @@ impl<'de> Deserialize<'de> for Pattern {
         let parts = deserializer.deserialize_str(TextsVisitor)?;
         Ok(Self(match parts.as_slice() {
             [one] => one.clone(),
-            _ => parts.join(","),
+            _ => pattern::join(&parts),
         }))
     }
 }

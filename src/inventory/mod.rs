@@ -12,7 +12,7 @@ mod export;
 pub(crate) mod glob;
 mod load;
 pub mod model;
-mod pattern;
+pub(crate) mod pattern;
 mod python;
 mod range;
 mod select;
@@ -23,5 +23,6 @@ mod vars_files;
 #[cfg(test)]
 mod tests;
 
+pub use enrolment::schema;
 pub use load::{Inventory, LoadOptions};
 pub use sources::SourceRead;

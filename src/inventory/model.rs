@@ -136,7 +136,7 @@ pub struct Policy {
 }
 
 /// What a revocation does to an account besides removing its secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRevoke {
     /// The account is expired.
@@ -166,7 +166,7 @@ pub enum OnOverdue {
 }
 
 /// Whom hosts ask for a code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyScope {
     /// The admins of the inventory.
@@ -176,7 +176,9 @@ pub enum PolicyScope {
 }
 
 /// A PAM module that checks codes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Module {
     /// `pam_google_authenticator`.
@@ -187,7 +189,7 @@ pub enum Module {
 }
 
 /// A PAM service that can demand the code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
     /// Logins over SSH.

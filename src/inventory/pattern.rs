@@ -69,6 +69,12 @@ pub(crate) fn split(pattern: &str) -> Vec<String> {
         .collect()
 }
 
+/// Makes one pattern of a list of them, which is the parts of all; so Ansible has it.
+pub(crate) fn join(patterns: &[String]) -> String {
+    let parts: Vec<String> = patterns.iter().flat_map(|p| split(p)).collect();
+    parts.join(",")
+}
+
 /// Splits at colons and white space outside brackets; a bracket without its partner separates as well.
 fn split_at_colons(pattern: &str) -> Vec<String> {
     let mut parts = vec![String::new()];

@@ -64,6 +64,47 @@ pub fn key_is_enough_for_others(facts: &Facts) -> bool {
     })
 }
 
+/// Returns the addresses at which sshd can be reached from the host itself through the open connection, as `ssh -W` names
+/// them; none where forwarding is off for the account of the connection (sshd_config(5), `AllowTcpForwarding`).
+pub fn inside(facts: &Facts) -> Vec<String> {
+    let login = facts.connecting_login.as_deref().unwrap_or("root");
+    let Some(effective) = facts
+        .effective
+        .get(login)
+        .or(facts.effective.values().next())
+    else {
+        return vec![LOOPBACK.to_owned()];
+    };
+    let forwards = matches!(
+        effective.get("allowtcpforwarding"),
+        "" | "yes" | "all" | "local"
+    );
+    let opens = matches!(effective.get("permitopen"), "" | "any");
+    if !forwards || !opens || effective.on("disableforwarding") {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for listens in effective.get("listenaddress").split_whitespace() {
+        // `0.0.0.0:22`, `[::]:22`.
+        let address = listens.rsplit_once(':').map_or(listens, |(host, _)| host);
+        let address = match address {
+            "0.0.0.0" => LOOPBACK,
+            "[::]" => "[::1]",
+            other => other,
+        };
+        if !found.iter().any(|f| f == address) {
+            found.push(address.to_owned());
+        }
+    }
+    if found.is_empty() {
+        found.push(LOOPBACK.to_owned());
+    }
+    found
+}
+
+/// Where every sshd listens that is not told to listen elsewhere.
+const LOOPBACK: &str = "127.0.0.1";
+
 const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b' ')
 }
@@ -83,6 +124,23 @@ mod tests {
         effective.values.insert(key.to_owned(), value.to_owned());
         facts.effective.insert("root".to_owned(), effective);
         facts
+    }
+
+    #[test]
+    fn a_host_is_reached_from_inside_where_its_sshd_listens() {
+        assert_eq!(inside(&Facts::default()), ["127.0.0.1"]);
+        let listens = |value| inside(&with("listenaddress", value));
+        assert_eq!(listens("[::]:22 0.0.0.0:22"), ["[::1]", "127.0.0.1"]);
+        assert_eq!(listens("127.0.1.1:2201"), ["127.0.1.1"]);
+        assert_eq!(listens("0.0.0.0:22 0.0.0.0:2222"), ["127.0.0.1"]);
+        for (key, value) in [
+            ("allowtcpforwarding", "no"),
+            ("allowtcpforwarding", "remote"),
+            ("disableforwarding", "yes"),
+            ("permitopen", "none"),
+        ] {
+            assert_eq!(inside(&with(key, value)), Vec::<String>::new(), "{key}");
+        }
     }
 
     #[test]

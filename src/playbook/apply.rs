@@ -32,6 +32,8 @@ pub struct Canary<'a> {
     pub groups: Vec<String>,
     /// The admins' accounts.
     pub logins: Vec<Login>,
+    /// The host's own addresses that it logs in from.
+    pub from: Vec<String>,
 }
 
 impl<'a> Canary<'a> {
@@ -46,6 +48,11 @@ impl<'a> Canary<'a> {
             policy: &proof.policy,
             groups: allowed_groups(facts)?,
             logins,
+            from: proof
+                .inside
+                .iter()
+                .map(|address| address.trim_matches(['[', ']']).to_owned())
+                .collect(),
         })
     }
 }
@@ -203,7 +210,14 @@ fn add_canary(request: &mut Request, project: &str, canary: &Canary<'_>) {
         canary.groups.join(",")
     };
     let logins: Vec<&str> = canary.logins.iter().map(Login::as_str).collect();
-    request.line(&["canary", canary.public_key, &groups, &logins.join(",")]);
+    let from = canary.from.join(",");
+    request.line(&[
+        "canary",
+        canary.public_key,
+        &groups,
+        &logins.join(","),
+        &from,
+    ]);
 }
 
 /// The temporary member's state file.

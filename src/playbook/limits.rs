@@ -3,18 +3,23 @@
 //! Ansible counts failed hosts only, so that a batch of which half was away lets the next one begin; here those that were
 //! not reached have a limit of their own, and both are looked at before each next batch.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
 use crate::playbook::outcome::{HostReport, Status};
 use crate::text::yaml::{Kind, Node, Resolved};
 use crate::text::{FileError, SourceFile};
 
 /// How much of a batch may go wrong, in percent of its hosts.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, JsonSchema)]
 pub struct Limits {
-    /// `max_fail_percentage`: more failed hosts than this end the play. `None`: only a batch of which nothing is left.
+    /// More failed hosts of a batch than this, in percent, end the play. Where absent only a batch of
+    /// which nothing is left ends it.
+    #[schemars(rename = "max_fail_percentage", schema_with = "for_editors")]
     pub failed: Option<f64>,
-    /// `max_unreachable`: the same for hosts that were not reached.
+    /// More hosts of a batch that were not reached than this, in percent, end the play.
+    #[schemars(rename = "max_unreachable", schema_with = "for_editors")]
     pub unreachable: Option<f64>,
-    /// `any_errors_fatal`: the first host that failed or was not reached lets no further one begin.
+    /// The first host that failed or was not reached lets no further one begin.
     pub any_errors_fatal: bool,
 }
 
@@ -110,6 +115,14 @@ pub fn percentage(source: &SourceFile, key: &str, node: &Node) -> Result<f64, Fi
                 format!("`{key}` is a percentage from 0 to 100"),
             )
         })
+}
+
+/// The JSON Schema of what [`percentage`] reads.
+fn for_editors(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"anyOf": [
+        {"type": "number", "minimum": 0, "maximum": 100},
+        {"type": "string", "pattern": r"^\s*(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?)\s*%?\s*$"},
+    ]})
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! of fleetotp's. Whatever must be refused is tried from the host itself, so that no penalty for it
 //! (sshd_config(5), PerSourcePenalties) and no ban by a log reader (jail.conf(5), `ignoreself`) hits anybody else.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -11,13 +13,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::fleet::FleetError;
 use crate::fleet::canary::{self, CanaryKey, Offer, Outcome, Route, Try};
 use crate::fleet::session::Session;
-use crate::host::facts::Facts;
+use crate::host::facts::{Facts, SshVersion};
 use crate::host::reply::applied;
 use crate::host::request::Request;
 use crate::inventory::model::{Module, Policy, PolicyScope};
 use crate::ledger::{MAX_DETAIL, VerifiedHost};
 use crate::names::{HostName, printable};
-use crate::plan::canary::key_is_enough_for_others;
+use crate::plan::canary::{inside, key_is_enough_for_others};
 use crate::plan::sudo;
 use crate::playbook::engine::Shared;
 use crate::token::code::code_at;
@@ -27,8 +29,12 @@ use crate::token::secret::Secret;
 
 /// How many steps either way the temporary member's codes are valid at least: it uses those of two steps.
 const WINDOW: u8 = 3;
+/// The first version with PerSourcePenalties (sshd_config(5)).
+const PENALISES_SINCE: SshVersion = SshVersion(9, 8);
+/// How long these may keep out: from 15 s on, and each login that failed adds 5 s.
+const PENALTY: Duration = Duration::from_secs(20);
 /// How long a change of the temporary member's group may take.
-const POSE: std::time::Duration = std::time::Duration::from_secs(20);
+const POSE: Duration = Duration::from_secs(20);
 
 /// The temporary member's secrets, and what it stands for.
 #[derive(Debug)]
@@ -45,6 +51,10 @@ pub struct Proof {
     pub sudo: Vec<&'static str>,
     /// An account that is none of fleetotp's gets in by its key alone, as sshd itself says.
     pub others_by_key: bool,
+    /// Addresses at which the host's sshd is reached from inside.
+    pub inside: Vec<String>,
+    /// Its sshd keeps addresses out for a while from which logins failed.
+    pub penalises: bool,
 }
 
 /// Whom the temporary member stands for.
@@ -230,6 +240,9 @@ impl Row {
                 "an admin who may confirm by a login did not get in by key alone"
             }
             (Who::Pending, _) => "an admin could not confirm by a login",
+            (Who::Other, KEY) if self.expected == Expected::Refused => {
+                "an account that is not exempt was let in without being asked for a code"
+            }
             (Who::Other, NO_KEY) => "an account that is no member was let in without a key",
             (Who::Other, _) => {
                 "an account that is no member was refused with its key: something there lets nobody in by name (pam_access, DenyGroups), or keeps everybody out"
@@ -327,6 +340,8 @@ impl Table {
             }
         }
         match self.pose(session, id, Who::Other).await {
+            // It is refused, as everybody is: tried with what is refused.
+            Ok(()) if proof.everyone() => {}
             Ok(()) if proof.others_by_key => {
                 let key = logins.direct(Offer::Key, &[], Route::Direct).await?;
                 self.add(Who::Other, KEY, Expected::In, &key);
@@ -358,8 +373,12 @@ impl Table {
     ) -> Result<(), FleetError> {
         let logins = Logins { session, proof };
         if self.stands_for == Some(Who::Other) {
-            let none = logins.inside(Offer::Code, &[], Route::LoopbackSix).await?;
+            let none = logins.inside(Offer::Code, &[], 0).await?;
             self.add(Who::Other, NO_KEY, Expected::Refused, &none);
+            if proof.everyone() {
+                let key = logins.inside(Offer::Key, &[], 1).await?;
+                self.add(Who::Other, KEY, Expected::Refused, &key);
+            }
         }
         if self.stands_for.is_some()
             && let Err(why) = self.pose(session, id, Who::Member).await
@@ -372,9 +391,9 @@ impl Table {
         let mut codes: Vec<Secret> = proof.wrong_code(clock.now()).into_iter().collect();
         codes.extend(self.used.clone());
         let (key, none, wrong) = tokio::join!(
-            logins.inside(Offer::Key, &[], Route::LoopbackSix),
-            logins.inside(Offer::Code, &codes, Route::Loopback),
-            logins.inside(Offer::KeyThenCode, &codes, Route::Loopback),
+            logins.inside(Offer::Key, &[], 0),
+            logins.inside(Offer::Code, &codes, 1),
+            logins.inside(Offer::KeyThenCode, &codes, 1),
         );
         let (key, none, mut wrong) = (key?, none?, wrong?);
         if matches!(
@@ -439,28 +458,34 @@ impl Logins<'_> {
         &self,
         offer: Offer,
         codes: &[Secret],
-        route: Route,
+        route: Route<'_>,
     ) -> Result<Outcome, FleetError> {
         let wanted = Try {
             offer,
             codes,
             route,
+            penalty: if self.proof.penalises {
+                PENALTY
+            } else {
+                Duration::ZERO
+            },
         };
         canary::login(self.session, &self.proof.pair, wanted).await
     }
 
-    /// From the host itself: by `first`, or else by the loopback that every host has.
+    /// From the host itself, by the `nth` of its addresses, or the one that it has.
     async fn inside(
         &self,
         offer: Offer,
         codes: &[Secret],
-        first: Route,
+        nth: usize,
     ) -> Result<Outcome, FleetError> {
-        let outcome = self.direct(offer, codes, first).await?;
-        if first == Route::LoopbackSix && matches!(outcome, Outcome::Unclear(_)) {
-            return self.direct(offer, codes, Route::Loopback).await;
-        }
-        Ok(outcome)
+        let inside = &self.proof.inside;
+        let Some(address) = inside.get(nth).or(inside.last()) else {
+            let why = "the connection forwards nothing to the host itself";
+            return Ok(Outcome::Unclear(why.to_owned()));
+        };
+        self.direct(offer, codes, Route::Inside(address)).await
     }
 }
 
@@ -490,8 +515,15 @@ impl Proof {
             },
             project: shared.project.clone(),
             sudo: sudo::calls(facts, policy),
-            others_by_key: key_is_enough_for_others(facts) && policy.scope != PolicyScope::Everyone,
+            inside: inside(facts),
+            penalises: facts.version >= PENALISES_SINCE,
+            others_by_key: key_is_enough_for_others(facts),
         })
+    }
+
+    /// Whether a code is demanded of everybody but the exempt.
+    fn everyone(&self) -> bool {
+        self.policy.scope == PolicyScope::Everyone
     }
 
     fn params(&self) -> CodeParams {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{Span, Timestamp};
 use crate::error::Error;
@@ -16,7 +17,8 @@ use crate::token::state::TokenState;
 pub type Id = (AdminName, RealmName);
 
 /// Which of all tokens are meant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Which {
     /// Those due by their policy's `rotate_every`.
     pub due: bool,

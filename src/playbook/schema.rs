@@ -1,12 +1,13 @@
 //! Playbooks as users write them.
 
 pub mod tags;
+pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
 
-use crate::clock::Span;
+use crate::inventory::pattern::join;
 use crate::names::printable;
 use crate::playbook::limits::{Limits, percentage};
 use crate::playbook::rotate::Which;
@@ -14,46 +15,61 @@ use crate::playbook::serial::{Order, Serial};
 use crate::playbook::tasks::{CollectTask, PreflightTask, ReportTask, SyncTask, VerifyTask};
 use crate::playbook::when::When;
 use crate::text::yaml::{self, Node};
-use crate::text::{FileError, SourceFile, suggest};
+use crate::text::{FileError, SourceFile, schema, suggest};
 
 /// One play.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(transform = words::play)]
 pub struct Play {
     /// What the play says it does.
+    #[schemars(schema_with = "schema::words")]
     pub name: String,
-    /// Host pattern.
+    /// Host pattern, or a list of them.
+    #[schemars(schema_with = "schema::pattern")]
     pub hosts: String,
-    /// Admin pattern; everyone where absent.
+    /// Admin pattern, or a list of them; everyone where absent.
+    #[schemars(schema_with = "schema::pattern")]
     pub admins: Option<String>,
-    /// In which batches hosts are worked on.
+    /// In which batches hosts are worked on: a number of hosts, a percentage of all hosts of the play, or a list of them, of
+    /// which the last repeats.
+    #[schemars(schema_with = "words::serial")]
     pub serial: Serial,
     /// In which order.
     pub order: Order,
     /// How much may go wrong before no further batch begins.
+    #[schemars(flatten)]
     pub limits: Limits,
     /// Variables for `when`; they win over those of the inventory.
+    #[schemars(schema_with = "words::variables")]
     pub vars: BTreeMap<String, serde_json::Value>,
     /// Tags that all its tasks have.
+    #[schemars(schema_with = "words::tags")]
     pub tags: BTreeSet<String>,
     /// The tasks in order.
     pub tasks: Vec<Task>,
 }
 
 /// One task of a play.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(transform = words::task)]
 pub struct Task {
     /// What the task says it does; the action where absent.
+    #[schemars(schema_with = "schema::words")]
     pub name: String,
     /// What it does.
+    #[schemars(skip)]
     pub action: Action,
     /// Tags by which it is chosen, with those of its play.
+    #[schemars(schema_with = "words::tags")]
     pub tags: BTreeSet<String>,
-    /// On which hosts it is done.
+    /// On which hosts it is done: an expression over their variables and facts, or a list of them that all have to hold.
+    #[schemars(schema_with = "words::when")]
     pub when: When,
 }
 
 /// What a task does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 pub enum Action {
     /// Reads every host, says what could go wrong, and refuses what could lock somebody out.
     Preflight(PreflightTask),
@@ -121,7 +137,7 @@ impl Action {
     fn parse(source: &SourceFile, word: &str, value: &Node) -> Result<Option<Self>, FileError> {
         let plain = value.is_null() || value.as_mapping().is_some_and(|m| m.entries.is_empty());
         let action = match word {
-            "rotate" => return Ok(Some(Self::Rotate(which(source, value)?))),
+            "rotate" => Self::Rotate(yaml::from_node(source, value)?),
             "verify" if plain => Self::Verify(VerifyTask::default()),
             "verify" => Self::Verify(yaml::from_node(source, value)?),
             "sync" if plain => Self::Sync(SyncTask::default()),
@@ -197,6 +213,14 @@ fn play(source: &SourceFile, node: &Node) -> Result<Play, FileError> {
     for entry in &mapping.entries {
         let (key, value) = (entry.key.scalar.text.as_str(), &entry.value);
         match key {
+            word if !KEYS.contains(&word) => {
+                return Err(source
+                    .error(
+                        entry.key.position,
+                        format!("a play has no `{}`", printable(word, 40)),
+                    )
+                    .hinted_if(suggest::hint(word, KEYS)));
+            }
             "name" => name = Some(text(source, key, value)?),
             "hosts" => hosts = Some(pattern(source, key, value)?),
             "admins" => play.admins = Some(pattern(source, key, value)?),
@@ -212,14 +236,7 @@ fn play(source: &SourceFile, node: &Node) -> Result<Play, FileError> {
             "vars" => play.vars = variables(source, value)?,
             "tags" => play.tags = tags::read(source, value)?,
             "tasks" => tasks = Some(value),
-            _ => {
-                return Err(source
-                    .error(
-                        entry.key.position,
-                        format!("a play has no `{}`", printable(key, 40)),
-                    )
-                    .hinted_if(suggest::hint(key, KEYS)));
-            }
+            _ => {}
         }
     }
     play.hosts = hosts.ok_or_else(|| source.error(node.position, "the play has no `hosts`"))?;
@@ -257,7 +274,7 @@ fn pattern(source: &SourceFile, key: &str, node: &Node) -> Result<String, FileEr
         Some([]) => Err(source.error(node.position, format!("`{key}` is an empty list"))),
         Some(list) => {
             let parts = list.iter().map(|n| text(source, key, n));
-            Ok(parts.collect::<Result<Vec<_>, _>>()?.join(","))
+            Ok(join(&parts.collect::<Result<Vec<_>, _>>()?))
         }
         None => text(source, key, node),
     }
@@ -305,22 +322,23 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
             word if ACTIONS.contains(&word) && action.is_some() => {
                 return Err(source.error(position, "a task does one thing: this is the second"));
             }
-            word => match Action::parse(source, word, value)? {
-                Some(found) => action = Some(found),
-                None if word == "sheets" => {
-                    return Err(source
-                        .error(position, "there is no task `sheets`")
-                        .hinted("`enroll` also renders the sheets"));
-                }
-                None => {
-                    return Err(source
-                        .error(position, format!("unknown task or key `{word}`"))
-                        .hinted_if(suggest::hint(
-                            word,
-                            ACTIONS.iter().copied().chain(["name", "tags", "when"]),
-                        )));
-                }
-            },
+            word if ACTIONS.contains(&word) => action = Action::parse(source, word, value)?,
+            "sheets" => {
+                return Err(source
+                    .error(position, "there is no task `sheets`")
+                    .hinted("`enroll` also renders the sheets"));
+            }
+            word => {
+                return Err(source
+                    .error(
+                        position,
+                        format!("unknown task or key `{}`", printable(word, 40)),
+                    )
+                    .hinted_if(suggest::hint(
+                        word,
+                        ACTIONS.iter().copied().chain(["name", "tags", "when"]),
+                    )));
+            }
         }
     }
     let action = action.ok_or_else(|| {
@@ -358,31 +376,10 @@ fn task(source: &SourceFile, node: &Node) -> Result<Task, FileError> {
     })
 }
 
-/// Which tokens `rotate` means; all of the play's admins where it does not say.
-fn which(source: &SourceFile, node: &Node) -> Result<Which, FileError> {
-    if node.is_null() {
-        return Ok(Which::default());
-    }
-    let raw: RawWhich = yaml::from_node(source, node)?;
-    Ok(Which {
-        due: raw.due,
-        older_than: raw.older_than,
-        exposed: raw.exposed,
-    })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[derive(Default)]
-struct RawWhich {
-    due: bool,
-    older_than: Option<Span>,
-    exposed: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Span;
 
     fn read(text: &str) -> Result<Vec<Play>, FileError> {
         parse(&SourceFile::new("p.yml", text))

@@ -1,5 +1,7 @@
 //! In which order and in which batches a play works on its hosts: Ansible's arithmetic.
 
+use schemars::JsonSchema;
+
 use crate::clock::{Entropy, EntropyError};
 use crate::text::yaml::Node;
 use crate::text::{FileError, SourceFile, suggest};
@@ -96,7 +98,8 @@ fn size(source: &SourceFile, node: &Node) -> Result<Size, FileError> {
 }
 
 /// `order`: in which order hosts are worked on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 pub enum Order {
     /// As the inventory has them.
     #[default]

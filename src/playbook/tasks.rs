@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::clock::Span;
@@ -14,7 +15,7 @@ pub const WITHIN: Span = Span::from_secs(600);
 pub const UNUSED: Span = Span::from_days(30);
 
 /// The task `preflight`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreflightTask {
     /// Exit 9 where there is any warning.
@@ -22,7 +23,7 @@ pub struct PreflightTask {
 }
 
 /// The task `verify`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerifyTask {
     /// On each host, not once for each class of them.
@@ -30,7 +31,7 @@ pub struct VerifyTask {
 }
 
 /// The task `sync`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyncTask {
     /// Leave hosts alone that were never prepared, and issue nothing to admins who have no token yet.
@@ -38,7 +39,7 @@ pub struct SyncTask {
 }
 
 /// The task `collect`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CollectTask {
     /// Exit 9 where there is any finding.
@@ -66,7 +67,7 @@ impl Default for CollectTask {
 }
 
 /// The task `report`. Without any parameter it shows every token, as `status` does.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportTask {
     /// These reports; their numbers are printed unless `out` is given.
@@ -80,6 +81,7 @@ pub struct ReportTask {
     /// The state at a time.
     pub as_of: Option<String>,
     /// What happened from one time up to another.
+    #[schemars(length(equal = 2))]
     pub between: Option<Vec<String>>,
     /// The same, for a period of the calendar.
     pub period: Option<String>,
@@ -125,7 +127,7 @@ impl ReportTask {
 }
 
 /// A report that a task can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportKind {
     /// Every token and its age.

@@ -12,6 +12,9 @@ use std::sync::{LazyLock, Mutex};
 
 use fleetotp::cli::inventory::list_hosts;
 use fleetotp::inventory::{Inventory, LoadOptions};
+use fleetotp::playbook::schema;
+use fleetotp::text::{SourceFile, yaml};
+use serde_json::{Value, json};
 
 /// Returns the path of one of Ansible's programs.
 fn ansible(program: &str) -> PathBuf {
@@ -82,6 +85,19 @@ fn run(program: &str, directory: &Path, arguments: &[&str]) -> Answer {
     static REFEREE: LazyLock<Mutex<Referee>> = LazyLock::new(|| Mutex::new(Referee::start()));
     let mut referee = REFEREE.lock().unwrap();
     referee.ask(program, directory, arguments)
+}
+
+/// The plays of a playbook as they are written, to have them judged by Ansible.
+pub(super) fn plays_of(book: &SourceFile) -> Vec<Value> {
+    let plays: Value = yaml::from_source(book).unwrap();
+    plays.as_array().unwrap().clone()
+}
+
+/// The batches that Ansible cuts, for each request: an inventory or a number of hosts, a limit, and a play.
+pub(super) fn batches(requests: &Value) -> Vec<Vec<Vec<String>>> {
+    let (status, stdout, messages) = run("batches", Path::new("."), &[&requests.to_string()]);
+    assert_eq!(status, 0, "{messages}");
+    serde_json::from_str(&stdout).unwrap()
 }
 
 /// Fails with the lines that differ.
@@ -719,5 +735,38 @@ fn ranges_stand_for_the_hosts_ansible_takes_them_for() {
             }
             (Err(ours), Err(_)) => assert_eq!(ours.kind().code(), 65, "{range}"),
         }
+    }
+}
+
+#[test]
+fn batches_are_cut_as_ansible_cuts_them() {
+    let mut requests = Vec::new();
+    let counts = [1, 2, 3, 7, 10, 12, 29, 100, 999];
+    for percent in 0..=101 {
+        requests.extend(counts.map(|n| json!([n, null, {"serial": format!("{percent}%")}])));
+    }
+    for serial in [
+        json!(0),
+        json!(-3),
+        json!(5),
+        json!("5"),
+        json!([1, "25%", "100%"]),
+        json!([1, 2, 3]),
+        json!([3, "10%"]),
+        json!(["1%", "7%", "50%", 1]),
+        json!([2, 0]),
+        json!([2, -1, 5]),
+        json!(["30 %"]),
+    ] {
+        requests.extend(counts.map(|n| json!([n, null, {"serial": serial}])));
+    }
+    let theirs = batches(&json!(requests));
+    assert_eq!(theirs.len(), requests.len());
+    for (request, theirs) in requests.iter().zip(theirs) {
+        let play = json!([{"hosts": "all", "tasks": [], "serial": request[2]["serial"]}]);
+        let plays = schema::parse(&SourceFile::new("p.yml", play.to_string())).unwrap();
+        let hosts = (0..request[0].as_u64().unwrap()).map(|n| n.to_string());
+        let ours = plays[0].serial.batches(hosts.collect::<Vec<_>>());
+        assert_eq!(ours, theirs, "{request}");
     }
 }

@@ -84,6 +84,11 @@ fn lab_everyone_but_the_exempt_is_asked_and_nobody_loses_a_way_in() {
         assert_nothing_open(host);
     }
 
+    project
+        .fleetotp(&["verify", "--strict", "-v"])
+        .expect_code(0)
+        .expect_text(&["ok    other   key alone            expected refused: refused"]);
+
     // An exemption that is over ends, and that is said.
     project.set_inventory(&inventory("everyone", "2026-01-01"));
     project

@@ -105,6 +105,8 @@ mod pack;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod playbook_cases;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod report;
@@ -117,6 +119,8 @@ mod scale;
 #[cfg(test)]
 mod scale_hosts;
 mod scale_reports;
+#[cfg(test)]
+mod schemas;
 #[cfg(test)]
 mod sheet;
 #[cfg(test)]

@@ -228,7 +228,7 @@ LIST
       say alike "$u" "$alike"
     else
       say effective "$u"
-      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|forcecommand|logingracetime|maxstartups|persource[a-z]*|error) / { print "|" $0 }'
+      printf '%s\n' "$t" | awk '/^(authenticationmethods|kbdinteractiveauthentication|challengeresponseauthentication|usepam|passwordauthentication|pubkeyauthentication|permitrootlogin|permitemptypasswords|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|allowusers|allowgroups|denyusers|denygroups|hostbasedauthentication|gssapiauthentication|kerberosauthentication|allowtcpforwarding|disableforwarding|permitopen|listenaddress|forcecommand|logingracetime|maxstartups|persource[a-z]*|error) / { print "|" $0 }'
     fi
     case " $2 " in *" $u "*) count_keys "$u" ;; esac
   done
@@ -807,7 +807,7 @@ apply() {
     terminate) terminate "$a" "$b" ;;
     flush) flush ;;
     tx) begin "$a" "$b" "$c" ;;
-    canary) canary "$a" "$b" "$c" ;;
+    canary) canary "$a" "$b" "$c" "$d" ;;
     sudo) try_sudo "$a" "$b" ;;
     same) expect_same "$a" "$b" ;;
     want) want="$want$a	$b	$c
@@ -1218,7 +1218,7 @@ pick_class() {
 }
 
 # A member for the time of the proof: only from where this connection comes from and from this host itself, with public
-# key $1, also in that one of groups $2 by which one of logins $3 is let in.
+# key $1, also in that one of groups $2 by which one of logins $3 is let in. It comes from addresses $4 as well.
 canary() {
   class=
   if [ "$2" != - ]; then
@@ -1241,7 +1241,7 @@ canary() {
   (
     umask 022
     mkdir -p /var/lib/fleetotp-canary/.ssh &&
-      printf 'restrict,from="%s,%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$here" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
+      printf 'restrict,from="%s,%s,127.0.0.1,::1",command="echo fleetotp-canary-in" %s\n' "$from" "$here${4:+,$4}" "$1" >/var/lib/fleetotp-canary/.ssh/authorized_keys
   ) || fail canary "cannot write the temporary member's key"
 }
 

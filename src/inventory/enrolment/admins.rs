@@ -1,9 +1,11 @@
 //! Admins, from YAML and from CSV.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Declared, DeclaredAdmin, Pattern, Texts, everywhere, key_at, twice, value_at};
 use crate::inventory::model::Admin;
+use crate::inventory::pattern;
 use crate::inventory::value::Origin;
 use crate::names::{AdminName, Login, printable};
 use crate::text::yaml::{Entry, from_node};
@@ -21,19 +23,31 @@ const COLUMNS: [&str; 8] = [
     "recipient",
 ];
 
-#[derive(Deserialize)]
+/// What is written of an admin.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(super) struct Raw {
+    /// The name as printed on the sheet; the key where absent.
+    #[schemars(regex(pattern = r"\S"), length(max = 120))]
     name: Option<String>,
+    /// Contact address.
+    #[schemars(regex(pattern = r"^\S*@\S*$"), length(max = 120))]
     email: Option<String>,
+    /// Groups, for `--admins` and the plays' `admins`.
     #[serde(default)]
     groups: Texts,
+    /// Pattern of the hosts on which this admin has an account; all where absent.
     #[serde(default = "everywhere")]
     hosts: Pattern,
+    /// The account's name; the key where absent.
+    #[schemars(with = "Option<Login>")]
     login: Option<String>,
+    /// Earlier names and logins.
     #[serde(default)]
     formerly: Texts,
+    /// Language of the sheet, such as `en` or `fr`; `sheets.language` of the project file where absent.
     language: Option<String>,
+    /// Public key that the sheet is encrypted to: age, ssh-ed25519, or ssh-rsa from 2048 bits. A plain PDF where absent.
     recipient: Option<String>,
 }
 
@@ -174,7 +188,7 @@ impl Declared {
                 hosts: match hosts.as_slice() {
                     [] => everywhere(),
                     [one] => Pattern(one.clone()),
-                    _ => Pattern(hosts.join(",")),
+                    _ => Pattern(pattern::join(&hosts)),
                 },
                 login: owned("login"),
                 formerly: Texts::default(),

@@ -1,8 +1,10 @@
 //! Policies: what is written, the defaults, and what is not built yet.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+use super::schema::services;
 use super::{Texts, Time, value_at};
 use crate::clock::Span;
 use crate::inventory::model::{
@@ -14,39 +16,70 @@ use crate::text::{FileError, SourceFile, suggest};
 use crate::token::lint;
 use crate::token::params::CodeParams;
 
-#[derive(Deserialize)]
+/// What is written of a policy.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(super) struct Raw {
+    /// The organisation, as authenticator apps show it; only the policy `default` can be without.
+    #[schemars(length(max = 64), regex(pattern = r"^[^:]*[^:\s][^:]*$"))]
     issuer: Option<String>,
+    /// How long an unconfirmed sheet stays usable: a whole number and s, m, h or d. `72h` where absent.
     enrolment_ttl: Option<Span>,
+    /// When a token is due for rotation, such as `90d`; never where absent.
     rotate_every: Option<Span>,
+    /// How long old and new code are both valid in a rotation; `7d` where absent.
     overlap: Option<Span>,
+    /// When hosts begin to demand the code; `on_confirm` where absent.
     enforce: Option<RawEnforce>,
+    /// No demand before this date, or time in RFC 3339.
     enforce_from: Option<Time>,
+    /// PAM services that demand the code; `[sshd]` where absent.
+    #[serde(default)]
+    #[schemars(schema_with = "services")]
     services: Option<Texts>,
+    /// The PAM module that checks codes on the hosts; `google-authenticator` where absent.
     module: Option<Module>,
+    /// Steps accepted either way of the current one, 0 to 8; 1 where absent.
+    #[schemars(range(max = 8))]
     window: Option<u8>,
+    /// Tries per time on each host; `3/30s` where absent.
     rate_limit: Option<RawRateLimit>,
+    /// Hash of the code; the module can do `sha1` only.
     algorithm: Option<RawAlgorithm>,
+    /// Digits of the code; the module can do 6 only.
+    #[schemars(extend("enum" = [6, 8, null]))]
     digits: Option<u8>,
+    /// Length of a step, from `15s` to `5m`; `30s` where absent. Many apps ignore others.
     period: Option<Span>,
+    /// One-time codes on the sheet's second page, 0 to 20, each good for one new sheet.
+    #[schemars(range(max = 20))]
     recovery_codes: Option<u16>,
+    /// The module's own codes, 0 to 10, on hosts and on the sheet's second page, each good for one login on each host.
+    #[schemars(range(max = 10))]
     scratch_codes: Option<u16>,
+    /// Wrong codes at `confirm` within 10 minutes before none are taken for 15, 1 to 100; 5 where absent.
+    #[schemars(range(min = 1, max = 100))]
     confirm_tries: Option<u16>,
+    /// What becomes of the old code when nobody confirms the new one in time; `keep` where absent.
     on_overdue: Option<RawOnOverdue>,
+    /// Not built yet: any value but `deny` is refused.
     on_state_unwritable: Option<RawOnUnwritable>,
+    /// What a revocation does to the account besides.
     on_revoke: Option<Vec<OnRevoke>>,
+    /// Whom hosts ask for a code; `members` where absent.
     scope: Option<PolicyScope>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum RawEnforce {
+    /// After a code was verified.
     OnConfirm,
+    /// At once, before anyone has shown that the sheet was read.
     OnIssue,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum RawAlgorithm {
     Sha1,
@@ -54,21 +87,35 @@ enum RawAlgorithm {
     Sha512,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum RawOnOverdue {
+    /// It stays valid, and the rotation is reported as overdue.
     Keep,
+    /// It ends too, which may lock its admin out.
     Expire,
 }
 
-#[derive(Deserialize, PartialEq)]
+#[derive(Deserialize, PartialEq, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum RawOnUnwritable {
     Deny,
+    #[schemars(skip)]
     Allow,
 }
 
 struct RawRateLimit(RateLimit);
+
+impl JsonSchema for RawRateLimit {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RateLimit".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let pattern = "^0*([1-9][0-9]?|100)/0*[1-9][0-9]*[smhd]$";
+        schemars::json_schema!({"type": "string", "pattern": pattern})
+    }
+}
 
 impl<'de> Deserialize<'de> for RawRateLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

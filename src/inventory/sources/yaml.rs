@@ -11,8 +11,8 @@ use crate::names::printable;
 use crate::text::yaml::{Entry, Kind, Mapping, Node, Resolved};
 use crate::text::{FileError, Position, SourceFile, suggest};
 
-const SECTIONS: [&str; 3] = ["hosts", "vars", "children"];
-const OWN_KEYS: [&str; 4] = ["admins", "realms", "policies", "exemptions"];
+pub(crate) const SECTIONS: [&str; 3] = ["hosts", "vars", "children"];
+pub(crate) const OWN_KEYS: [&str; 4] = ["admins", "realms", "policies", "exemptions"];
 
 /// Reads a document whose root is a mapping.
 pub(super) fn read(file: &SourceFile, root: &Node, sink: &mut Sink) -> Result<(), FileError> {

@@ -823,6 +823,12 @@ impl<'a> Count<'a> {
             "generation": unknown(current), "next_generation": unknown(files.generation("next", login)),
             "since": maybe(since), "observed_at": maybe(observed), "reachable": reachable, "known_from": "both",
             "serial": token.serial,
+            // The policy of the month has sshd alone.
+            "services": match standing {
+                "enforced" => json!("sshd"),
+                "unknown" => json!("unknown"),
+                _ => Value::Null,
+            },
         });
         (standing, row)
     }
