@@ -88,7 +88,8 @@ fn people(bare: &Bare) -> Vec<Person> {
             uid: 0,
             serial: fields[1].to_owned(),
             fingerprint: fields[2].to_owned(),
-            expires: fields[3].parse().unwrap(),
+            // In milliseconds there, in seconds on hosts.
+            expires: fields[3].parse::<i64>().unwrap() / 1000,
         }
     });
     let mut people: Vec<Person> = known.collect();
