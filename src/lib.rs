@@ -3,6 +3,7 @@
 //! This library is the program's own; it makes no promise of stability to others. Modules are listed from the bottom
 //! up, and each may only use those above it in this list.
 
+pub mod alike;
 pub mod clock;
 pub mod error;
 pub mod exit;

@@ -112,7 +112,7 @@ pub async fn run(
     for (host, result) in run.errand(TakeOver { stamps }, &chosen).await? {
         if let Some(report) = outcome.hosts.get_mut(&host) {
             match result {
-                Ok(changes) => report.changes = changes,
+                Ok(changes) => report.changes = changes.into(),
                 Err(status) => report.status = status,
             }
         }

@@ -41,13 +41,13 @@ pub fn restored(results: Results<Restored>) -> (Outcome, Vec<RemovedHost>) {
     let mut back = Vec::new();
     for (host, done) in done {
         let mut report = HostReport::new(host.clone(), done.status());
-        report.findings.clone_from(&done.findings);
+        report.findings = done.findings.clone().into();
         if report.status == Status::Ok {
             back.push(RemovedHost {
                 host: host.clone(),
                 key_only: done.key_only.len(),
             });
-            report.changes = done.changes;
+            report.changes = done.changes.into();
         }
         outcome.hosts.insert(host, report);
     }

@@ -180,7 +180,7 @@ pub async fn run(
         }
         Output::Json => {
             let profile = profile.map(|p| p.json(&all));
-            write(out, &show::document(&documents, &all, profile))?;
+            show::document(&documents, &all, profile, out)?;
         }
     }
     args.ci.tell(world, "fleetotp play", &suites)?;
@@ -275,6 +275,57 @@ pub(crate) fn json(document: &impl serde::Serialize) -> Result<String, Error> {
     text.map(|text| text + "\n")
         .map_err(|e| Error::failed("cannot write JSON").caused_by(e))
 }
+
+/// Writes a document to standard output as JSON, without ever having all of its text in memory.
+///
+/// # Errors
+/// When something in it has no form in JSON, and as [`write()`].
+pub(crate) fn write_json(
+    out: &mut (dyn Write + Send),
+    document: &impl serde::Serialize,
+) -> Result<(), Error> {
+    let mut pieces = Pieces {
+        out,
+        text: Vec::new(),
+        error: None,
+    };
+    let written = serde_json::to_writer_pretty(&mut pieces, document);
+    if let Some(error) = pieces.error.take() {
+        return Err(error);
+    }
+    written.map_err(|e| Error::failed("cannot write JSON").caused_by(e))?;
+    pieces.text.push(b'\n');
+    write(pieces.out, &String::from_utf8_lossy(&pieces.text))
+}
+
+/// Passes text on in pieces of some size.
+struct Pieces<'o> {
+    out: &'o mut (dyn Write + Send),
+    text: Vec<u8>,
+    error: Option<Error>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        if self.text.len() > PIECE && self.error.is_none() {
+            // JSON is written in whole characters.
+            let text = std::mem::take(&mut self.text);
+            self.error = write(self.out, &String::from_utf8_lossy(&text)).err();
+        }
+        if self.error.is_some() {
+            return Err(std::io::Error::other("standard output"));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How much JSON is gathered before it is written.
+const PIECE: usize = 64 * 1024;
 
 /// Writes to standard output. What hosts said may be anything: nothing of it reaches the terminal as a command.
 pub(crate) fn write(out: &mut (dyn Write + Send), text: &str) -> Result<(), Error> {

@@ -117,7 +117,7 @@ pub async fn run(
         // Asked every night, it is no error that none is due.
         eprintln!("nothing is due");
         if globals.output == Output::Json {
-            write(out, &shown::document(&[], &Outcome::default(), None))?;
+            shown::document(&[], &Outcome::default(), None, out)?;
         }
         return Ok(exit::DONE);
     }

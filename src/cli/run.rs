@@ -1,6 +1,6 @@
 //! What every command that touches hosts does: lock, select, run, store, unlock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::fleet::fanout::Fanout;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
 use crate::ledger::{Lock, Stage};
-use crate::names::{AdminName, HostName, Login};
+use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
 use crate::playbook::conditions::{Conditions, HostConditions};
@@ -310,7 +310,7 @@ impl<'a> Run<'a> {
         let (jobs, outcome) = self.jobs(wanted).await?;
         let mut notes = outcome.notes;
         let mut seen = BTreeSet::new();
-        for seat in jobs.iter().flat_map(|job| &job.seats) {
+        for seat in jobs.iter().flat_map(|job| job.seats.iter()) {
             if self.stop.load(Ordering::Relaxed)
                 || !seen.insert((&seat.admin.name, &seat.realm.name))
             {
@@ -340,15 +340,7 @@ impl<'a> Run<'a> {
     /// Makes the jobs; hosts that cannot be worked on are reported at once.
     async fn jobs(&self, wanted: &Wanted) -> Result<(Vec<Job>, Outcome), Error> {
         let defaults = self.setup.defaults(self.globals, &self.world.cwd);
-        let memories: std::collections::HashMap<_, _> = self
-            .setup
-            .ledger
-            .hosts()
-            .await?
-            .iter()
-            .map(|h| (h.name.clone(), Memory::of(h)))
-            .collect();
-        let admins: std::collections::HashMap<&AdminName, Arc<Admin>> = self
+        let admins: HashMap<&AdminName, Arc<Admin>> = self
             .setup
             .inventory
             .enrolment()
@@ -356,7 +348,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|(n, a)| (n, Arc::new(a.clone())))
             .collect();
-        let realms: std::collections::HashMap<_, _> = self
+        let realms: HashMap<_, _> = self
             .setup
             .inventory
             .enrolment()
@@ -367,6 +359,7 @@ impl<'a> Run<'a> {
         let mut exempt = self.setup.inventory.exempt_on(self.world.clock.now())?;
         let (mut jobs, mut outcome, mut unmanaged) = (Vec::new(), Outcome::default(), Vec::new());
         let mut leavers = self.leavers(wanted).await?;
+        let mut seats: HashMap<(RealmName, Vec<&AdminName>), Arc<[Seat]>> = HashMap::new();
         for name in &wanted.hosts {
             let Some(host) = self.setup.inventory.host(name.as_str()) else {
                 continue;
@@ -392,12 +385,8 @@ impl<'a> Run<'a> {
                 continue;
             }
             self.setup.inventory.connection(host)?;
-            let memory = memories.get(name).cloned().unwrap_or_default();
             let target = match Target::new(host, &defaults) {
-                Ok(mut target) => {
-                    target.doubtful = memory.away;
-                    target
-                }
+                Ok(target) => target,
                 Err(error) => {
                     outcome.hosts.insert(
                         name.clone(),
@@ -422,23 +411,25 @@ impl<'a> Run<'a> {
                         .as_ref()
                         .is_none_or(|only| only.contains(&a.name))
                 });
-            let seats = chosen
-                .into_iter()
-                .filter_map(|a| admins.get(&a.name))
-                .map(|admin| Seat {
+            // Hosts of a realm have mostly the same admins: kept once, however many hosts there are.
+            let names: Vec<&AdminName> = chosen.iter().map(|a| &a.name).collect();
+            let seats = seats.entry((realm.name.clone(), names)).or_insert_with(|| {
+                let admins = chosen.iter().filter_map(|a| admins.get(&a.name));
+                let seats = admins.map(|admin| Seat {
                     admin: admin.clone(),
                     realm: realm.clone(),
                     login: admin.login.clone(),
-                })
-                .collect();
+                });
+                seats.collect()
+            });
             jobs.push(Job {
                 name: name.clone(),
                 target,
-                seats,
+                seats: seats.clone(),
                 others: others.into_iter().map(|a| a.login.clone()).collect(),
                 exempt: exempt.remove(name).unwrap_or_default(),
                 realm,
-                memory,
+                memory: Memory::default(),
                 conditions,
                 leavers,
                 only_leavers,
@@ -448,12 +439,8 @@ impl<'a> Run<'a> {
         // What is left: hosts that no inventory names any more.
         for (name, (leavers, connection)) in leavers {
             let record = connection.unwrap_or_default();
-            let memory = memories.get(&name).cloned().unwrap_or_default();
             let target = match Target::from_record(&name, &record, &defaults) {
-                Ok(mut target) => {
-                    target.doubtful = memory.away;
-                    target
-                }
+                Ok(target) => target,
                 Err(error) => {
                     outcome.hosts.insert(
                         name.clone(),
@@ -463,11 +450,11 @@ impl<'a> Run<'a> {
                 }
             };
             jobs.push(Job {
-                memory,
+                memory: Memory::default(),
                 name,
                 target,
-                seats: Vec::new(),
-                others: Vec::new(),
+                seats: Arc::from([]),
+                others: Arc::from([]),
                 exempt: BTreeSet::new(),
                 realm: self.no_realm()?,
                 conditions: HostConditions::always(Parts::default(), true),

@@ -5,16 +5,17 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::globals::{Globals, Output};
-use super::play::write;
+use super::play::{write, write_json};
 use crate::error::Error;
 use crate::names::HostName;
 use crate::plan::change::Part;
 use crate::plan::finding::{Finding, Severity};
 use crate::playbook::logins::Verification;
-use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::outcome::{HostReport, IssuedSheet, Outcome, Status};
 use crate::playbook::schema::{Action, Play, Task};
 
 const WIDTH: usize = 78;
@@ -43,15 +44,22 @@ const fn parts(action: &Action) -> &'static [Part] {
 /// What tasks have to say besides how hosts ended, by the task's place in its play: for people and as JSON.
 pub type Told = BTreeMap<usize, (String, Value)>;
 
-/// Returns a play task by task, host by host. `batch` is which of how many, where there are several. `told` is there with the
+/// How much text is gathered before it is written: of many hosts it is more than should be in memory.
+const GATHERED: usize = 64 * 1024;
+
+/// Shows a play task by task, host by host. `batch` is which of how many, where there are several. `told` is there with the
 /// last of them, and tasks that are done once, not host by host, are shown then.
+///
+/// # Errors
+/// When standard output cannot be written.
 pub fn play(
     play: &Play,
     batch: Option<(usize, usize)>,
     outcome: &Outcome,
     told: Option<&Told>,
     globals: &Globals,
-) -> String {
+    out: &mut (dyn Write + Send),
+) -> Result<(), Error> {
     let mut text = banner(&format!(
         "PLAY [{}]{}{}",
         play.name,
@@ -88,10 +96,14 @@ pub fn play(
             if matches!(task.action, Action::Preflight(_)) && !enrols {
                 gaps(&mut text, report);
             }
+            if text.len() > GATHERED {
+                write(out, &text)?;
+                text.clear();
+            }
         }
         first = false;
     }
-    text
+    write(out, &text)
 }
 
 fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, globals: &Globals) {
@@ -307,67 +319,101 @@ pub fn print(
     out: &mut (dyn Write + Send),
 ) -> Result<(), Error> {
     tell(outcome);
-    let text = match globals.output {
-        Output::Text => lines(outcome, globals),
-        Output::Json => document(&[], outcome, None),
-    };
-    write(out, &text)
+    match globals.output {
+        Output::Text => write(out, &lines(outcome, globals)),
+        Output::Json => document(&[], outcome, None, out),
+    }
+}
+
+/// A play as JSON.
+#[derive(Debug, Serialize)]
+pub struct ShownPlay {
+    name: String,
+    #[serde(serialize_with = "reports")]
+    hosts: BTreeMap<HostName, HostReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    results: Vec<Value>,
 }
 
 /// Returns a play as JSON.
-pub fn play_json(play: &Play, outcome: &Outcome, told: &Told) -> Value {
-    let mut document = json!({
-        "name": play.name,
-        "hosts": hosts_json(&outcome.hosts),
+pub fn play_json(play: &Play, outcome: &Outcome, told: &Told) -> ShownPlay {
+    let results = (0..).zip(&play.tasks).filter_map(|(number, task)| {
+        let (_, said) = told.get(&number).filter(|(_, said)| !said.is_null())?;
+        Some(json!({ "task": task.name, "action": task.action.as_str(), "result": said }))
     });
-    if let (Some(why), Value::Object(map)) = (&outcome.stopped, &mut document) {
-        map.insert("stopped".to_owned(), why.as_str().into());
+    ShownPlay {
+        name: play.name.clone(),
+        hosts: outcome.hosts.clone(),
+        stopped: outcome.stopped.clone(),
+        results: results.collect(),
     }
-    let told: Vec<Value> = (0..)
-        .zip(&play.tasks)
-        .filter_map(|(number, task)| {
-            let (_, said) = told.get(&number).filter(|(_, said)| !said.is_null())?;
-            Some(json!({ "task": task.name, "action": task.action.as_str(), "result": said }))
-        })
-        .collect();
-    if let (false, Value::Object(map)) = (told.is_empty(), &mut document) {
-        map.insert("results".to_owned(), told.into());
-    }
-    document
 }
 
-fn hosts_json(hosts: &BTreeMap<HostName, HostReport>) -> Value {
-    serde_json::to_value(hosts.values().collect::<Vec<_>>()).unwrap_or(Value::Null)
+fn reports<S: Serializer>(
+    hosts: &BTreeMap<HostName, HostReport>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(hosts.values())
 }
 
-/// Returns the one document of a run.
-pub fn document(plays: &[Value], outcome: &Outcome, profile: Option<Value>) -> String {
-    let stats: serde_json::Map<String, Value> = outcome
-        .hosts
-        .iter()
-        .map(|(host, report)| {
-            let [ok, changed, unreachable, failed] = counts(report);
-            (
-                host.to_string(),
-                json!({"ok": ok, "changed": changed, "unreachable": unreachable, "failed": failed}),
-            )
-        })
-        .collect();
-    let mut document = json!({
-        "plays": plays,
-        "sheets": outcome.sheets,
-        "notes": outcome.notes,
-        "stats": stats,
-        "exit_code": outcome.code(),
+/// Counts of one host.
+#[derive(Serialize)]
+struct Counts {
+    ok: usize,
+    changed: usize,
+    unreachable: usize,
+    failed: usize,
+}
+
+/// The one document of a run.
+#[derive(Serialize)]
+struct Document<'a> {
+    plays: &'a [ShownPlay],
+    sheets: &'a [IssuedSheet],
+    notes: &'a [String],
+    stats: BTreeMap<&'a HostName, Counts>,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Value>,
+    /// Plays hold the reports of their hosts; what is no playbook has them here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts: Option<Vec<&'a HostReport>>,
+}
+
+/// Writes the one document of a run.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn document(
+    plays: &[ShownPlay],
+    outcome: &Outcome,
+    profile: Option<Value>,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Error> {
+    let stats = outcome.hosts.iter().map(|(host, report)| {
+        let [ok, changed, unreachable, failed] = counts(report);
+        let counts = Counts {
+            ok,
+            changed,
+            unreachable,
+            failed,
+        };
+        (host, counts)
     });
-    if let (Some(profile), Value::Object(map)) = (profile, &mut document) {
-        map.insert("profile".to_owned(), profile);
-    }
-    // Plays hold the reports of their hosts; what is no playbook has them here.
-    if let (true, Value::Object(map)) = (plays.is_empty(), &mut document) {
-        map.insert("hosts".to_owned(), hosts_json(&outcome.hosts));
-    }
-    format!("{document:#}\n")
+    write_json(
+        out,
+        &Document {
+            plays,
+            sheets: &outcome.sheets,
+            notes: &outcome.notes,
+            stats: stats.collect(),
+            exit_code: outcome.code(),
+            profile,
+            hosts: plays.is_empty().then(|| outcome.hosts.values().collect()),
+        },
+    )
 }
 
 /// Returns what came of a command that is not a playbook: one line a host that was changed or is not well.

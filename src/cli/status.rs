@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::exit;
 use crate::host::facts::Slot;
-use crate::ledger::{HostRecord, RevocationItem, TokenHostRecord, TokenRecord};
+use crate::ledger::{HostRecord, RevocationItem, TokenHostRecord};
 use crate::names::HostName;
 use crate::playbook::job::Memory;
 use crate::token::state::TokenHostState;
@@ -195,7 +195,8 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let setup = Setup::open(globals, world).await?;
     let open = setup.ledger.open_bypasses().await?;
-    let rows = rows(&setup, globals, world.clock.now()).await?;
+    let with_hosts = args.hosts || globals.output == Output::Json;
+    let rows = rows(&setup, globals, world.clock.now(), with_hosts).await?;
     let text = match globals.output {
         Output::Json => json(&Document {
             tokens: &rows,
@@ -229,27 +230,29 @@ pub async fn run(
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn text(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<String, Error> {
-    Ok(table(&rows(setup, globals, now).await?, now, false))
+    Ok(table(&rows(setup, globals, now, false).await?, now, false))
 }
 
-async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Row>, Error> {
+/// Reads a row for each admin and realm; what each host has stays in it where that is to be shown, or has to be warned of.
+async fn rows(
+    setup: &Setup,
+    globals: &Globals,
+    now: Timestamp,
+    with_hosts: bool,
+) -> Result<Vec<Row>, Error> {
     let only = admins_of(setup, globals.admins.as_deref())?;
     let tokens = setup.ledger.tokens_by_admin().await?;
     let overdue = setup.ledger.unconfirmed_rotations().await?;
-    let hosts: HashMap<HostName, HostRecord> = setup
-        .ledger
-        .hosts()
-        .await?
-        .into_iter()
-        .map(|h| (h.name.clone(), h))
-        .collect();
-    let seen: HashMap<_, TokenHostRecord> = setup
-        .ledger
-        .token_hosts()
-        .await?
-        .into_iter()
-        .map(|r| ((r.serial.clone(), r.host.clone()), r))
-        .collect();
+    let realms = &setup.inventory.enrolment().realms;
+    let has_scratch = realms.values().any(|r| r.policy.scratch_codes > 0);
+    let ledger = &setup.ledger;
+    let all = if has_scratch {
+        ledger.hosts().await?
+    } else {
+        ledger.hosts_at_a_glance().await?
+    };
+    let hosts: HashMap<HostName, HostRecord> =
+        all.into_iter().map(|h| (h.name.clone(), h)).collect();
     let all_items = setup.ledger.revocation_items().await?;
     let mut items: HashMap<&crate::token::id::Serial, Vec<&RevocationItem>> = HashMap::new();
     for item in &all_items {
@@ -267,9 +270,7 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
             .push(assignment.host);
     }
     let mut cares = Cares::read(&setup.ledger).await?;
-    let realms = &setup.inventory.enrolment().realms;
     // Once a host, and not for each of its tokens: what a host has is one document.
-    let has_scratch = realms.values().any(|r| r.policy.scratch_codes > 0);
     let scratch: HashMap<&HostName, BTreeMap<String, u32>> = hosts
         .values()
         .filter(|_| has_scratch)
@@ -282,60 +283,70 @@ async fn rows(setup: &Setup, globals: &Globals, now: Timestamp) -> Result<Vec<Ro
     {
         places.entry(key.clone()).or_default();
     }
-    Ok(places
-        .into_iter()
-        .map(|((admin, realm), names)| {
-            let token = tokens.get(&(admin.clone(), realm.clone()));
-            let issued = realms.get(&realm).map_or(0, |r| r.policy.scratch_codes);
-            let on: Vec<HostCell> = names
-                .iter()
-                .map(|host| {
-                    let scratch = scratch.get(host).filter(|_| issued > 0);
-                    cell(host, token, &hosts, &seen, scratch)
-                })
-                .collect();
-            let live = token.and_then(|t| t.next.as_ref().or(t.current.as_ref()));
-            Row {
-                admin: admin.to_string(),
-                realm: realm.to_string(),
-                state: token.map_or_else(|| "none".to_owned(), |t| t.state.to_string()),
-                generation: live.map(|g| g.number),
-                issued_at: live.map(|g| g.issued_at),
-                confirmed_at: live.and_then(|g| g.confirmed_at),
-                sheet: live.and_then(|g| g.sheet.as_ref()).map(|s| SheetCell {
-                    id: s.id.to_string(),
-                    state: s.state.to_string(),
-                    expires_at: s.expires_at,
-                }),
-                rotation: token.and_then(|t| RotationCell::of(t, &on)),
-                overdue: token.is_some_and(|t| overdue.contains(&t.serial) || t.is_overdue(now)),
-                hosts: Counts {
-                    all: on.len(),
-                    enforced: on
-                        .iter()
-                        .filter(|c| c.state == TokenHostState::Enforced.as_str())
-                        .count(),
-                    reachable: on.iter().filter(|c| c.reachable == Some(true)).count(),
-                    unknown: on.iter().filter(|c| c.reachable != Some(true)).count(),
-                },
-                scratch_codes: Scratch::of(issued, &on),
-                care: token.map_or_else(Care::default, |t| cares.take(&t.serial)),
-                on,
-                revocation: token.and_then(|t| Revocation::of(items.get(&t.serial)?)),
+    let mut rows = Vec::with_capacity(places.len());
+    for ((admin, realm), names) in places {
+        let token = tokens.get(&(admin.clone(), realm.clone()));
+        // Token by token: all of them on all hosts may be millions.
+        let seen: HashMap<HostName, TokenHostRecord> = match token {
+            Some(token) => {
+                let seen = ledger.hosts_of_token(&token.serial).await?;
+                seen.into_iter().map(|r| (r.host.clone(), r)).collect()
             }
-        })
-        .collect())
+            None => HashMap::new(),
+        };
+        let issued = realms.get(&realm).map_or(0, |r| r.policy.scratch_codes);
+        let on: Vec<HostCell> = names
+            .iter()
+            .map(|host| {
+                let scratch = scratch.get(host).filter(|_| issued > 0);
+                cell(host, &hosts, &seen, scratch)
+            })
+            .collect();
+        let live = token.and_then(|t| t.next.as_ref().or(t.current.as_ref()));
+        rows.push(Row {
+            admin: admin.to_string(),
+            realm: realm.to_string(),
+            state: token.map_or_else(|| "none".to_owned(), |t| t.state.to_string()),
+            generation: live.map(|g| g.number),
+            issued_at: live.map(|g| g.issued_at),
+            confirmed_at: live.and_then(|g| g.confirmed_at),
+            sheet: live.and_then(|g| g.sheet.as_ref()).map(|s| SheetCell {
+                id: s.id.to_string(),
+                state: s.state.to_string(),
+                expires_at: s.expires_at,
+            }),
+            rotation: token.and_then(|t| RotationCell::of(t, &on)),
+            overdue: token.is_some_and(|t| overdue.contains(&t.serial) || t.is_overdue(now)),
+            hosts: Counts {
+                all: on.len(),
+                enforced: on
+                    .iter()
+                    .filter(|c| c.state == TokenHostState::Enforced.as_str())
+                    .count(),
+                reachable: on.iter().filter(|c| c.reachable == Some(true)).count(),
+                unknown: on.iter().filter(|c| c.reachable != Some(true)).count(),
+            },
+            scratch_codes: Scratch::of(issued, &on),
+            care: token.map_or_else(Care::default, |t| cares.take(&t.serial)),
+            on: if with_hosts || has_scratch {
+                on
+            } else {
+                Vec::new()
+            },
+            revocation: token.and_then(|t| Revocation::of(items.get(&t.serial)?)),
+        });
+    }
+    Ok(rows)
 }
 
 fn cell(
     host: &HostName,
-    token: Option<&TokenRecord>,
     hosts: &HashMap<HostName, HostRecord>,
-    seen: &HashMap<(crate::token::id::Serial, HostName), TokenHostRecord>,
+    seen: &HashMap<HostName, TokenHostRecord>,
     scratch: Option<&BTreeMap<String, u32>>,
 ) -> HostCell {
     let record = hosts.get(host);
-    let observed = token.and_then(|t| seen.get(&(t.serial.clone(), host.clone())));
+    let observed = seen.get(host);
     HostCell {
         host: host.clone(),
         state: observed.map_or_else(|| "unknown".to_owned(), |o| o.state.to_string()),

@@ -8,6 +8,7 @@ use crate::ledger::open::Ledger;
 use crate::ledger::row::RowExt as _;
 use crate::ledger::{HostRecord, LedgerError, TokenHostRecord};
 use crate::names::{HostName, Login};
+use crate::token::id::Serial;
 
 impl Ledger {
     /// Returns all hosts that were ever met and are not retired, by name.
@@ -21,6 +22,54 @@ impl Ledger {
             .iter()
             .map(host_of)
             .collect()
+    }
+
+    /// Returns the same without facts, weaknesses and connections: of many hosts with many admins these are most of it.
+    ///
+    /// # Errors
+    /// When the database fails or holds something unreadable.
+    pub async fn hosts_at_a_glance(&self) -> Result<Vec<HostRecord>, LedgerError> {
+        sqlx::query(
+            "SELECT name, machine_id, host_key, CAST(NULL AS TEXT) AS connection, CAST(NULL AS TEXT) AS facts, class,
+             config_hash, reachable, detail, last_attempt_at, last_seen_at, CAST(NULL AS TEXT) AS weaknesses, rolled_back_at
+             FROM host WHERE retired_at IS NULL ORDER BY name",
+        )
+        .fetch_all(&self.inner.pool)
+        .await?
+        .iter()
+        .map(host_of)
+        .collect()
+    }
+
+    /// Returns a token on every host, as last read, by host.
+    ///
+    /// # Errors
+    /// When the database fails or holds something unreadable.
+    pub async fn hosts_of_token(
+        &self,
+        serial: &Serial,
+    ) -> Result<Vec<TokenHostRecord>, LedgerError> {
+        sqlx::query("SELECT * FROM token_host WHERE serial = $1 ORDER BY host")
+            .bind(serial.as_str().to_owned())
+            .fetch_all(&self.inner.pool)
+            .await?
+            .iter()
+            .map(token_host_of)
+            .collect()
+    }
+
+    /// Returns a host, unless it was never met or is retired.
+    ///
+    /// # Errors
+    /// When the database fails or holds something unreadable.
+    pub async fn host(&self, name: &HostName) -> Result<Option<HostRecord>, LedgerError> {
+        sqlx::query("SELECT * FROM host WHERE name = $1 AND retired_at IS NULL")
+            .bind(name.as_str().to_owned())
+            .fetch_optional(&self.inner.pool)
+            .await?
+            .as_ref()
+            .map(host_of)
+            .transpose()
     }
 
     /// Returns every token on every host, as last read, by token and host.

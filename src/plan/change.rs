@@ -149,7 +149,7 @@ pub enum Shown {
 }
 
 /// Which task of a playbook a change belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// Module, PAM block, sshd addition, groups.
     Host,

@@ -10,7 +10,7 @@ pub const NEEDS_KEY: &str = "needs-identity";
 pub const KEY_LOST: &str = "secret-lost";
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing; nothing is held back.
@@ -22,7 +22,7 @@ pub enum Severity {
 }
 
 /// Something a plan noticed on a host.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Finding {
     /// A stable name, such as `pam-other-mfa`.
     pub id: &'static str,
@@ -70,7 +70,7 @@ impl Finding {
 }
 
 /// Why an admin's token is not in force on a host: a named gap, never a silent success.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Gap {
     /// The account concerned.
     pub login: String,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::alike::Alike;
 use crate::clock::Timestamp;
 use crate::host::facts::{Effective, Facts};
 use crate::names::{Login, printable};
@@ -42,7 +43,7 @@ pub struct Overview {
     /// `enforcing`, `permissive` or `none`.
     pub selinux: &'static str,
     /// What sshd asks of users: a sentence, and whom it holds for.
-    pub logins: BTreeMap<String, Vec<String>>,
+    pub logins: Alike<BTreeMap<String, Vec<String>>>,
 }
 
 /// When a host was asked, and when its answer was here.
@@ -88,7 +89,7 @@ pub fn overview(facts: &Facts, asked: Asked) -> Overview {
             (true, true) => "enforcing",
             (true, false) => "permissive",
         },
-        logins,
+        logins: logins.into(),
     }
 }
 

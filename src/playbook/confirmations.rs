@@ -18,7 +18,7 @@ impl Worker {
             return Ok(());
         }
         let now = self.shared.clock.now();
-        for seat in &self.job.seats {
+        for seat in self.job.seats.iter() {
             let period = i64::try_from(seat.realm.policy.period.as_secs()).unwrap_or(30);
             // Also in a rotation only one generation waits; the desk knows which.
             for slot in [Slot::Current, Slot::Next] {

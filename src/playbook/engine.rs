@@ -26,6 +26,7 @@ use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
 use crate::playbook::journal;
 use crate::playbook::limits::{Limits, Tally};
 use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::said::Said;
 use crate::playbook::witness::WitnessMaker;
 use crate::playbook::worker::work;
 
@@ -246,7 +247,8 @@ pub async fn run(
                 permit: Some(permit),
                 working: slots.working,
             };
-            work(job, shared, sender, turn).await;
+            // In a box, so that hosts which wait for their turn take little memory.
+            Box::pin(work(job, shared, sender, turn)).await;
         });
     }
     drop(sender);
@@ -267,6 +269,7 @@ pub async fn run(
         ends: Vec::new(),
         reads: Readings::default(),
         fault: None,
+        said: Said::default(),
     };
     while let Some(ask) = asks.recv().await {
         if let Ask::Begun(host) = &ask {
@@ -323,6 +326,7 @@ struct Dispatcher<'a> {
     /// What showed nothing new: one event, at the end.
     reads: Readings,
     fault: Option<Error>,
+    said: Said,
 }
 
 impl Dispatcher<'_> {
@@ -387,6 +391,7 @@ impl Dispatcher<'_> {
                 if self.hosts.len() >= BATCH {
                     self.store().await;
                 }
+                self.said.share(&mut report);
                 return Some(Box::new(report));
             }
         }

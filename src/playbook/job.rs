@@ -27,14 +27,14 @@ pub struct Job {
     /// How it is connected to.
     pub target: Target,
     /// The admins who have an account there.
-    pub seats: Vec<Seat>,
+    pub seats: Arc<[Seat]>,
     /// The logins of its other admins, whom this run is not about.
-    pub others: Vec<Login>,
+    pub others: Arc<[Login]>,
     /// Accounts that are exempt there, by exemptions that are in force.
     pub exempt: BTreeSet<Login>,
     /// The host's realm.
     pub realm: Arc<Realm>,
-    /// What earlier runs know about the host.
+    /// What earlier runs know about the host: looked up when its turn comes, as of all hosts it would be much.
     pub memory: Memory,
     /// What the tasks want of it.
     pub conditions: HostConditions,
@@ -123,7 +123,7 @@ pub enum Ask {
     /// A host is being worked on.
     Begun(HostName),
     /// What should these seats have?
-    Places(Vec<Seat>, oneshot::Sender<Vec<Place>>),
+    Places(Arc<[Seat]>, oneshot::Sender<Vec<Place>>),
     /// The key of a generation of an admin's token in a realm.
     Key(AdminName, RealmName, Generation, oneshot::Sender<KeyFound>),
     /// Which of these tokens are to be revoked, as of now: asked immediately before a host is changed.

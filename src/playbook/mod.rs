@@ -28,6 +28,7 @@ pub mod restore;
 mod revoke;
 pub mod rollback;
 pub mod rotate;
+mod said;
 pub mod schema;
 pub mod serial;
 pub mod sheets;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::alike::Alike;
 use crate::exit;
 use crate::names::HostName;
 use crate::plan::change::Part;
@@ -47,7 +48,7 @@ impl Status {
 }
 
 /// A change as the user sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ShownChange {
     /// Which part it belongs to.
     #[serde(skip)]
@@ -67,14 +68,14 @@ pub struct HostReport {
     #[serde(flatten)]
     pub status: Status,
     /// What was changed, or would be.
-    pub changes: Vec<ShownChange>,
+    pub changes: Alike<Vec<ShownChange>>,
     /// What was noticed.
-    pub findings: Vec<Finding>,
+    pub findings: Alike<Vec<Finding>>,
     /// What was seen at a glance, where the task `preflight` asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overview: Option<Overview>,
     /// Admins whose token is not in force here, and why.
-    pub gaps: Vec<Gap>,
+    pub gaps: Alike<Vec<Gap>>,
     /// Logins of whom this host now demands a code, having not before.
     pub enforced: Vec<String>,
     /// Tokens of which nothing is to be left here, as read back.
@@ -119,10 +120,10 @@ impl HostReport {
         Self {
             host,
             status,
-            changes: Vec::new(),
-            findings: Vec::new(),
+            changes: Alike::default(),
+            findings: Alike::default(),
             overview: None,
-            gaps: Vec::new(),
+            gaps: Alike::default(),
             enforced: Vec::new(),
             revoked: Vec::new(),
             verification: None,
@@ -176,10 +177,10 @@ pub struct IssuedSheet {
     pub passphrase: Option<crate::token::secret::Secret>,
 }
 
-fn extend_new<T: PartialEq>(mine: &mut Vec<T>, more: Vec<T>) {
+fn extend_new<T: PartialEq + Clone>(mine: &mut Alike<Vec<T>>, more: &[T]) {
     for item in more {
-        if !mine.contains(&item) {
-            mine.push(item);
+        if !mine.contains(item) {
+            mine.push(item.clone());
         }
     }
 }
@@ -250,8 +251,8 @@ impl Outcome {
                         mine.gaps = report.gaps;
                         mine.findings = report.findings;
                     } else {
-                        extend_new(&mut mine.gaps, report.gaps);
-                        extend_new(&mut mine.findings, report.findings);
+                        extend_new(&mut mine.gaps, &report.gaps);
+                        extend_new(&mut mine.findings, &report.findings);
                     }
                     let before = std::mem::replace(&mut mine.status, Status::Ok);
                     // A play that wanted nothing of the host says nothing of it.
@@ -264,7 +265,12 @@ impl Outcome {
                     mine.left_out = report.left_out;
                     mine.times.merge(&report.times);
                     mine.verification = report.verification.or(mine.verification.take());
-                    mine.changes.extend(report.changes);
+                    // What nothing is added to stays shared.
+                    if mine.changes.is_empty() {
+                        mine.changes = report.changes;
+                    } else if !report.changes.is_empty() {
+                        mine.changes.extend(report.changes.iter().cloned());
+                    }
                     mine.enforced.extend(report.enforced);
                     mine.revoked
                         .retain(|m| report.revoked.iter().all(|r| r.serial != m.serial));
@@ -339,7 +345,7 @@ mod tests {
         assert_eq!(merged.hosts.values().next().unwrap().gaps.len(), 1);
         merged.merge(with(Status::Ok, "clock"));
         let report = merged.hosts.into_values().next().unwrap();
-        assert_eq!(report.gaps, [gap("clock")]);
+        assert_eq!(*report.gaps, [gap("clock")]);
         assert_eq!(report.status, Status::Unreachable("y".into()));
     }
 

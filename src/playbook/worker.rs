@@ -62,21 +62,15 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
         readings: Vec::new(),
     };
     let mut observed = None;
-    let target = worker.job.target.clone();
-    let shared = worker.shared.clone();
     let mut dropped = None;
-    let since = Instant::now();
-    let opened = Session::open(target, &shared.control, &shared.fanout).await;
-    worker.report.times.add(Phase::Connect, since);
-    let result = match opened {
+    let result = match worker.open().await {
         Ok(session) => {
             dropped = session.dropped().map(|(n, by)| (n, by.to_owned()));
             let result = worker.steps(&session).await;
             session.close().await;
             result
         }
-        Err(FleetError::Interrupted) => Err(Stop::NotTried(Status::Skipped)),
-        Err(error) => Err(error.into()),
+        Err(stop) => Err(stop),
     };
     let at = worker.shared.clock.now();
     let outcome = match result {
@@ -158,6 +152,22 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Looks up what earlier runs know about the host, and connects.
+    async fn open(&mut self) -> Result<Session, Stop> {
+        let known = self.shared.ledger.host(&self.job.name).await;
+        let known = known.map_err(|e| Stop::Failed(e.to_string()))?;
+        self.job.memory = known.as_ref().map(Memory::of).unwrap_or_default();
+        let mut target = self.job.target.clone();
+        target.doubtful = self.job.memory.away;
+        let since = Instant::now();
+        let opened = Session::open(target, &self.shared.control, &self.shared.fanout).await;
+        self.report.times.add(Phase::Connect, since);
+        opened.map_err(|error| match error {
+            FleetError::Interrupted => Stop::NotTried(Status::Skipped),
+            error => error.into(),
+        })
+    }
+
     async fn steps(&mut self, session: &Session) -> Result<Seen, Stop> {
         // Whoever only asks what could go wrong is told all of it, whatever was judged before.
         let only_preflight = self.job.conditions.only_preflight();
@@ -222,7 +232,7 @@ impl Worker {
                 (plan.findings, plan.gaps) = preflight::dry(&facts, &self.wish(&facts));
             }
             plan.findings.extend(warnings.iter().cloned());
-            self.report.findings.clone_from(&plan.findings);
+            self.report.findings = plan.findings.clone().into();
             if self.keeps_rollback() {
                 self.report.findings.push(Finding::note(
                     "rolled-back",
@@ -454,7 +464,7 @@ impl Worker {
     /// Logins that are no strangers. The ledger is asked only where the inventory does not know a member.
     async fn known_logins(&self, facts: &Facts) -> Result<BTreeSet<Login>, Stop> {
         let seats = self.job.seats.iter().map(|s| &s.login);
-        let mut known: BTreeSet<Login> = seats.chain(&self.job.others).cloned().collect();
+        let mut known: BTreeSet<Login> = seats.chain(self.job.others.iter()).cloned().collect();
         let members = facts.members(GROUP_ENFORCED);
         if members
             .iter()

@@ -117,6 +117,7 @@ mod revoke_cli;
 #[cfg(test)]
 mod scale;
 #[cfg(test)]
+mod scale_hosts;
 mod scale_reports;
 #[cfg(test)]
 mod schemas;

@@ -5,8 +5,6 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::super::globals::Output;
 use super::super::leavers::Leavers;
 use super::super::profile::Profile;
@@ -37,7 +35,7 @@ pub(super) struct Player<'r, 'a> {
     /// What came of all plays.
     pub(super) all: Outcome,
     /// The plays as JSON.
-    pub(super) documents: Vec<Value>,
+    pub(super) documents: Vec<show::ShownPlay>,
     /// What decides on the exit code besides.
     pub(super) ends: Ends,
     /// How long what took.
@@ -159,8 +157,7 @@ impl<'r, 'a> Player<'r, 'a> {
             }
             if globals.output == Output::Text {
                 let place = (count > 1).then_some((batch, count));
-                let shown = show::play(play, place, &outcome, ends.then_some(&told), globals);
-                write(out, &shown)?;
+                show::play(play, place, &outcome, ends.then_some(&told), globals, out)?;
             }
             show::tell(&outcome);
             whole.merge(outcome);

@@ -13,7 +13,12 @@ fn peak(pid: u32) -> Option<u64> {
 }
 
 /// Runs a program and watches its memory: its exit code, what it printed, what it said, and its peak in KiB.
-pub(crate) fn watched(mut command: Command) -> (i32, [String; 2], u64) {
+pub(crate) fn watched(command: Command) -> (i32, [String; 2], u64) {
+    watched_for(command, Duration::from_secs(120))
+}
+
+/// The same of a run that may take so long.
+pub(crate) fn watched_for(mut command: Command, longest: Duration) -> (i32, [String; 2], u64) {
     let files = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
     let mut child = command
         .stdout(files[0].reopen().unwrap())
@@ -26,10 +31,7 @@ pub(crate) fn watched(mut command: Command) -> (i32, [String; 2], u64) {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        assert!(
-            start.elapsed() < Duration::from_secs(120),
-            "it does not end"
-        );
+        assert!(start.elapsed() < longest, "it does not end");
         std::thread::sleep(Duration::from_millis(5));
     };
     let texts = files
