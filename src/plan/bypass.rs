@@ -76,9 +76,9 @@ fn files(facts: &Facts, wish: &Wish, grant: &Grant<'_>) -> Result<Vec<(Part, Cha
     if let Some(why) = account.and_then(|a| barred(a, wish.now)) {
         return Err(gap("account-barred", format!("{login} {why}")));
     }
-    if !facts
+    if facts
         .text(pam::SERVICE_FILE)
-        .is_some_and(|t| pam::module_in(t).is_some())
+        .is_none_or(|t| pam::module_in(t).is_none())
     {
         return Err(gap(
             "pam-not-ready",

@@ -48,6 +48,7 @@ mod lab_drift;
 mod lab_enrol;
 #[cfg(test)]
 mod lab_everyone;
+#[cfg(test)]
 mod lab_fanout;
 #[cfg(test)]
 mod lab_faults;
@@ -65,6 +66,7 @@ mod lab_leak;
 mod lab_month;
 #[cfg(test)]
 mod lab_oath;
+#[cfg(test)]
 mod lab_own_code;
 #[cfg(test)]
 mod lab_play;
@@ -118,6 +120,7 @@ mod revoke_cli;
 mod scale;
 #[cfg(test)]
 mod scale_hosts;
+#[cfg(test)]
 mod scale_reports;
 #[cfg(test)]
 mod schemas;
