@@ -107,6 +107,8 @@ mod pack;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod play_cmd;
+#[cfg(test)]
 mod playbook_cases;
 #[cfg(test)]
 mod recovery;

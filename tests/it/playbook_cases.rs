@@ -257,7 +257,7 @@ fn plays_are_listed_under_their_files() {
     }
 }
 
-/// Together with the cases of plans: what issue 5 asks for.
+/// Together with the cases of plans.
 #[test]
 fn there_are_at_least_120_cases_of_playbooks_and_plans() {
     let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
