@@ -310,13 +310,13 @@ fn lab_a_host_that_stops_answering_is_given_up_and_what_takes_too_long_is_stoppe
 fn lab_signals_end_a_run_with_nothing_half_open() {
     let site = Site::start(&[("web1", Suite::Bookworm), ("web2", Suite::Trixie)]);
     let project = site.project(60);
-    for (limit, name) in [("web1", "INT"), ("web2", "TERM")] {
-        let mut command = site.command(&project, &["play", ROLLOUT, "--limit", limit]);
+    for (host, name) in [("web1", "INT"), ("web2", "TERM")] {
+        let mut command = site.command(&project, &["play", ROLLOUT, "--limit", host]);
         let run = command
             .env("FLEETOTP_TEST_PAUSE", "opened:2")
             .spawn()
             .unwrap();
-        wait_until_open(&[site.host(limit)]);
+        wait_until_open(&[site.host(host)]);
         signal(&run, name);
         let output = ended_within(run, 30);
         assert_eq!(
@@ -325,6 +325,9 @@ fn lab_signals_end_a_run_with_nothing_half_open() {
             "{name}: {}",
             text_of(&output)
         );
+        // What was begun is finished, and said.
+        let finished = format!("changed: [{host}]");
+        assert!(text_of(&output).contains(&finished), "{}", text_of(&output));
         site.each().for_each(assert_nothing_open);
         eventually("no process is left", 5, || site.processes().is_empty());
         assert_eq!(site.temporary_files(), Vec::<std::path::PathBuf>::new());
