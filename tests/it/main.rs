@@ -101,6 +101,8 @@ mod lab_shells;
 #[cfg(test)]
 mod lab_systemd;
 #[cfg(test)]
+mod lab_walkthrough;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod pack;
