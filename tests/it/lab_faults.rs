@@ -381,6 +381,15 @@ fn lab_two_controllers_do_not_meet_and_failed_runs_leave_no_process() {
     }
     // Reading needs no lock.
     project.fleetotp(&["status"]).expect_code(0);
+    // Nor does the host itself begin a second change, whoever asks.
+    let mut second = fleetotp::host::request::Request::apply();
+    second.line(&["tx", "SECOND", "30", "/usr/sbin/sshd /etc/ssh/sshd_config"]);
+    second.line(&["go"]);
+    let answer = ask_host(site.host("web1"), second, 20);
+    assert!(
+        answer.contains("fail\tbusy") && answer.contains("is still open on this host"),
+        "{answer}"
+    );
     let output = ended_within(first, 30);
     assert!(output.status.success(), "{}", text_of(&output));
     // An error that ends the whole run in the middle: the directory of sheets cannot be written.
@@ -400,6 +409,20 @@ fn lab_two_controllers_do_not_meet_and_failed_runs_leave_no_process() {
     std::fs::remove_file(&sheets).unwrap();
     project.rollout(&[]).expect_code(0);
     site.assert_key_logins();
+    // A verification that dies leaves its temporary member for a while; the next one takes it away first.
+    let host = site.host("web1");
+    let mut verify = site
+        .command(&project, &["verify"])
+        .env("FLEETOTP_TEST_PAUSE", "verifying:100")
+        .spawn()
+        .unwrap();
+    wait_until_open(&[host]);
+    verify.kill().unwrap();
+    verify.wait().unwrap();
+    assert!(host.read_file("/etc/passwd").contains("fleetotp-canary"));
+    project.fleetotp(&["verify", "--strict"]).expect_code(0);
+    assert!(!host.read_file("/etc/passwd").contains("fleetotp-canary"));
+    assert_nothing_open(host);
 }
 
 #[test]
