@@ -55,7 +55,7 @@ pub async fn confirm(
     }
     if let Some(proof) = proof {
         let tried = prove_sudo::prove(session, id, proof, clock).await;
-        tried.map_err(ProofError::Sudo)?;
+        table.now_used(tried.map_err(ProofError::Sudo)?);
     }
     let fresh = Fresh::open(session, PATIENCE)
         .await
