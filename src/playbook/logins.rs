@@ -278,11 +278,6 @@ impl Table {
         })
     }
 
-    /// Another code was used since, where one was.
-    pub fn now_used(&mut self, code: Option<Secret>) {
-        self.used = code.or(self.used.take());
-    }
-
     fn wrong_of(&self, who: Who) -> Option<&'static str> {
         self.rows
             .iter()

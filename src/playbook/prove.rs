@@ -35,7 +35,7 @@ pub enum ProofError {
 }
 
 /// Proves and confirms change `id`. With a proof, the temporary member tries the login table: what must get in first, what
-/// must be refused last. `table` has what came of it, also where that is the error.
+/// must be refused after it, and then it calls sudo. `table` has what came of it, also where that is the error.
 ///
 /// # Errors
 /// When any of it is not as expected; the caller then has the change reverted.
@@ -53,10 +53,6 @@ pub async fn confirm(
             return Err(ProofError::Table(fault));
         }
     }
-    if let Some(proof) = proof {
-        let tried = prove_sudo::prove(session, id, proof, clock).await;
-        table.now_used(tried.map_err(ProofError::Sudo)?);
-    }
     let fresh = Fresh::open(session, PATIENCE)
         .await
         .map_err(ProofError::NoFreshConnection)?;
@@ -66,6 +62,9 @@ pub async fn confirm(
         if let Some(fault) = table.fault() {
             return Err(ProofError::Table(fault));
         }
+        // Last: it gives the temporary member, which is a member again, a new file without the codes that were used.
+        let tried = prove_sudo::prove(session, proof, clock).await;
+        tried.map_err(ProofError::Sudo)?;
     }
     let mut request = Request::apply();
     request.line(&["confirm", id]);

@@ -15,29 +15,23 @@ use crate::host::sudo_reply::{self, Led};
 use crate::plan::change::{CANARY, state_path};
 use crate::playbook::apply::canary_file;
 use crate::playbook::logins::Proof;
-use crate::token::secret::Secret;
 
 /// How long the host may take over it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Has each of sudo's services ask for a right code and a wrong one. Nothing where the change does not concern sudo. Returns
-/// the right code that is used now: of those before it the member's new file knows nothing.
+/// Has each of sudo's services ask for a right code and a wrong one. Nothing where the change does not concern sudo.
 ///
 /// # Errors
 /// When any of it is not as expected.
 pub(super) async fn prove(
     session: &Session,
-    id: &str,
     proof: &Proof,
     clock: &dyn Clock,
-) -> Result<Option<Secret>, String> {
+) -> Result<(), String> {
     if proof.sudo.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    let mut used = None;
     let mut request = Request::apply();
-    // It may have stood for somebody else last.
-    request.line(&["pose", id, "member"]);
     for call in &proof.sudo {
         // Its login has used the code of this step: a new file has not.
         let lines = canary_file(&proof.key, &proof.policy, &proof.project);
@@ -50,8 +44,7 @@ pub(super) async fn prove(
         );
         request.line(&["flush"]);
         let now = clock.now();
-        used = proof.code(now, 0);
-        for code in [used.clone(), proof.wrong_code(now)] {
+        for code in [proof.code(now, 0), proof.wrong_code(now)] {
             let code = code.ok_or("no code could be computed")?;
             request.line(&["sudo", call, code.expose()]);
         }
@@ -60,8 +53,7 @@ pub(super) async fn prove(
     let answer = answer.map_err(|e| format!("what sudo asks could not be tried: {e}"))?;
     let all = sudo_reply::led(&answer);
     let all = all.map_err(|e| format!("what sudo asks could not be tried: {e}"))?;
-    judge(&all, proof.sudo.len())?;
-    Ok(used)
+    judge(&all, proof.sudo.len())
 }
 
 fn judge(all: &[Led], calls: usize) -> Result<(), String> {
