@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use crate::clock::Timestamp;
 use crate::host::facts::{Facts, Slot};
+use crate::host::request::Scope;
 use crate::ledger::TokenHostObservation;
 use crate::names::HostName;
-use crate::plan::change::{GROUP_ENFORCED, GROUP_EXEMPT};
+use crate::plan::change::{GROUP_ENFORCED, GROUP_EXEMPT, HostPlan};
+use crate::plan::diff::difference;
 use crate::plan::finding::Gap;
 use crate::plan::state::Stamp;
 use crate::plan::wish::Member;
@@ -104,4 +106,56 @@ pub(super) fn class_of(facts: &Facts) -> String {
         _ = writeln!(text, "{path} {}", file.sha256);
     }
     crate::token::secret::fingerprint_of(text.as_bytes())
+}
+
+/// Hosts that take one change alike: of one class, and brought the same text. Where realms differ in services, scope or module
+/// hosts that are alike are brought another, of which a proof on one says nothing for the other.
+pub(super) fn class_of_change(facts: &Facts, plan: &HostPlan) -> String {
+    let mut text = class_of(facts);
+    let changes = plan.changes.iter().map(|(_, change)| change);
+    for change in changes.filter(|c| c.scope() == Scope::Transaction) {
+        text.push_str(&difference(change));
+    }
+    crate::token::secret::fingerprint_of(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::change::{Change, FileChange, Part, Shown};
+
+    fn brings(path: &str, after: &str, scope: Scope) -> HostPlan {
+        let file = FileChange {
+            path: path.to_owned(),
+            mode: 0o644,
+            before: None,
+            scope,
+            lines: Vec::new(),
+            shown: Shown::Text {
+                before: String::new(),
+                after: after.to_owned(),
+            },
+        };
+        HostPlan {
+            changes: vec![(Part::Host, Change::File(file))],
+            ..HostPlan::default()
+        }
+    }
+
+    #[test]
+    fn hosts_that_are_alike_and_are_brought_other_text_prove_it_by_themselves() {
+        let facts = Facts::default();
+        let class = |plan: &HostPlan| class_of_change(&facts, plan);
+        let sshd = brings(pam::SERVICE_FILE, "block\n", Scope::Transaction);
+        assert_eq!(class(&sshd), class(&sshd));
+        let mut sudo_too = brings("/etc/pam.d/sudo", "block\n", Scope::Transaction);
+        sudo_too.changes.extend(sshd.changes.clone());
+        let everyone = brings(pam::SERVICE_FILE, "block of everyone\n", Scope::Transaction);
+        assert_ne!(class(&sshd), class(&sudo_too));
+        assert_ne!(class(&sshd), class(&everyone));
+        // Each host has secrets of its own; they are no part of what is proved.
+        let mut with_secret = brings("/var/lib/x", "alice's\n", Scope::Live);
+        with_secret.changes.extend(sshd.changes.clone());
+        assert_eq!(class(&sshd), class(&with_secret));
+    }
 }

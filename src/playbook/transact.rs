@@ -13,7 +13,7 @@ use crate::playbook::apply::{Canary, request};
 use crate::playbook::job::{Ask, ClassTurn, ProofEnd};
 use crate::playbook::journal;
 use crate::playbook::logins::{Proof, Table, Verification};
-use crate::playbook::observe::class_of;
+use crate::playbook::observe::class_of_change;
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
 use crate::playbook::times::Phase;
@@ -35,9 +35,7 @@ impl Worker {
             let request = self.request(facts, plan, &id, None).await?;
             return self.send(session, request).await;
         }
-        // What is brought is another change where codes are checked otherwise.
-        let policy = &self.job.realm.policy;
-        let class = format!("{} {:?}", class_of(facts), policy.module);
+        let class = class_of_change(facts, plan);
         let (reply, turn) = oneshot::channel();
         let since = Instant::now();
         self.ask(Ask::Class(class.clone(), reply)).await?;
