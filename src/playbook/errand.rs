@@ -18,12 +18,12 @@ use crate::host::reply::{Applied, ReplyError, applied};
 use crate::host::request::{Inspect, Request};
 use crate::inventory::model::Module;
 use crate::names::{HostName, Login};
-use crate::plan::elevation;
 use crate::plan::finding::Finding;
 use crate::plan::wish::{Parts, Wish};
 use crate::playbook::behind;
 use crate::playbook::engine::Shared;
 use crate::playbook::outcome::Status;
+use crate::playbook::stop;
 
 /// How long reading a host may take.
 pub const INSPECT: Duration = Duration::from_secs(60);
@@ -75,11 +75,7 @@ impl Stop {
 
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let text = match &error {
-            FleetError::Refused(said) => elevation::refused(said).map(|f| f.sentence()),
-            _ => None,
-        };
-        let text = text.unwrap_or_else(|| error.in_full());
+        let text = stop::told(&error);
         Self::Ended(if matches!(error, FleetError::Interrupted) {
             Status::Skipped
         } else if error.is_unreachable() {

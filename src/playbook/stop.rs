@@ -16,13 +16,18 @@ pub(super) enum Stop {
     Interrupted,
 }
 
+/// Returns what to say of an error on the way to a host; what sudo refused, with what to do about it.
+pub(super) fn told(error: &FleetError) -> String {
+    let refused = match error {
+        FleetError::Refused(said) => elevation::refused(said),
+        _ => None,
+    };
+    refused.map_or_else(|| error.in_full(), |finding| finding.sentence())
+}
+
 impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
-        let text = match &error {
-            FleetError::Refused(said) => elevation::refused(said).map(|f| f.sentence()),
-            _ => None,
-        };
-        let text = text.unwrap_or_else(|| error.in_full());
+        let text = told(&error);
         if let FleetError::Interrupted = error {
             Self::Interrupted
         } else if let FleetError::NotTried(why) = error {
