@@ -283,6 +283,7 @@ impl Worker {
                             .map(|(part, change)| shown(*part, change)),
                     );
                     judged = done.config_hash;
+                    self.job.memory.wrote(&plan);
                     facts = self
                         .inspect(session, self.demand_due(&facts), judged.clone())
                         .await?;
@@ -409,6 +410,7 @@ impl Worker {
                     .unwrap_or_default();
             }
         }
+        self.job.memory.learn(&facts);
         if let Some(tool) = &self.job.takes_over {
             tool.disregard(&mut facts);
         }
