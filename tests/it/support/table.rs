@@ -72,6 +72,7 @@ impl Codes {
 /// on any host are given away.
 pub(crate) fn assert_table(site: &Site, when: &str, people: &mut [Person<'_>], wanted: &str) {
     let rows = rows(wanted);
+
     let tried: Vec<(String, Option<Totp>)> = std::thread::scope(|scope| {
         let mut running = Vec::new();
         for host in &site.hosts {
