@@ -94,11 +94,13 @@ fn lab_everyone_but_the_exempt_is_asked_and_nobody_loses_a_way_in() {
     // What a rollback leaves is what was there, for them as well.
     let runs = project.fleetotp(&["runs", "list", "-o", "json"]).json();
     let runs = runs["runs"].as_array().expect("a list");
-    let changed = |run: &&serde_json::Value| run["hosts"] == json!({"changed": 3});
-    let of_play = runs
-        .iter()
-        .filter(|r| r["command"].as_str().is_some_and(|c| c.starts_with("play")));
-    let run = of_play.filter(changed).next_back().expect("the rollout");
+    let is_rollout = |run: &&serde_json::Value| {
+        run["hosts"] == json!({"changed": 3})
+            && run["command"]
+                .as_str()
+                .is_some_and(|c| c.starts_with("play"))
+    };
+    let run = runs.iter().find(is_rollout).expect("the rollout");
     let run = run["id"].as_str().expect("an id");
     project
         .fleetotp(&["rollback", run, "--allow-weaker", "--reason", "too early"])
