@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Prints side by side, measured in one run on the same lab hosts: the floor (parallel `ssh HOST true`), a first rollout,
 # and runs that change nothing; and which share of the time that hosts took went into which phase.
+# Hosts and controller share this machine's cores, so the controller's own CPU is printed as well: that of fleetotp and of
+# every ssh that it waited for (of an ssh that stays as a master, up to its login).
 #
 #   tests/bench/bench.sh [-n HOSTS] [-a ADMINS] [-p PARALLEL] [-r REPEATS] [-b BINARY]
 set -euo pipefail
@@ -70,15 +72,24 @@ if sys.argv[1] == "unchanged" and any(s["changed"] for s in document["stats"].va
 END
 }
 
-# Runs a command once, into the log, and prints its milliseconds.
+# Runs a command once, into the log, and prints its milliseconds, wall and CPU.
 time_once() {
     local start
     start=$(now_ms)
     "$@" >"$FLEETOTP_LAB_DIR/bench.out" 2>"$FLEETOTP_LAB_DIR/bench.log" || { echo "$* failed:" >&2; tail -n 20 "$FLEETOTP_LAB_DIR/bench.log" >&2; exit 1; }
-    echo $(($(now_ms) - start))
+    echo "$(($(now_ms) - start)) $(times | tail -n 1 | awk '{ for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += 60 * t[1] + t[2] } printf "%d", 1000 * s }')"
 }
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
-line() { printf '%-34s %6s ms   %5s x the floor   (%s)\n' "$1" "$2" "$(awk -v a="$2" -v b="$3" 'BEGIN { printf "%.2f", a / b }')" "$4"; }
+part() { local n=$1; shift; printf '%s\n' "$@" | cut -d' ' -f"$n"; }
+times_of() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
+# What it is, then wall and CPU of each time.
+line() {
+    local what=$1 wall cpu
+    shift
+    wall=$(median $(part 1 "$@")) cpu=$(median $(part 2 "$@"))
+    printf '%-34s %6s ms %6s x the floor;  controller %6s ms of CPU %6s x   (%s)\n' "$what" "$wall" "$(times_of "$wall" "$base")" \
+        "$cpu" "$(times_of "$cpu" "$base_cpu")" "$(part 1 "$@" | paste -sd' ')"
+}
 
 echo "$hosts hosts, $admins admins, $parallel at a time, on $(nproc) cores"
 floors=() seconds=()
@@ -90,9 +101,9 @@ for ((i = 0; i < repeats; i++)); do
     floors+=("$(time_once floor)")
     seconds+=("$(time_once rollout)")
 done
-base=$(median "${floors[@]}")
-line "floor: $parallel x ssh HOST true" "$base" "$base" "${floors[*]}"
-line "first rollout, proved and confirmed" "$first" "$base" "$first"
+base=$(median $(part 1 "${floors[@]}")) base_cpu=$(median $(part 2 "${floors[@]}"))
+line "floor: $parallel x ssh HOST true" "${floors[@]}"
+line "first rollout, proved and confirmed" "$first"
 echo "$shares"
-line "a rollout that changes nothing" "$(median "${seconds[@]}")" "$base" "${seconds[*]}"
+line "a rollout that changes nothing" "${seconds[@]}"
 phases unchanged
