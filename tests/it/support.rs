@@ -8,3 +8,4 @@ pub(crate) mod memory;
 pub(crate) mod mmdb;
 pub(crate) mod project;
 pub(crate) mod reviewer;
+pub(crate) mod small_disk;
