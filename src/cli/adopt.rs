@@ -101,11 +101,11 @@ pub async fn run(
             },
             Err(status) => status,
         };
-        outcome.interrupted |= status == Status::Skipped;
         outcome
             .hosts
             .insert(host.clone(), HostReport::new(host, status));
     }
+    outcome.interrupted = run.stopping();
     outcome.notes = adopter.notes;
     let keys = adopter.keys;
     let chosen: Vec<HostName> = stamps.keys().cloned().collect();

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::errand::{Results, outcome_of};
+use super::errand::Results;
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::Run;
@@ -235,7 +235,7 @@ async fn grant(
         }
         results.extend(given);
     }
-    let code = answer(&id, due, results, globals, out)?;
+    let code = answer(&run, &id, due, results, out)?;
     run.finish(code).await?;
     Ok(code)
 }
@@ -292,13 +292,14 @@ async fn places(args: &GrantArgs, setup: &Setup, globals: &Globals) -> Result<Pl
 
 /// Prints the codes: here, once, and nowhere else.
 fn answer(
+    run: &Run<'_>,
     id: &BypassId,
     due: Timestamp,
     results: Results<Option<Secret>>,
-    globals: &Globals,
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
-    let (outcome, done) = outcome_of(results);
+    let globals = run.globals;
+    let (outcome, done) = run.outcome_of(results);
     let codes: BTreeMap<HostName, Secret> = done
         .into_iter()
         .filter_map(|(host, code)| Some((host, code?)))
@@ -433,11 +434,11 @@ pub async fn settle(
                 Status::Ok
             }
         };
-        outcome.interrupted |= status == Status::Skipped;
         outcome
             .hosts
             .insert(host.clone(), HostReport::new(host, status));
     }
+    outcome.interrupted = run.stopping();
     Ok(outcome)
 }
 

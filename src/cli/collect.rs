@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::errand::outcome_of;
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::{Run, names};
@@ -181,7 +180,7 @@ async fn collect(
         logins: run.logins_on(hosts).await?,
         steps: step_lengths(setup).await?,
     };
-    let (outcome, done) = outcome_of(run.errand(errand, hosts).await?);
+    let (outcome, done) = run.outcome_of(run.errand(errand, hosts).await?);
     let mut collection = Collection {
         outcome,
         rows: Vec::new(),

@@ -15,46 +15,46 @@ use crate::playbook::restore::Restored;
 /// What came of an errand by host.
 pub type Results<T> = BTreeMap<HostName, Result<T, Status>>;
 
-/// Splits results into how each host ended and what came of it where it was done.
-pub fn outcome_of<T>(results: Results<T>) -> (Outcome, BTreeMap<HostName, T>) {
-    let (mut outcome, mut done) = (Outcome::default(), BTreeMap::new());
-    for (host, result) in results {
-        let status = match result {
-            Ok(result) => {
-                done.insert(host.clone(), result);
-                Status::Ok
-            }
-            Err(status) => status,
-        };
-        outcome.interrupted |= status == Status::Skipped;
-        outcome
-            .hosts
-            .insert(host.clone(), HostReport::new(host, status));
-    }
-    (outcome, done)
-}
-
-/// Splits results of putting text back into how each host ended and those where it was done, with how many logins need no
-/// code there any more.
-pub fn restored(results: Results<Restored>) -> (Outcome, Vec<RemovedHost>) {
-    let (mut outcome, done) = outcome_of(results);
-    let mut back = Vec::new();
-    for (host, done) in done {
-        let mut report = HostReport::new(host.clone(), done.status());
-        report.findings = done.findings.clone().into();
-        if report.status == Status::Ok {
-            back.push(RemovedHost {
-                host: host.clone(),
-                key_only: done.key_only.len(),
-            });
-            report.changes = done.changes.into();
-        }
-        outcome.hosts.insert(host, report);
-    }
-    (outcome, back)
-}
-
 impl Run<'_> {
+    /// Splits results into how each host ended and what came of it where it was done.
+    pub fn outcome_of<T>(&self, results: Results<T>) -> (Outcome, BTreeMap<HostName, T>) {
+        let (mut outcome, mut done) = (Outcome::default(), BTreeMap::new());
+        outcome.interrupted = self.stopping();
+        for (host, result) in results {
+            let status = match result {
+                Ok(result) => {
+                    done.insert(host.clone(), result);
+                    Status::Ok
+                }
+                Err(status) => status,
+            };
+            outcome
+                .hosts
+                .insert(host.clone(), HostReport::new(host, status));
+        }
+        (outcome, done)
+    }
+
+    /// Splits results of putting text back into how each host ended and those where it was done, with how many logins
+    /// need no code there any more.
+    pub fn restored(&self, results: Results<Restored>) -> (Outcome, Vec<RemovedHost>) {
+        let (mut outcome, done) = self.outcome_of(results);
+        let mut back = Vec::new();
+        for (host, done) in done {
+            let mut report = HostReport::new(host.clone(), done.status());
+            report.findings = done.findings.clone().into();
+            if report.status == Status::Ok {
+                back.push(RemovedHost {
+                    host: host.clone(),
+                    key_only: done.key_only.len(),
+                });
+                report.changes = done.changes.into();
+            }
+            outcome.hosts.insert(host, report);
+        }
+        (outcome, back)
+    }
+
     /// Runs an errand on hosts of the inventory, whether or not a realm covers them, and stores who was reached.
     ///
     /// # Errors

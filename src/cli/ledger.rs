@@ -6,7 +6,6 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::errand::outcome_of;
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::{Run, names};
@@ -65,7 +64,7 @@ pub async fn run(
     .await?;
     let logins = run.logins_on(&hosts).await?;
     let results = run.errand(Read { logins }, &hosts).await?;
-    let (mut outcome, read) = outcome_of(results);
+    let (mut outcome, read) = run.outcome_of(results);
     let found = found(&setup, &read).await?;
     let mut rows = Vec::new();
     for ((admin, realm), lost) in &found {

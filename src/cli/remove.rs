@@ -4,7 +4,6 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::errand::restored;
 use super::globals::Globals;
 use super::run::{Run, names};
 use super::setup::{Setup, World};
@@ -61,7 +60,7 @@ pub async fn run(
     .await?;
     let logins = run.logins_on(&hosts).await?;
     let results = run.errand(Remove { logins }, &hosts).await?;
-    let (outcome, removed) = restored(results);
+    let (outcome, removed) = run.restored(results);
     if !globals.check {
         let ticket = args.ticket.as_deref();
         setup

@@ -5,7 +5,6 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::errand::restored;
 use super::globals::Globals;
 use super::run::Run;
 use super::runs;
@@ -92,7 +91,7 @@ pub async fn run(
         allow_weaker: args.allow_weaker,
     };
     let results = run.errand(errand, &hosts).await?;
-    let (mut outcome, mut back) = restored(results);
+    let (mut outcome, mut back) = run.restored(results);
     // Where the text was already what it was before, nothing was rolled back.
     back.retain(|b| {
         outcome

@@ -7,7 +7,6 @@ use std::io::Write;
 use clap::Args;
 
 use super::ci::CiArgs;
-use super::errand::outcome_of;
 use super::globals::{Globals, Output};
 use super::play::write;
 use super::run::{Run, names};
@@ -123,7 +122,7 @@ pub(super) async fn verified(
             .hosts
             .insert(host.clone(), (realm.policy.clone(), logins.collect()));
     }
-    let (mut outcome, done) = outcome_of(run.errand(errand, hosts).await?);
+    let (mut outcome, done) = run.outcome_of(run.errand(errand, hosts).await?);
     let records: Vec<_> = done.iter().map(|(host, v)| v.record(host)).collect();
     run.setup.ledger.record_verified(&records).await?;
     for (host, verification) in done {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::log::LogPlace;
@@ -240,6 +242,23 @@ pub enum Line {
 }
 
 impl Line {
+    /// Returns the SHA-256, in lower-case hexadecimal, of the file that these lines make; none where some of them are
+    /// those of the file that is there.
+    pub fn sum_of(lines: &[Self]) -> Option<String> {
+        let mut digest = Sha256::new();
+        for line in lines {
+            let (text, end) = match line {
+                Self::Text(text) => (text.as_str(), "\n"),
+                Self::Secret(text) => (text.expose(), "\n"),
+                Self::Unterminated(text) => (text.as_str(), ""),
+                Self::Keep(..) => return None,
+            };
+            digest.update(text);
+            digest.update(end);
+        }
+        Some(HEXLOWER.encode(&digest.finalize()))
+    }
+
     /// Splits a text into lines, minding whether it ends with a newline.
     pub fn from_text(text: &str) -> Vec<Self> {
         let mut lines: Vec<Self> = text.lines().map(|l| Self::Text(l.to_owned())).collect();

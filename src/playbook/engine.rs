@@ -135,14 +135,16 @@ impl Shared {
     }
 
     /// In debug builds, waits at a named point for as many seconds as `FLEETOTP_TEST_PAUSE=point:seconds` says, so that
-    /// tests can kill the run or reboot a host there.
+    /// tests can kill the run or reboot a host there; with `point:seconds:file` it makes that file as soon as it is there.
     pub async fn pause_for_tests(&self, point: &str) {
         #[cfg(debug_assertions)]
-        if let Ok(wish) = std::env::var("FLEETOTP_TEST_PAUSE")
-            && let Some((at, seconds)) = wish.split_once(':')
-            && at == point
-        {
-            tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap_or(0))).await;
+        if let Ok(wish) = std::env::var("FLEETOTP_TEST_PAUSE") {
+            let mut parts = wish.splitn(3, ':');
+            if parts.next() == Some(point) {
+                let seconds = parts.next().and_then(|s| s.parse().ok()).unwrap_or(0);
+                drop(parts.next().map(|file| std::fs::write(file, "")));
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+            }
         }
         #[cfg(not(debug_assertions))]
         let _ = point;

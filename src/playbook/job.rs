@@ -9,9 +9,11 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 use crate::fleet::target::Target;
 use crate::host::facts::Facts;
+use crate::host::request::Line;
 use crate::inventory::model::Realm;
 use crate::ledger::{HostObservation, HostRecord, ItemReading, TextChange, TokenHostObservation};
 use crate::names::{AdminName, HostName, Login, RealmName};
+use crate::plan::change::{Change, HostPlan, STATE_ROOT};
 use crate::plan::revoke::Leaver;
 use crate::plan::tool::Takeover;
 use crate::playbook::conditions::HostConditions;
@@ -94,6 +96,34 @@ impl Memory {
             judged_hash: record.config_hash.clone(),
             rolled_back: record.rolled_back_at.is_some(),
             ..memory
+        }
+    }
+
+    /// Takes in what was just read of the host.
+    pub(super) fn learn(&mut self, facts: &Facts) {
+        *self = Self {
+            away: self.away,
+            rolled_back: self.rolled_back,
+            judged_hash: self.judged_hash.take(),
+            ..Self::from_facts(facts)
+        };
+    }
+
+    /// Takes in which secrets a plan has written: a file that is read back with the hash of what was sent holds what was
+    /// sent.
+    pub(super) fn wrote(&mut self, plan: &HostPlan) {
+        for (_, change) in &plan.changes {
+            let Change::File(file) = change else { continue };
+            let name = file.path.strip_prefix(STATE_ROOT);
+            let Some(name) = name.and_then(|n| n.strip_prefix('/')) else {
+                continue;
+            };
+            if let (Some(Line::Secret(key)), Some(sum)) =
+                (file.lines.first(), Line::sum_of(&file.lines))
+            {
+                self.states
+                    .insert(name.to_owned(), (sum, key.fingerprint()));
+            }
         }
     }
 

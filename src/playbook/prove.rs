@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::clock::Clock;
 use crate::fleet::FleetError;
 use crate::fleet::fresh::Fresh;
 use crate::fleet::session::Session;
 use crate::host::reply::applied;
 use crate::host::request::Request;
+use crate::playbook::engine::Shared;
 use crate::playbook::logins::{Proof, Table};
 use crate::playbook::prove_sudo;
 
@@ -43,9 +43,10 @@ pub async fn confirm(
     session: &Session,
     id: &str,
     proof: Option<&Proof>,
-    clock: &dyn Clock,
+    shared: &Shared,
     table: &mut Table,
 ) -> Result<(), ProofError> {
+    let clock = shared.clock.as_ref();
     if let Some(proof) = proof {
         let tried = table.try_what_gets_in(session, id, proof, clock).await;
         tried.map_err(ProofError::Untried)?;
@@ -66,6 +67,7 @@ pub async fn confirm(
         let tried = prove_sudo::prove(session, proof, clock).await;
         tried.map_err(ProofError::Sudo)?;
     }
+    shared.pause_for_tests("proved").await;
     let mut request = Request::apply();
     request.line(&["confirm", id]);
     let answer = fresh

@@ -72,8 +72,7 @@ pub(super) async fn confirmed(
     let request = request(&seen.facts, plan, &id, window, witness, None);
     errand::send(session, shared, request).await?;
     shared.pause_for_tests("opened").await;
-    let clock = shared.clock.as_ref();
-    let confirmed = prove::confirm(session, &id, None, clock, &mut Table::default()).await;
+    let confirmed = prove::confirm(session, &id, None, shared, &mut Table::default()).await;
     let Err(error) = confirmed else {
         return Ok(());
     };

@@ -51,6 +51,7 @@ impl Worker {
             ))
             .into()),
             ClassTurn::Follow => {
+                self.begin_nothing_more()?;
                 self.note_texts(facts, plan).await?;
                 let request = self.request(facts, plan, &id, None).await?;
                 let opened = self.send(session, request).await?;
@@ -99,9 +100,8 @@ impl Worker {
     ) -> Result<Applied, Fault> {
         self.shared.pause_for_tests("opened").await;
         let mut table = Table::default();
-        let clock = self.shared.clock.as_ref();
         let since = Instant::now();
-        let confirmed = prove::confirm(session, id, proof, clock, &mut table).await;
+        let confirmed = prove::confirm(session, id, proof, &self.shared, &mut table).await;
         let phase = if proof.is_some() {
             Phase::Prove
         } else {
@@ -113,7 +113,10 @@ impl Worker {
             self.report.verification = Some(Verification::of(table, fault));
         }
         match confirmed {
-            Ok(()) => Ok(opened),
+            Ok(()) => {
+                self.shared.pause_for_tests("confirmed").await;
+                Ok(opened)
+            }
             Err(error) => {
                 // Asking for longer than the window is of no use: then the host has reverted by itself.
                 let window = self.shared.revert_after;

@@ -102,8 +102,7 @@ impl Verify {
         errand::send(session, shared, request).await?;
         shared.pause_for_tests("verifying").await;
         let mut table = Table::default();
-        let clock = shared.clock.as_ref();
-        let confirmed = prove::confirm(session, &id, Some(&proof), clock, &mut table).await;
+        let confirmed = prove::confirm(session, &id, Some(&proof), shared, &mut table).await;
         if confirmed.is_err() {
             // The host removes the temporary member by itself where it cannot be asked to.
             drop(tokio::time::timeout(window, prove::take_back(session, &id)).await);

@@ -66,6 +66,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
     let result = match worker.open().await {
         Ok(session) => {
             dropped = session.dropped().map(|(n, by)| (n, by.to_owned()));
+            worker.shared.pause_for_tests("connected").await;
             let result = worker.steps(&session).await;
             session.close().await;
             result
@@ -209,8 +210,10 @@ impl Worker {
                 });
             }
         }
+        self.shared.pause_for_tests("read").await;
         self.take_in_confirmations(&facts).await?;
         self.members = self.members_wished().await?;
+        self.shared.pause_for_tests("issued").await;
         if self.take_in_promotions(&facts).await? {
             self.members = self.members_wished().await?;
         }
@@ -268,12 +271,10 @@ impl Worker {
             if plan.is_empty() {
                 break;
             }
-            if self.shared.stopping() {
-                return Err(Stop::Interrupted);
-            }
             if self.revoked_meanwhile().await? {
                 continue;
             }
+            self.begin_nothing_more()?;
             match self.apply(session, &facts, &plan).await {
                 Ok(done) => {
                     self.report.changes.extend(
@@ -282,6 +283,7 @@ impl Worker {
                             .map(|(part, change)| shown(*part, change)),
                     );
                     judged = done.config_hash;
+                    self.job.memory.wrote(&plan);
                     facts = self
                         .inspect(session, self.demand_due(&facts), judged.clone())
                         .await?;
@@ -408,6 +410,7 @@ impl Worker {
                     .unwrap_or_default();
             }
         }
+        self.job.memory.learn(&facts);
         if let Some(tool) = &self.job.takes_over {
             tool.disregard(&mut facts);
         }
@@ -606,6 +609,7 @@ impl Worker {
         if facts.accounts.values().any(|a| a.keys.is_none()) {
             *facts = self.inspect(session, true, None).await?;
         }
+        self.shared.pause_for_tests("enforcing").await;
         let enforcement = enforcement(facts, &self.wish(facts));
         // What the plan found is the cause; what follows from it needs no second gap.
         let new = |gap: &&Gap| self.report.gaps.iter().all(|g| g.login != gap.login);
@@ -614,9 +618,7 @@ impl Worker {
         if enforcement.changes.is_empty() {
             return Ok(None);
         }
-        if self.shared.stopping() {
-            return Err(Stop::Interrupted);
-        }
+        self.begin_nothing_more()?;
         let request = enforcement_request(facts, &enforcement, self.shared.witness().await?);
         let done = match self.send(session, request).await {
             Ok(done) => done,
@@ -625,6 +627,7 @@ impl Worker {
                 return Err(Stop::Failed(format!("{why}; run again")));
             }
         };
+        self.shared.pause_for_tests("enforced").await;
         self.report.changes.extend(
             enforcement
                 .changes
@@ -638,6 +641,14 @@ impl Worker {
             .inspect(session, false, done.config_hash.clone())
             .await?;
         Ok(done.config_hash)
+    }
+
+    /// A run that is to stop finishes what it has begun, and changes nothing else.
+    pub(super) fn begin_nothing_more(&self) -> Result<(), Stop> {
+        if self.shared.stopping() {
+            return Err(Stop::Interrupted);
+        }
+        Ok(())
     }
 
     /// Says in `--check` whose code would be demanded, as far as can be told before anything is written.

@@ -290,6 +290,7 @@ fn lab_a_host_that_stops_answering_is_given_up_and_what_takes_too_long_is_stoppe
     );
     wait_until_open(&[slow]);
     slow.pause();
+    let paused = Instant::now();
     let output = ended_within(run, 90);
     assert_eq!(output.status.code(), Some(4), "{}", text_of(&output));
     assert!(
@@ -297,6 +298,8 @@ fn lab_a_host_that_stops_answering_is_given_up_and_what_takes_too_long_is_stoppe
         "{}",
         text_of(&output)
     );
+    // Longer than the window in which the change was to be confirmed.
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(paused.elapsed()));
     slow.resume();
     eventually("the host has reverted the change", 20, || {
         open_changes(slow).is_empty()

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use fleetotp::clock::{Clock as _, SystemClock};
 use regex::bytes::Regex;
 use serde_json::json;
 
-use crate::lab::Suite;
+use crate::lab::{Suite, oathtool};
 use crate::lab_recovery::scratch_codes;
 use crate::recovery;
 use crate::support::faults::Site;
@@ -213,20 +214,26 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
     site.host("web2")
         .add_user_with_password("deploy", &deploy, SUDO_PASSWORD);
     site.host("web2").sh("usermod -aG sudo deploy");
+    // It is root on web1 without a password, and later the account of fleetotp itself there.
+    let robot = site.lab.key_pair("robot");
+    site.host("web1").add_sudo_user("robot", &robot);
     let project = site.project(60);
-    project.set_inventory(&json!({
-        "all": all(&site.lab, &[
-            ("web1", json!({})),
-            ("web2", json!({
-                "ansible_user": "deploy",
-                "ansible_ssh_private_key_file": deploy.private,
-                "ansible_become": true,
-                "ansible_become_password": SUDO_PASSWORD,
-            })),
-        ]),
-        "admins": {"alice": {}, "bob": {}},
-        "policies": {"default": {"issuer": "Example Corp", "recovery_codes": 3, "scratch_codes": 2, "services": ["sshd", "sudo"]}},
-    }));
+    let inventory = |web1: &serde_json::Value| {
+        json!({
+            "all": all(&site.lab, &[
+                ("web1", web1.clone()),
+                ("web2", json!({
+                    "ansible_user": "deploy",
+                    "ansible_ssh_private_key_file": deploy.private,
+                    "ansible_become": true,
+                    "ansible_become_password": SUDO_PASSWORD,
+                })),
+            ]),
+            "admins": {"alice": {}, "bob": {}, "robot": {"hosts": "web1"}},
+            "policies": {"default": {"issuer": "Example Corp", "recovery_codes": 3, "scratch_codes": 2, "services": ["sshd", "sudo"]}},
+        })
+    };
+    project.set_inventory(&inventory(&json!({})));
     let mut needles = Needles::default();
     needles.add("sudo password", SUDO_PASSWORD);
     let identity = std::fs::read_to_string(project.path().join("state/identity.txt")).unwrap();
@@ -270,6 +277,10 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
     let bob = bobs_sheet.scan();
     needles.add_key("alice's first key", &first_alice.secret);
     needles.add_key("bob's key", &bob.secret);
+    let robots_sheet = first.sheet("robot", "default");
+    needles.add_codes(&robots_sheet);
+    let robots_key = robots_sheet.scan().secret;
+    needles.add_key("robot's key", &robots_key);
     let second = log
         .run(None, &["enroll", "alice", "--reissue", "-o", "json"])
         .expect_code(0);
@@ -323,6 +334,28 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
         log.run(None, &["inventory", "show", "-o", format]);
         log.run(None, &["inventory", "list"]);
     }
+    // A way in for once: its code is printed once, and only there.
+    let shown = log.text.len();
+    let granted = log
+        .run(
+            None,
+            &[
+                "bypass", "grant", "alice", "--hosts", "web1", "--for", "30m", "--reason", "r",
+                "--ticket", "t", "-o", "json",
+            ],
+        )
+        .expect_code(0);
+    log.text.truncate(shown);
+    log.text.extend_from_slice(granted.stderr.as_bytes());
+    let code = granted.json()["codes"][0]["code"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    needles.add_code(code);
+    log.run(None, &["bypass", "list"]).expect_code(0);
+    let bypass = granted.json()["id"].as_str().unwrap().to_owned();
+    log.run(None, &["bypass", "revoke", &bypass, "--reason", "found"])
+        .expect_code(0);
     // The life goes on, and ends.
     let rotated = log
         .run(None, &["rotate", "alice", "-o", "json"])
@@ -330,8 +363,22 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
     let sheet = rotated.sheet("alice", "default");
     needles.add_codes(&sheet);
     needles.add_key("alice's third key", &sheet.scan().secret);
+    log.run(
+        None,
+        &["remove", "all", "--reason", "it was a trial", "--check"],
+    )
+    .expect_code(0);
     log.run(None, &["revoke", "bob", "--reason", "left"])
         .expect_code(0);
+    own_code(&mut log, &mut needles, &robots_key);
+    project.set_inventory(&inventory(&json!({
+        "ansible_user": "robot",
+        "ansible_ssh_private_key_file": robot.private,
+        "ansible_become": true,
+    })));
+    log.run(None, &["sync", "-l", "web1"]).expect_code(0);
+    let auth_log = site.host("web1").read_file("/var/log/auth.log");
+    assert!(auth_log.contains("Accepted keyboard-interactive/pam for robot"));
     let output = std::mem::take(&mut log.text);
     assert!(output.len() > 5_000, "{} bytes of output", output.len());
     sleeper.wait().unwrap();
@@ -404,6 +451,21 @@ fn lab_secrets_are_nowhere_but_in_state_files_and_sheets() {
             assert!(literal(code.as_bytes()).is_match(&states));
         }
     }
+}
+
+/// Confirms the token of what is to be fleetotp's own account. The codes that fleetotp may give for it next are searched for.
+fn own_code(log: &mut Transcript<'_>, needles: &mut Needles, key: &str) {
+    let now = || SystemClock.now().as_second();
+    // An earlier step's code, so that this one is left; early in a step, so that it is not two steps ago.
+    while now() % 30 > 20 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let codes: Vec<String> = (-1..2).map(|n| oathtool(key, now() + 30 * n)).collect();
+    log.run(Some(&codes[0]), &["confirm", "robot"])
+        .expect_code(0);
+    codes.into_iter().for_each(|code| needles.add_code(code));
+    log.project
+        .change_settings("#own_token: automation", "own_token: robot");
 }
 
 /// Whether `inventory list` shows the password, as Ansible's does.

@@ -101,6 +101,8 @@ mod lab_self;
 #[cfg(test)]
 mod lab_shells;
 #[cfg(test)]
+mod lab_signals;
+#[cfg(test)]
 mod lab_systemd;
 #[cfg(test)]
 mod lab_walkthrough;

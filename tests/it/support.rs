@@ -9,3 +9,4 @@ pub(crate) mod mmdb;
 pub(crate) mod project;
 pub(crate) mod reviewer;
 pub(crate) mod small_disk;
+pub(crate) mod table;

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::audit::export::Export;
 use crate::audit::ssh::Verifier;
 use crate::audit::verdict::{Evidence, Fault, Trust, Verdict, judge};
-use crate::cli::errand::outcome_of;
 use crate::cli::globals::{Globals, Output};
 use crate::cli::play::write;
 use crate::cli::run::{Run, names};
@@ -163,7 +162,7 @@ async fn read_witnesses(
         Protection::None,
     )
     .await?;
-    let (outcome, read) = outcome_of(run.errand(ReadWitnesses, &hosts).await?);
+    let (outcome, read) = run.outcome_of(run.errand(ReadWitnesses, &hosts).await?);
     let read = read
         .into_iter()
         .map(|(host, lines)| (host.to_string(), lines));
