@@ -47,6 +47,8 @@ pub struct Facts {
     pub sudo_logs_input: bool,
     /// Free KiB by mount point, for `/etc` and `/var/lib`.
     pub free_kib: BTreeMap<String, u64>,
+    /// So many more files there is room for, by mount point, for the same; nothing where the file system has no limit.
+    pub free_inodes: BTreeMap<String, u64>,
     /// Running sshd listeners, or the installed sshd with pid 0.
     pub listeners: Vec<Listener>,
     /// OpenSSH's version as the host said it, such as `9.2p1`.

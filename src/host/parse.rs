@@ -106,6 +106,11 @@ impl Reader {
                     .free_kib
                     .insert((*mount).to_owned(), kib.parse().unwrap_or(0));
             }
+            ("inodes", [free, mount]) => {
+                self.facts
+                    .free_inodes
+                    .insert((*mount).to_owned(), free.parse().unwrap_or(0));
+            }
             ("sshd", [pid, program, config, options]) => self.facts.listeners.push(Listener {
                 pid: pid.parse().unwrap_or(0),
                 program: (*program).to_owned(),

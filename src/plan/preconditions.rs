@@ -15,6 +15,9 @@ const OLDEST: SshVersion = SshVersion(6, 2);
 /// A change this size or smaller never fits on a full disk.
 const NEEDED_KIB: u64 = 1024;
 
+/// A rollout makes half as many files.
+const NEEDED_INODES: u64 = 64;
+
 /// Refuses hosts on which nothing may be planned.
 pub(super) fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
     let mut refuse =
@@ -114,6 +117,17 @@ pub(super) fn preconditions(facts: &Facts, wish: &Wish, plan: &mut HostPlan) {
                     "{mount} has only {kib} KiB left: the module could not write its state and would refuse every login"
                 ),
                 "free some space",
+            );
+        }
+    }
+    for (mount, files) in &facts.free_inodes {
+        if *files < NEEDED_INODES {
+            refuse(
+                "disk-full",
+                format!(
+                    "{mount} has room for only {files} more files: the module could not write its state and would refuse every login"
+                ),
+                "remove some files",
             );
         }
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::lab::Suite;
 use crate::support::faults::{
     Site, ask_host, assert_nothing_open, ended_within, eventually, login_texts, open_changes,
-    signal, text_of, tick, wait_until_open, watchers,
+    signal, text_of, wait_until_open, watchers,
 };
 use crate::support::project::{ROLLOUT, all};
 
@@ -426,52 +426,6 @@ fn lab_two_controllers_do_not_meet_and_failed_runs_leave_no_process() {
     project.fleetotp(&["verify", "--strict"]).expect_code(0);
     assert!(!host.read_file("/etc/passwd").contains("fleetotp-canary"));
     assert_nothing_open(host);
-}
-
-#[test]
-fn lab_a_full_disk_locks_nobody_out() {
-    let site = Site::start(&[("web1", Suite::Bookworm)]);
-    let project = site.project(6);
-    let host = site.host("web1");
-    let before = login_texts(host);
-    // It fills up between the change and its confirmation, and the controller is gone.
-    let mut run = site.spawn_rollout(&project, &[("FLEETOTP_TEST_PAUSE", "opened:100")]);
-    wait_until_open(&[host]);
-    host.fill();
-    run.kill().unwrap();
-    run.wait().unwrap();
-    eventually("the host has reverted the change", 30, || {
-        open_changes(host).is_empty()
-    });
-    assert_eq!(login_texts(host), before);
-    host.drain();
-    site.assert_key_logins();
-    // What there was no room for is done by the next tick.
-    tick(host);
-    assert_nothing_open(host);
-    // It fills up after the host was looked at: no part of a file takes a file's place.
-    host.fill();
-    let pam = host.sh("sha256sum </etc/pam.d/sshd");
-    let lines: Vec<Line> = (0..4000)
-        .map(|n| Line::Text(format!("# line {n} of a file that does not fit")))
-        .collect();
-    let mut request = Request::apply();
-    request.file("/etc/pam.d/sshd", 0o644, "any", Scope::Live, &lines);
-    let answer = ask_host(host, request, 30);
-    assert!(
-        answer.contains("fail\twrite\t") && !answer.contains("\ndone"),
-        "{answer}"
-    );
-    assert_eq!(host.sh("sha256sum </etc/pam.d/sshd"), pam);
-    assert!(!host.exists("/var/lib/fleetotp/lock"));
-    project
-        .rollout(&[])
-        .expect_code(2)
-        .expect_text(&["(disk-full)"]);
-    host.drain();
-    site.assert_key_logins();
-    project.rollout(&[]).expect_code(0);
-    site.assert_key_logins();
 }
 
 #[test]

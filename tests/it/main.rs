@@ -43,6 +43,8 @@ mod lab_bypass;
 #[cfg(test)]
 mod lab_confirm;
 #[cfg(test)]
+mod lab_disk_full;
+#[cfg(test)]
 mod lab_drift;
 #[cfg(test)]
 mod lab_enrol;

@@ -8,4 +8,5 @@ pub(crate) mod memory;
 pub(crate) mod mmdb;
 pub(crate) mod project;
 pub(crate) mod reviewer;
+pub(crate) mod small_disk;
 pub(crate) mod table;

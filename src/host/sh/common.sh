@@ -221,15 +221,24 @@ drop_canary() {
   rm -f "$1/canary"
 }
 
-# Puts copy $1 back at its place $2. On a full disk there is no room for a second file: then it is written over.
+# Puts copy $1 back at its place $2. On a full disk there is no room for a second file: then the copy gets that name
+# besides, and where it lies on another disk it is written over.
 put_back() {
   own=${2%/*}/.fleetotp.revert.$$
-  if cp -p "$1" "$own" && mv -f "$own" "$2"; then
+  if { cp -p "$1" "$own" 2>/dev/null || { rm -f "$own" && ln "$1" "$own" 2>/dev/null; }; } && mv -f "$own" "$2"; then
     relabel "$2"
   else
     rm -f "$own"
-    [ -f "$1" ] && cat "$1" >"$2"
+    [ -f "$1" ] && [ -f "$2" ] && write_over "$1" "$2"
   fi
+}
+
+# Writes $1 over $2 into the room that $2 has: emptied first, it could lose that to somebody else's log.
+write_over() {
+  length=$(wc -c <"$1") &&
+    dd if="$1" of="$2" bs=65536 conv=notrunc 2>/dev/null &&
+    dd if=/dev/null of="$2" bs=1 seek="$((length))" 2>/dev/null &&
+    cmp -s "$1" "$2"
 }
 
 # Puts the PAM and sshd text of transaction $1 back as it was. Whoever renames the open transaction first, this or the

@@ -10,9 +10,34 @@ say() {
 
 # Ends the request: staged files are removed, the lock is given back.
 fail() {
-  say fail "$1" "$2"
+  case $1 in
+  protocol | busy | changed | late | link | stopped) say fail "$1" "$2" ;;
+  *)
+    # Whatever a write was for, this is what it failed for, and what to do about it.
+    if short_of_room; then say fail disk-full "$2: $short; free some space"; else say fail "$1" "$2"; fi
+    ;;
+  esac
   clean_up
   exit 3
+}
+
+# Tells whether a disk that is written to has hardly any room left, for bytes or for files, and which.
+short_of_room() {
+  short=$(
+    df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
+      case $free in *[!0-9]*) ;; *) [ "$free" -ge 1024 ] || echo "$mount has $free KiB left" ;; esac
+    done
+    free_inodes | while read -r free mount; do [ "$free" -ge 64 ] || echo "$mount has room for $free more files"; done
+  )
+  short=${short%%"$nl"*}
+  [ -n "$short" ]
+}
+
+# Lists free inodes and mount point of what is written to; some file systems have no number of them.
+free_inodes() {
+  df -Pi /etc /var/lib 2>/dev/null | while read -r _ total _ free _ mount; do
+    case $total$free in 0* | *[!0-9]*) ;; *) echo "$free $mount" ;; esac
+  done
 }
 
 clean_up() {
@@ -23,7 +48,8 @@ clean_up() {
     undo=${undo#*|}
     set_members "${step%%:*}" "${step#*:}"
   done
-  [ -z "$txnew" ] || { drop_canary "$txnew"; rm -rf "$txnew"; }
+  # A temporary member that cannot be removed now is removed by whoever comes next: what names it stays.
+  [ -z "$txnew" ] || { drop_canary "$txnew" && rm -rf "$txnew"; }
   [ -z "$locked" ] || rm -rf "$LIB/lock"
 }
 
@@ -129,6 +155,7 @@ inspect_system() {
   df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
     case $free in *[!0-9]*) ;; *) say free "$free" "$mount" ;; esac
   done
+  free_inodes | while read -r free mount; do say inodes "$free" "$mount"; done
 }
 
 find_module() {
@@ -759,6 +786,9 @@ take_lock() {
   # What a controller that is gone asked for is still being finished: worth a moment.
   patience=15 doubt=
   until own_lock; do
+    # Nobody has it: it cannot be made.
+    [ -d "$LIB/lock" ] || own_lock || [ -d "$LIB/lock" ] || fail lock "cannot write to $LIB"
+    [ -z "$locked" ] || break
     [ $patience -gt 0 ] || fail busy "another run (process ${holder:--}) is changing this host"
     patience=$((patience - 1))
     if lock_is_held; then
@@ -986,7 +1016,9 @@ move_keys_aside() {
         [ -n "$real" ] && [ "${place#"$real"/}" != "$place" ] || exit 3
         ;;
       esac
-      mv "./${f##*/}" "$aside/$n" || exit 4
+      mv "./${f##*/}" "$aside/$n" || { rm -f "$aside/$n"; exit 4; }
+      # What nobody knows the place of, nobody can put back.
+      printf '%s\t%s\n' "$n" "$f" >>"$aside/places" || { mv "$aside/$n" "./${f##*/}"; exit 4; }
     )
     case $? in
     0) ;;
@@ -994,7 +1026,6 @@ move_keys_aside() {
     3) fail keys "$f leads out of the home of $1" ;;
     *) fail keys "cannot move $f" ;;
     esac
-    printf '%s\t%s\n' "$n" "$f" >>"$aside/places"
     say moved "$f"
   done
   set +f
@@ -1132,7 +1163,7 @@ put() {
   done >"$new" || fail write "cannot write beside $1"
   [ -n "$whole" ] || fail protocol "the request is cut off"
   # A full disk takes a part of a file without a word to the loop.
-  [ -z "$broken" ] || fail write "cannot write beside $1: is the disk full?"
+  [ -z "$broken" ] || fail write "cannot write beside $1"
   if [ "$3" != absent ] && [ "$4" = tx ] && owner=$(stat -c %u:%g "$1" 2>/dev/null) && [ "$owner" != 0:0 ]; then
     chown "$owner" "$new" || fail write "cannot give $1 its owner"
   fi
@@ -1193,8 +1224,7 @@ begin() {
   window=$2
   use_daemon "$3"
   txnew=$LIB/tx/$1.new
-  mkdir -p "$txnew" || fail write "cannot make $txnew"
-  : >"$txnew/manifest"
+  mkdir -p "$txnew" && : >"$txnew/manifest" || fail write "cannot make $txnew"
   moves= want= same= files=0 stagedtx= places=
 }
 
@@ -1218,7 +1248,7 @@ expect_same() {
   # Whoever is treated alike before is of one class, and is so after.
   case " $same " in *" ${alike:-$1} "*) return 0 ;; esac
   may_differ=$2
-  printf '%s\n' "$t" | grep -vE "^($2) " >"$txnew/same.$1"
+  printf '%s\n' "$t" | grep -vE "^($2) " >"$txnew/same.$1" || [ $? = 1 ] || fail write "cannot write to $LIB"
   same="$same $1"
 }
 
@@ -1328,7 +1358,7 @@ go() {
   flush
   # The temporary member needs its home until the change is confirmed or reverted: no longer ours to clean up.
   read_uptime
-  printf '%s %s\n' "$up" "$((up + window))" >"$txnew/window"
+  printf '%s %s\n' "$up" "$((up + window))" >"$txnew/window" || fail write "cannot write to $LIB"
   arm
   # All of it is on the disk before the first file is changed: after a power cut there is a way back, and no file that
   # took another's place is empty.

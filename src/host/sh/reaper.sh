@@ -68,7 +68,9 @@ end_once() {
     [ "$(cat "$f" 2>/dev/null)" = "$due $serial $gen" ] || continue
     if grep -qsF " serial=$serial gen=$gen " "$file"; then
       mkdir -p "$LIB/ended"
-      [ -e "$LIB/ended/$serial.$login" ] || echo "$ending $now" >"$LIB/ended/$serial.$login"
+      # A full disk: the file of a code that was used holds none any more, and waits until that can be told.
+      told=$LIB/ended/$serial.$login
+      [ -s "$told" ] || echo "$ending $now" >"$told" || [ "$ending" = expired ] || continue
       rm -f "$file" "$file"~??????
       note "the one-time code $serial of $login was $ending and is deleted"
     else
