@@ -77,7 +77,10 @@ time_once() {
     local start
     start=$(now_ms)
     "$@" >"$FLEETOTP_LAB_DIR/bench.out" 2>"$FLEETOTP_LAB_DIR/bench.log" || { echo "$* failed:" >&2; tail -n 20 "$FLEETOTP_LAB_DIR/bench.log" >&2; exit 1; }
-    echo "$(($(now_ms) - start)) $(times | tail -n 1 | awk '{ for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += 60 * t[1] + t[2] } printf "%d", 1000 * s }')"
+    local wall=$(($(now_ms) - start))
+    # In this very shell: the program was its child.
+    times >"$FLEETOTP_LAB_DIR/bench.times"
+    echo "$wall $(awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += 60 * t[1] + t[2] } printf "%d", 1000 * s }' "$FLEETOTP_LAB_DIR/bench.times")"
 }
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 part() { local n=$1; shift; printf '%s\n' "$@" | cut -d' ' -f"$n"; }

@@ -1224,7 +1224,8 @@ begin() {
   window=$2
   use_daemon "$3"
   txnew=$LIB/tx/$1.new
-  mkdir -p "$txnew" && : >"$txnew/manifest" || fail write "cannot make $txnew"
+  # Not by `:`, with which a shell ends where the file cannot be made (XCU 2.8.1).
+  mkdir -p "$txnew" && printf '' >"$txnew/manifest" || fail write "cannot make $txnew"
   moves= want= same= files=0 stagedtx= places=
 }
 
@@ -1396,7 +1397,7 @@ judge() {
   why=weaker
   for u in $same; do
     effective "$u"
-    printf '%s\n' "$t" | grep -vE "^($may_differ) " >"$LIB/tx/$tx/now"
+    printf '%s\n' "$t" | grep -vE "^($may_differ) " >"$LIB/tx/$tx/now" || [ $? = 1 ] || { why=write what="cannot write to $LIB"; return 1; }
     cmp -s "$LIB/tx/$tx/now" "$LIB/tx/$tx/same.$u" || {
       what="sshd would treat $u differently: $(diff "$LIB/tx/$tx/same.$u" "$LIB/tx/$tx/now" | grep '^[<>]' | head -n 4 | tr '\n\t' '  ')"
       return 1

@@ -36,13 +36,13 @@ expire_secrets() {
     if [ -f "$file" ] && grep -qF " serial=$serial gen=$gen " "$file"; then
       if [ "$slot" = next ] && was_used "$file" "$login"; then
         mv -f "$file" "$GA/current/$login" || continue
-        ! is_users_file "$GA/current/$login" || : >"$file"
+        ! is_users_file "$GA/current/$login" || printf '' >"$file"
         relabel "$GA/current/$login"
         settle "$GA/next" "$GA/current"
         note "the overlap of $login ended ($serial generation $gen): its new code, used here, has replaced the old one"
         continue
       fi
-      if [ "$slot" = next ] && is_users_file "$file"; then : >"$file"; else rm -f "$file" "$file"~??????; fi
+      if [ "$slot" = next ] && is_users_file "$file"; then printf '' >"$file"; else rm -f "$file" "$file"~??????; fi
       note "the enrolment of $login ($serial generation $gen) expired and its secret was deleted"
     else
       rm -f "$f"
