@@ -206,10 +206,10 @@ impl Ledger {
         }
         let mut tx = self.begin().await?;
         let mut changes: BTreeMap<&HostName, HostChange> = BTreeMap::new();
-        let known = known_hosts(&mut tx, hosts.len()).await?;
         let mut attempts: BTreeMap<&HostName, &HostObservation> = BTreeMap::new();
         for host in hosts {
-            let fields = observe_host(&mut tx, host, known.get(&host.host)).await?;
+            let known = known_host(&mut tx, &host.host).await?;
+            let fields = observe_host(&mut tx, host, known.as_ref()).await?;
             if !fields.is_empty() {
                 changes.entry(&host.host).or_default().fields = fields;
             }
@@ -273,23 +273,17 @@ impl Ledger {
     }
 }
 
-/// What is known of every host, and whether it is retired.
-async fn known_hosts(
+/// What is known of a host, and whether it is retired.
+async fn known_host(
     tx: &mut Tx,
-    wanted: usize,
-) -> Result<BTreeMap<HostName, (HostRecord, bool)>, LedgerError> {
-    if wanted == 0 {
-        return Ok(BTreeMap::new());
-    }
-    sqlx::query("SELECT * FROM host")
-        .fetch_all(tx.db())
-        .await?
-        .iter()
-        .map(|row| {
-            let retired = row.maybe_int("retired_at")?.is_some();
-            host_of(row).map(|host| (host.name.clone(), (host, retired)))
-        })
-        .collect()
+    name: &HostName,
+) -> Result<Option<(HostRecord, bool)>, LedgerError> {
+    let row = sqlx::query("SELECT * FROM host WHERE name = $1")
+        .bind(name.as_str().to_owned())
+        .fetch_optional(tx.db())
+        .await?;
+    row.map(|row| Ok((host_of(&row)?, row.maybe_int("retired_at")?.is_some())))
+        .transpose()
 }
 
 /// Stores an attempt; returns what changed, without what changes every time.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::audit::head::Witness;
 use crate::clock::{Clock, Entropy};
@@ -218,42 +218,7 @@ pub async fn run(
         working: Arc::new(Semaphore::new(forks)),
         connected: Arc::new(Semaphore::new(forks.saturating_mul(3))),
     };
-    let mut workers = JoinSet::new();
-    for job in jobs {
-        let (slots, shared, sender) = (slots.clone(), shared.clone(), sender.clone());
-        workers.spawn(async move {
-            let name = job.name.clone();
-            let Ok(_connected) = slots.connected.clone().acquire_owned().await else {
-                return;
-            };
-            let Ok(permit) = slots.working.clone().acquire_owned().await else {
-                return;
-            };
-            if shared.stopping() || shared.halted() {
-                let report = HostReport::new(name, Status::Skipped);
-                drop(
-                    sender
-                        .send(Ask::Done(Box::new(Finished {
-                            report,
-                            host: None,
-                            tokens: Vec::new(),
-                            readings: Vec::new(),
-                        })))
-                        .await,
-                );
-                return;
-            }
-            // Whoever does not listen any more shows nothing either.
-            drop(sender.send(Ask::Begun(name)).await);
-            let turn = Turn {
-                permit: Some(permit),
-                working: slots.working,
-            };
-            // In a box, so that hosts which wait for their turn take little memory.
-            Box::pin(work(job, shared, sender, turn)).await;
-        });
-    }
-    drop(sender);
+    let workers = tokio::spawn(begin_each(jobs, slots, shared.clone(), sender));
     let mut dispatcher = Dispatcher {
         desk,
         shared: &shared,
@@ -286,14 +251,12 @@ pub async fn run(
                 .insert(report.host.clone(), *report);
         }
     }
-    while let Some(ended) = workers.join_next().await {
-        if let Err(error) = ended {
-            // A panic in a worker is a defect of this program; the other hosts were finished all the same.
-            dispatcher.fault.get_or_insert(Error::new(
-                crate::error::Kind::Internal,
-                format!("a worker ended abnormally: {error}"),
-            ));
-        }
+    if let Ok(Err(error)) | Err(error) = workers.await {
+        // A panic in a worker is a defect of this program; the other hosts were finished all the same.
+        dispatcher.fault.get_or_insert(Error::new(
+            crate::error::Kind::Internal,
+            format!("a worker ended abnormally: {error}"),
+        ));
     }
     dispatcher.store().await;
     let reads = std::mem::take(&mut dispatcher.reads);
@@ -311,6 +274,60 @@ pub async fn run(
     outcome.needs_identity = outcome.has_gap(NEEDS_KEY);
     outcome.secret_lost = outcome.has_gap(KEY_LOST);
     Ok(outcome)
+}
+
+/// Begins the work on each host in its turn, no more of them than may be connected at once: of many hosts those that wait
+/// take no memory but their job's. Returns the first abnormal end.
+async fn begin_each(
+    jobs: Vec<Job>,
+    slots: Slots,
+    shared: Arc<Shared>,
+    sender: mpsc::Sender<Ask>,
+) -> Result<(), JoinError> {
+    let (mut workers, mut result) = (JoinSet::new(), Ok(()));
+    for job in jobs {
+        let Ok(connected) = slots.connected.clone().acquire_owned().await else {
+            break;
+        };
+        let (working, shared, sender) = (slots.working.clone(), shared.clone(), sender.clone());
+        workers.spawn(async move {
+            let _connected = connected;
+            begin(job, working, shared, sender).await;
+        });
+        while let Some(ended) = workers.try_join_next() {
+            result = result.and(ended);
+        }
+    }
+    drop(sender);
+    while let Some(ended) = workers.join_next().await {
+        result = result.and(ended);
+    }
+    result
+}
+
+/// Works on a host once it is its turn, unless nothing more is to be begun.
+async fn begin(job: Job, working: Arc<Semaphore>, shared: Arc<Shared>, sender: mpsc::Sender<Ask>) {
+    let Ok(permit) = working.clone().acquire_owned().await else {
+        return;
+    };
+    if shared.stopping() || shared.halted() {
+        let report = HostReport::new(job.name, Status::Skipped);
+        let finished = Finished {
+            report,
+            host: None,
+            tokens: Vec::new(),
+            readings: Vec::new(),
+        };
+        drop(sender.send(Ask::Done(Box::new(finished))).await);
+        return;
+    }
+    // Whoever does not listen any more shows nothing either.
+    drop(sender.send(Ask::Begun(job.name.clone())).await);
+    let turn = Turn {
+        permit: Some(permit),
+        working,
+    };
+    work(job, shared, sender, turn).await;
 }
 
 struct Dispatcher<'a> {
