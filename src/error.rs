@@ -108,10 +108,15 @@ impl Error {
             .source
             .as_deref()
             .map(|s| s as &(dyn StdError + 'static));
+        let mut full = false;
         while let Some(error) = cause {
             // Writing to a string cannot fail.
             _ = writeln!(text, "  caused by: {error}");
+            full |= is_full(error);
             cause = error.source();
+        }
+        if full {
+            _ = writeln!(text, "hint: {DISK_FULL}");
         }
         for hint in &self.hints {
             _ = writeln!(text, "hint: {hint}");
@@ -119,6 +124,20 @@ impl Error {
         // Paths and arguments are shown as they were given: nothing in them may steer the terminal.
         crate::names::printable_lines(&text)
     }
+}
+
+/// What to do where this machine's disk is full.
+const DISK_FULL: &str = "a disk of this machine is full: free some space there and run again; what the ledger has stored is kept";
+
+/// Tells whether a file system had no room, as the system (ENOSPC, EDQUOT) or SQLite (`SQLITE_FULL`; 4874 is
+/// `SQLITE_IOERR_SHMSIZE`: the file beside the database could not grow) says.
+fn is_full(error: &(dyn StdError + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|e| matches!(e.kind(), StorageFull | QuotaExceeded))
+        || ["database or disk is full", "(code: 4874) disk I/O error"]
+            .iter()
+            .any(|said| error.to_string().ends_with(said))
 }
 
 impl std::fmt::Display for Error {
@@ -162,5 +181,8 @@ mod tests {
         hint: restore it from a backup
         ");
         assert_eq!(error.kind().code(), 1);
+        let full =
+            Error::failed("cannot write `a`").caused_by(std::io::Error::from_raw_os_error(28));
+        assert!(full.report().contains(DISK_FULL), "{}", full.report());
     }
 }

@@ -45,6 +45,8 @@ mod lab_confirm;
 #[cfg(test)]
 mod lab_disk_full;
 #[cfg(test)]
+mod lab_disk_full_here;
+#[cfg(test)]
 mod lab_drift;
 #[cfg(test)]
 mod lab_enrol;
