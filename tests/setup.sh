@@ -18,7 +18,7 @@ setup_rust() {
 # Packages that are missing, by the program each is needed for.
 missing_packages() {
     local pair
-    for pair in debootstrap:debootstrap oathtool:oathtool zbarimg:zbar-tools pdftoppm:poppler-utils qpdf:qpdf age:age \
+    for pair in debootstrap:debootstrap oathtool:oathtool zbarimg:zbar-tools pdftoppm:poppler-utils qpdf:qpdf age:age busybox:busybox \
         ssh:openssh-client sshd:openssh-server systemctl:systemd ip:iproute2 tc:iproute2 unshare:util-linux mount:mount cc:gcc make:make python3:python3; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
     done | sort -u

@@ -218,7 +218,6 @@ pub async fn run(
         working: Arc::new(Semaphore::new(forks)),
         connected: Arc::new(Semaphore::new(forks.saturating_mul(3))),
     };
-    let workers = tokio::spawn(begin_each(jobs, slots, shared.clone(), sender));
     let mut dispatcher = Dispatcher {
         desk,
         shared: &shared,
@@ -238,20 +237,23 @@ pub async fn run(
         fault: None,
         said: Said::default(),
     };
-    while let Some(ask) = asks.recv().await {
-        if let Ask::Begun(host) = &ask {
-            progress.begun(host);
-            continue;
+    let answering = async {
+        while let Some(ask) = asks.recv().await {
+            if let Ask::Begun(host) = &ask {
+                progress.begun(host);
+                continue;
+            }
+            if let Some(report) = dispatcher.answer(ask).await {
+                progress.done(&report, dispatcher.outcome.hosts.len() + 1, all);
+                dispatcher
+                    .outcome
+                    .hosts
+                    .insert(report.host.clone(), *report);
+            }
         }
-        if let Some(report) = dispatcher.answer(ask).await {
-            progress.done(&report, dispatcher.outcome.hosts.len() + 1, all);
-            dispatcher
-                .outcome
-                .hosts
-                .insert(report.host.clone(), *report);
-        }
-    }
-    if let Ok(Err(error)) | Err(error) = workers.await {
+    };
+    let (ended, ()) = tokio::join!(begin_each(jobs, slots, shared.clone(), sender), answering);
+    if let Err(error) = ended {
         // A panic in a worker is a defect of this program; the other hosts were finished all the same.
         dispatcher.fault.get_or_insert(Error::new(
             crate::error::Kind::Internal,

@@ -43,9 +43,7 @@ impl Worker {
                 return Ok(facts);
             }
             for (logins, changes) in steps {
-                if self.shared.stopping() {
-                    return Err(Stop::Interrupted);
-                }
+                self.begin_nothing_more()?;
                 self.shared.pause_for_tests("revoking").await;
                 let witness = self.shared.witness().await?;
                 let request = revocation_request(&facts, &changes, witness);

@@ -207,10 +207,8 @@ fn lab_a_disk_that_runs_full_at_each_write_of_a_host_locks_nobody_out() {
         });
     };
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let shown = project
-        .fleetotp(&["runs", "list", "-n", "1", "-o", "json"])
-        .json();
-    let run = shown["runs"][0]["id"].as_str().expect("an id").to_owned();
+    let newest = project.newest_run();
+    let run = newest["id"].as_str().expect("an id");
     keep("rollout");
     let mut alice = ran.sheet("alice", "default").scan().wide_totp();
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);
@@ -223,7 +221,7 @@ fn lab_a_disk_that_runs_full_at_each_write_of_a_host_locks_nobody_out() {
     project.confirm("alice", &new.fresh(), &[]).expect_code(0);
     keep("end-of-rotation");
     project
-        .fleetotp(&["rollback", &run, "--allow-weaker", "--reason", "a trial"])
+        .fleetotp(&["rollback", run, "--allow-weaker", "--reason", "a trial"])
         .expect_code(0);
     keep("rollback");
     project

@@ -4,9 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use data_encoding::HEXLOWER;
+use fleetotp::token::secret::fingerprint_of;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use crate::support::bare::Bare;
 use crate::support::project::{Ran, scan};
@@ -56,10 +55,7 @@ fn on_sheets(project: &Bare) -> Vec<String> {
         !name.starts_with('.')
     });
     let mut keys: Vec<String> = whole
-        .map(|path| {
-            let key = scan(&path).secret;
-            HEXLOWER.encode(&Sha256::digest(key.as_bytes()))[..12].to_owned()
-        })
+        .map(|path| fingerprint_of(scan(&path).secret.as_bytes()))
         .collect();
     keys.sort();
     keys

@@ -73,12 +73,10 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
         "policies": {"default": {"issuer": "Example Corp", "rate_limit": "60/30s", "window": WIDE, "services": ["sshd", "sudo"]}},
     }));
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
-    let shown = project
-        .fleetotp(&["runs", "list", "-n", "1", "-o", "json"])
-        .json();
-    let run = shown["runs"][0]["id"].as_str().expect("an id").to_owned();
-    assert_eq!(shown["runs"][0]["hosts"], json!({"changed": 3}));
-    assert_eq!(shown["runs"][0]["exit_code"], 0);
+    let newest = project.newest_run();
+    let run = newest["id"].as_str().expect("an id").to_owned();
+    assert_eq!(newest["hosts"], json!({"changed": 3}));
+    assert_eq!(newest["exit_code"], 0);
     let totp_of = |admin| Totp::with_window(&ran.sheet(admin, "default").scan().secret, WIDE);
     let mut alice = totp_of("alice");
     project.confirm("alice", &alice.fresh(), &[]).expect_code(0);

@@ -179,7 +179,8 @@ impl Trial {
         let project = site.project(60);
         let before = login_texts(host);
         let ran = project.rollout(&["-o", "json"]).expect_code(0);
-        let run = newest_run(&project);
+        let newest = project.newest_run();
+        let run = newest["id"].as_str().expect("an id");
         let rolled_out = login_texts(host);
         let play = ["play", ROLLOUT, "--limit", HOST];
 
@@ -223,7 +224,7 @@ impl Trial {
 
         let back = [
             "rollback",
-            &run,
+            run,
             "--allow-weaker",
             "--reason",
             "a trial",
@@ -264,12 +265,4 @@ impl Trial {
 
         project.fleetotp(&["audit", "verify"]).expect_code(0);
     }
-}
-
-/// The id of the run that was last.
-fn newest_run(project: &Project<'_>) -> String {
-    let shown = project
-        .fleetotp(&["runs", "list", "-n", "1", "-o", "json"])
-        .json();
-    shown["runs"][0]["id"].as_str().expect("an id").to_owned()
 }

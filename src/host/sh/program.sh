@@ -23,20 +23,23 @@ fail() {
 
 # Tells whether a disk that is written to has hardly any room left, for bytes or for files, and which.
 short_of_room() {
-  short=$(
-    df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
-      case $free in *[!0-9]*) ;; *) [ "$free" -ge 1024 ] || echo "$mount has $free KiB left" ;; esac
-    done
-    free_inodes | while read -r free mount; do [ "$free" -ge 64 ] || echo "$mount has room for $free more files"; done
-  )
+  short=$(say_room | while IFS='	' read -r k free mount; do
+    case $k in
+    free) [ "$free" -ge 1024 ] || echo "$mount has $free KiB left" ;;
+    inodes) [ "$free" -ge 64 ] || echo "$mount has room for $free more files" ;;
+    esac
+  done)
   short=${short%%"$nl"*}
   [ -n "$short" ]
 }
 
-# Lists free inodes and mount point of what is written to; some file systems have no number of them.
-free_inodes() {
+# Says how many KiB and inodes are free where changes are written; some file systems have no number of inodes.
+say_room() {
+  df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
+    case $free in *[!0-9]*) ;; *) say free "$free" "$mount" ;; esac
+  done
   df -Pi /etc /var/lib 2>/dev/null | while read -r _ total _ free _ mount; do
-    case $total$free in 0* | *[!0-9]*) ;; *) echo "$free $mount" ;; esac
+    case $total$free in 0* | *[!0-9]*) ;; *) say inodes "$free" "$mount" ;; esac
   done
 }
 
@@ -152,10 +155,7 @@ inspect_system() {
       END { print !stated || input || stdin || tag ? 1 : 0 }')
   fi
   say sudolog "${log:-1}"
-  df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
-    case $free in *[!0-9]*) ;; *) say free "$free" "$mount" ;; esac
-  done
-  free_inodes | while read -r free mount; do say inodes "$free" "$mount"; done
+  say_room
 }
 
 find_module() {

@@ -203,6 +203,12 @@ impl<'lab> Project<'lab> {
             .clone()
     }
 
+    /// The run that was last, as `runs list` tells of it.
+    pub(crate) fn newest_run(&self) -> Value {
+        let shown = self.fleetotp(&["runs", "list", "-n", "1", "-o", "json"]);
+        shown.json()["runs"][0].clone()
+    }
+
     /// What `status` says about a token on a host: `staged`, `enforced`, ...
     pub(crate) fn state_on(&self, admin: &str, realm: &str, host: &str) -> String {
         let row = self.status(admin, realm);
