@@ -372,6 +372,9 @@ impl Reader {
                 .and_then(|bytes| String::from_utf8(bytes).ok());
             self.facts.files.insert(path, fact);
         }
+        // Each host has groups of its own; what sshd makes of them was asked of it.
+        self.sums.remove("/etc/group");
+        self.facts.beside = std::mem::take(&mut self.sums);
         for (login, account) in &mut self.facts.accounts {
             account.shadow = self.shadows.remove(login.as_str());
             account.keys = self.keys.remove(login.as_str());

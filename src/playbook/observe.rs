@@ -93,17 +93,19 @@ pub(super) fn has_texts(facts: &Facts) -> bool {
     facts.judged_before || (ours(pam::SERVICE_FILE) && in_sshd)
 }
 
-/// Hosts with the same sshd, options, configuration, PAM text and module take a change alike.
+/// Hosts with the same sshd, options, configuration, module, PAM text and all that it includes take a change alike.
 pub(super) fn class_of(facts: &Facts) -> String {
     let mut text = format!("{} {:?}\n", facts.version_text, facts.os);
     for listener in &facts.listeners {
         // Writing to a string cannot fail.
         _ = writeln!(text, "{} {}", listener.config, listener.options);
     }
-    _ = writeln!(text, "{:?}", facts.module_sha256);
-    for (path, file) in &facts.files {
+    let selinux = (facts.selinux, facts.selinux_enforcing);
+    _ = writeln!(text, "{:?} {selinux:?}", facts.module_sha256);
+    let files = facts.files.iter().map(|(path, file)| (path, &file.sha256));
+    for (path, sha256) in files.chain(&facts.beside) {
         // Writing to a string cannot fail.
-        _ = writeln!(text, "{path} {}", file.sha256);
+        _ = writeln!(text, "{path} {sha256}");
     }
     crate::token::secret::fingerprint_of(text.as_bytes())
 }
@@ -157,5 +159,19 @@ mod tests {
         let mut with_secret = brings("/var/lib/x", "alice's\n", Scope::Live);
         with_secret.changes.extend(sshd.changes.clone());
         assert_eq!(class(&sshd), class(&with_secret));
+    }
+
+    #[test]
+    fn hosts_whose_pam_includes_other_text_are_not_alike() {
+        let answer = |account: &str, group: &str| {
+            let text = format!(
+                "fleetotp\t1\n{:064x}  /etc/group\n{:064x}  /etc/pam.d/common-account\ndone\n",
+                group.len(),
+                account.len()
+            );
+            class_of(&crate::host::parse::facts(text.as_bytes()).unwrap())
+        };
+        assert_eq!(answer("stock", "alice"), answer("stock", "alice, bob"));
+        assert_ne!(answer("stock", "alice"), answer("poisoned", "alice"));
     }
 }

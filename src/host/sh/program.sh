@@ -293,15 +293,45 @@ use_daemon() {
   forget_asked
 }
 
+# Lists what PAM's text for sshd and sudo includes, at whatever depth (pam.conf(5)).
+included_by_pam() {
+  awk '
+    function scan(name, depth,  d, f, l, w) {
+      if (name == "" || name in seen) return
+      seen[name]
+      for (d = 1; d <= 3; d++) {
+        f = name ~ /^\// ? name : dir[d] name
+        if ((getline l < f) <= 0) continue
+        if (depth) print f
+        do {
+          sub(/^[ \t]+/, "", l)
+          split(l, w, /[ \t]+/)
+          if (w[1] == "@include") scan(w[2], 1)
+          else if (tolower(w[2]) ~ /^(include|substack)$/) scan(w[3], 1)
+        } while ((getline l < f) > 0)
+        close(f)
+        return
+      }
+    }
+    BEGIN {
+      split("/etc/pam.d/ /usr/lib/pam.d/ /usr/etc/pam.d/", dir, " ")
+      scan("sshd", 0); scan("sudo", 0); scan("sudo-i", 0)
+    }' 2>/dev/null
+}
+
 # One hash over everything that decides what sshd does: its program and options, its configuration with all that it
-# includes, PAM's text, the module, the groups; and over sudo's PAM text.
+# includes, PAM's text with all that it includes, the module, the groups; and over sudo's PAM text.
 config_hash() {
   find_module
   files=$conf_files
   for f in /etc/pam.d/sshd /usr/lib/pam.d/sshd /usr/etc/pam.d/sshd /etc/pam.d/sudo /etc/pam.d/sudo-i; do
     [ ! -f "$f" ] || files=$files$f$nl
   done
-  sums=$(each_of "$files$sshd$nl/etc/group$nl$module$nl$oath" sha256sum)
+  beside=$(included_by_pam)$nl
+  for f in /etc/security/access.conf /etc/security/access.d/*.conf /etc/security/time.conf; do
+    [ ! -f "$f" ] || beside=$beside$f$nl
+  done
+  sums=$(each_of "$files$beside$sshd$nl/etc/group$nl$module$nl$oath" sha256sum)
   all=$(printf '%s\n' "$daemon" "$sums" | sha256sum)
   all=${all%% *}
 }
