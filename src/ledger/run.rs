@@ -49,6 +49,18 @@ impl Ledger {
         Ok(run)
     }
 
+    /// Returns whether a run with this id was begun with this ledger.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn knows_run(&self, id: &str) -> Result<bool, LedgerError> {
+        let found = sqlx::query("SELECT 1 FROM run WHERE id = $1")
+            .bind(id.to_owned())
+            .fetch_optional(&self.inner.pool)
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// Ends the run that [`Ledger::begin_run`] started; without one, does nothing.
     ///
     /// # Errors

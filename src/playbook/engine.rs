@@ -100,14 +100,24 @@ impl Shared {
         format!("{}-{}-{}", self.project, self.run, self.pass)
     }
 
-    /// Returns the open change of this project that a run which is no more has left: whoever asks holds the lock.
-    pub fn abandoned(&self, facts: &Facts) -> Option<String> {
+    /// Returns the open change that a run which is no more has left: one that this ledger knows, since whoever asks holds
+    /// its lock. Another's may be going on now, by a copy of this project, and is left to it and to the host.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn abandoned(&self, facts: &Facts) -> Result<Option<String>, Error> {
         let mine = format!("{}-", self.project);
-        facts
-            .open_changes
-            .iter()
-            .find(|id| id.starts_with(&mine) && !self.check)
-            .cloned()
+        for id in facts.open_changes.iter().filter(|_| !self.check) {
+            let run = id
+                .strip_prefix(&mine)
+                .and_then(|rest| rest.rsplit_once('-'));
+            if let Some((run, _pass)) = run
+                && self.ledger.knows_run(run).await?
+            {
+                return Ok(Some(id.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the accounts that must keep their way in on a host.

@@ -182,7 +182,7 @@ impl Worker {
             self.report.findings.push(finding);
             return Err(Stop::Failed(why));
         }
-        if let Some(id) = self.shared.abandoned(&facts) {
+        if let Some(id) = self.shared.abandoned(&facts).await? {
             prove::take_back(session, &id).await?;
             facts = self.inspect(session, false, None).await?;
         }

@@ -2,7 +2,7 @@
 //! the exit code tells, and the next run completes.
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fleetotp::host::request::{Inspect, Line, Request, Scope};
@@ -369,9 +369,24 @@ fn lab_signals_end_a_run_with_nothing_half_open() {
 fn lab_two_controllers_do_not_meet_and_failed_runs_leave_no_process() {
     let site = Site::start(&[("web1", Suite::Bookworm)]);
     let project = site.project(60);
-    let first = site.spawn_rollout(&project, &[("FLEETOTP_TEST_PAUSE", "opened:3")]);
+    let copy = project.scratch().join("copy");
+    let mut cp = Command::new("cp");
+    let copied = cp.arg("-a").args([&project.path(), &copy]).status();
+    assert!(copied.expect("cp runs").success());
+    let first = site.spawn_rollout(&project, &[("FLEETOTP_TEST_PAUSE", "opened:6")]);
     let pid = first.id();
     wait_until_open(&[site.host("web1")]);
+    // A copy of the project has a lock of its own. The host tells it that it is behind, and without that by the change
+    // which is open; it takes nothing back that is not its own.
+    let by_the_copy = |why: &str| {
+        let mut second = project.command(&["play", ROLLOUT]);
+        let output = second.current_dir(&copy).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
+        assert!(text_of(&output).contains(why), "{}", text_of(&output));
+    };
+    by_the_copy("(ledger-behind)");
+    site.host("web1").sh("rm /var/lib/fleetotp/witness");
+    by_the_copy("(change-open)");
     for command in [
         &["play", ROLLOUT][..],
         &["sync"],
