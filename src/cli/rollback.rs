@@ -85,9 +85,14 @@ pub async fn run(
     )
     .await?;
     let logins = run.logins_on(&hosts).await?;
+    let realm_of = |host: &HostName| {
+        let realm = setup.inventory.realm_of(host)?;
+        Some((host.clone(), realm.policy.clone()))
+    };
     let errand = RollBack {
         texts,
         logins,
+        policies: hosts.iter().filter_map(realm_of).collect(),
         allow_weaker: args.allow_weaker,
     };
     let results = run.errand(errand, &hosts).await?;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::host::facts::Facts;
+use crate::host::facts::{Facts, FileFact};
 use crate::host::request::{Line, Scope};
 use crate::ledger::{TextChange, sum_of};
 use crate::plan::account::is_over;
@@ -90,6 +90,30 @@ pub fn rollback(facts: &Facts, wish: &Wish, texts: &[TextChange], weaker: bool) 
     result
 }
 
+/// Returns what a host would be like with the texts of before.
+pub fn with_texts_of_before(facts: &Facts, texts: &[TextChange]) -> Facts {
+    let mut facts = facts.clone();
+    for text in texts {
+        let path = text.path.clone();
+        match &text.before {
+            Some(before) => {
+                let file = FileFact {
+                    mode: text.mode,
+                    size: before.len() as u64,
+                    sha256: sum_of(before),
+                    text: Some(before.clone()),
+                    ..FileFact::default()
+                };
+                facts.files.insert(path, file);
+            }
+            None => drop(facts.files.remove(&path)),
+        }
+    }
+    // Those who knew it before are not asked.
+    facts.judged_before = false;
+    facts
+}
+
 fn put_back(facts: &Facts, text: &TextChange, plan: &mut HostPlan) {
     let path = &text.path;
     if let Some(target) = facts.links.get(path) {
@@ -167,7 +191,7 @@ pub(super) fn enforced(facts: &Facts, wish: &Wish) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::host::facts::{
-        Account, DeadlineMechanism, FileFact, Group, Listener, Slot, SshVersion, StateFact,
+        Account, DeadlineMechanism, Group, Listener, Slot, SshVersion, StateFact,
     };
     use crate::names::Login;
 

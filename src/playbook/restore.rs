@@ -7,10 +7,10 @@ use crate::fleet::session::Session;
 use crate::names::Login;
 use crate::plan::change::HostPlan;
 use crate::plan::finding::{Finding, Severity};
-use crate::playbook::apply::request;
+use crate::playbook::apply::{Canary, request};
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Seen, Stop};
-use crate::playbook::logins::Table;
+use crate::playbook::logins::{Proof, Table};
 use crate::playbook::outcome::{ShownChange, Status};
 use crate::playbook::prove;
 
@@ -49,14 +49,14 @@ pub(super) async fn look(
 ) -> Result<Seen, Stop> {
     let seen = errand::read_all(session, shared, logins, false).await?;
     errand::not_behind(&seen.facts, shared).await?;
-    let Some(id) = shared.abandoned(&seen.facts) else {
+    let Some(id) = shared.abandoned(&seen.facts).await? else {
         return Ok(seen);
     };
     prove::take_back(session, &id).await?;
     errand::read_all(session, shared, logins, false).await
 }
 
-/// Makes the change of a plan and has it confirmed.
+/// Makes the change of a plan and has it confirmed; with a proof only after the temporary member's logins.
 ///
 /// # Errors
 /// When it is not confirmed; then the text is, or will be, as it was.
@@ -65,14 +65,16 @@ pub(super) async fn confirmed(
     plan: &HostPlan,
     session: &Session,
     shared: &Shared,
+    proof: Option<(&Proof, &Canary<'_>)>,
 ) -> Result<(), Stop> {
     let id = shared.transaction();
     let window = shared.revert_after.as_secs();
     let witness = shared.witness().await?;
-    let request = request(&seen.facts, plan, &id, window, witness, None);
+    let (proof, canary) = proof.unzip();
+    let request = request(&seen.facts, plan, &id, window, witness, canary);
     errand::send(session, shared, request).await?;
     shared.pause_for_tests("opened").await;
-    let confirmed = prove::confirm(session, &id, None, shared, &mut Table::default()).await;
+    let confirmed = prove::confirm(session, &id, proof, shared, &mut Table::default()).await;
     let Err(error) = confirmed else {
         return Ok(());
     };

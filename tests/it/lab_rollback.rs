@@ -253,3 +253,47 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
     }
     project.fleetotp(&["audit", "verify"]).expect_code(0);
 }
+
+#[test]
+fn lab_a_rollback_after_which_codes_are_still_demanded_is_proved_by_logins() {
+    let site = Site::start(&[("web", Suite::Bookworm)]);
+    let host = site.host("web");
+    let project = site.project(60);
+    let services = |services: &[&str]| {
+        project.set_inventory(&json!({
+            "all": all(&site.lab, &[("web", json!({}))]),
+            "admins": {"alice": {"email": "alice@example.com"}},
+            "policies": {"default": {"issuer": "Example Corp", "services": services}},
+        }));
+        project.rollout(&[]).expect_code(0);
+        login_texts(host)
+    };
+    let first = services(&["sshd"]);
+    let second = services(&["sshd", "sudo"]);
+    assert_ne!(first, second);
+    let newest = project.newest_run();
+    let run = newest["id"].as_str().expect("an id");
+    let back = [
+        "rollback",
+        run,
+        "--allow-weaker",
+        "--reason",
+        "sudo misbehaves",
+    ];
+
+    // Only logins show that members no longer get in; the tool's own fresh connection does not.
+    let poison = "account required pam_succeed_if.so quiet user notingroup fleetotp";
+    host.sh(&format!("echo '{poison}' >>/etc/pam.d/common-account"));
+    project
+        .fleetotp(&back)
+        .expect_code(2)
+        .expect_text(&["a member with key and right code was refused"]);
+    assert_nothing_open(host);
+    host.sh("sed -i '/notingroup fleetotp/d' /etc/pam.d/common-account");
+    assert_eq!(login_texts(host), second);
+    project.fleetotp(&back).expect_code(0);
+    assert_eq!(login_texts(host), first);
+    assert_nothing_open(host);
+    assert_eq!(services(&["sshd"]), first);
+    project.fleetotp(&["verify", "--strict"]).expect_code(0);
+}
