@@ -35,7 +35,7 @@ const fn parts(action: &Action) -> &'static [Part] {
             Part::Enforcement,
             Part::Revocation,
         ],
-        Action::PamTotp => &[Part::Host],
+        Action::PamTotp(_) => &[Part::Host],
         Action::Enroll | Action::Rotate(_) => &[Part::Secrets, Part::Enforcement],
         Action::Revoke => &[Part::Revocation],
     }

@@ -32,6 +32,8 @@ pub struct HostConditions {
     pub preflight: bool,
     /// Tasks that are not done there, by their place in the play.
     pub skipped: BTreeSet<usize>,
+    /// A change is proved on this host, whatever was proved on others of its class.
+    pub proves_itself: bool,
     /// The host is to be looked at, whatever else.
     looks: bool,
     /// Tasks of which only facts tell.
@@ -114,7 +116,10 @@ impl HostConditions {
         }
         self.looks = true;
         match action {
-            Action::PamTotp => self.parts.host = true,
+            Action::PamTotp(task) => {
+                self.parts.host = true;
+                self.proves_itself |= task.every_host;
+            }
             Action::Enroll => self.parts.secrets = true,
             Action::Revoke => self.leavers = true,
             Action::Sync(_) => {

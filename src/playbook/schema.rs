@@ -12,7 +12,9 @@ use crate::names::printable;
 use crate::playbook::limits::{Limits, percentage};
 use crate::playbook::rotate::Which;
 use crate::playbook::serial::{Order, Serial};
-use crate::playbook::tasks::{CollectTask, PreflightTask, ReportTask, SyncTask, VerifyTask};
+use crate::playbook::tasks::{
+    CollectTask, PamTotpTask, PreflightTask, ReportTask, SyncTask, VerifyTask,
+};
 use crate::playbook::when::When;
 use crate::text::yaml::{self, Node};
 use crate::text::{FileError, SourceFile, schema, suggest};
@@ -74,7 +76,7 @@ pub enum Action {
     /// Reads every host, says what could go wrong, and refuses what could lock somebody out.
     Preflight(PreflightTask),
     /// Module, PAM block, sshd addition and groups.
-    PamTotp,
+    PamTotp(PamTotpTask),
     /// Tokens, sheets, state files and, once confirmed, the demand for a code.
     Enroll,
     /// Tries the login table by a temporary member.
@@ -122,7 +124,7 @@ impl Action {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Preflight(_) => "preflight",
-            Self::PamTotp => "pam_totp",
+            Self::PamTotp(_) => "pam_totp",
             Self::Enroll => "enroll",
             Self::Verify(_) => "verify",
             Self::Rotate(_) => "rotate",
@@ -153,12 +155,13 @@ impl Action {
             }
             "preflight" if plain => Self::Preflight(PreflightTask::default()),
             "preflight" => Self::Preflight(yaml::from_node(source, value)?),
-            "pam_totp" => Self::PamTotp,
+            "pam_totp" if plain => Self::PamTotp(PamTotpTask::default()),
+            "pam_totp" => Self::PamTotp(yaml::from_node(source, value)?),
             "enroll" => Self::Enroll,
             "revoke" => Self::Revoke,
             _ => return Ok(None),
         };
-        let bare = matches!(action, Self::PamTotp | Self::Enroll | Self::Revoke);
+        let bare = matches!(action, Self::Enroll | Self::Revoke);
         if bare && !plain {
             return Err(source.error(value.position, format!("`{word}` takes no parameters")));
         }
@@ -169,7 +172,7 @@ impl Action {
     pub const fn converges(&self) -> bool {
         matches!(
             self,
-            Self::Preflight(_) | Self::PamTotp | Self::Enroll | Self::Revoke | Self::Sync(_)
+            Self::Preflight(_) | Self::PamTotp(_) | Self::Enroll | Self::Revoke | Self::Sync(_)
         )
     }
 }
@@ -396,7 +399,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             [
                 Action::Preflight(PreflightTask::default()),
-                Action::PamTotp,
+                Action::PamTotp(PamTotpTask::default()),
                 Action::Enroll
             ]
         );

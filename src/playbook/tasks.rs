@@ -22,6 +22,14 @@ pub struct PreflightTask {
     pub strict: bool,
 }
 
+/// The task `pam_totp`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PamTotpTask {
+    /// Have each host prove its change by the login table, not only the first of each class.
+    pub every_host: bool,
+}
+
 /// The task `verify`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

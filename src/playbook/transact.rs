@@ -35,6 +35,9 @@ impl Worker {
             let request = self.request(facts, plan, &id, None).await?;
             return self.send(session, request).await;
         }
+        if self.job.conditions.proves_itself {
+            return self.apply_and_prove(session, facts, plan, &id).await;
+        }
         let class = class_of_change(facts, plan);
         let (reply, turn) = oneshot::channel();
         let since = Instant::now();

@@ -76,13 +76,28 @@ fn lab_a_poisoned_host_stops_a_rollout_and_is_retried_once_mended() {
         }
     }
 
-    // Mended, and only what is left is done.
+    // Mended. On another host, whose like was proved in the second batch, the same stands in text that PAM's includes: no
+    // host takes another's proof for its own that is not like it to the last of these files.
     poisoned.sh("sed -i '/notingroup fleetotp/d' /etc/pam.d/sshd");
+    let stopped = project.newest_run();
+    let stopped = stopped["id"].as_str().expect("an id");
+    let included = site.host("h12");
+    included.sh(&format!("echo '{POISON}' >>/etc/pam.d/common-account"));
+    project
+        .fleetotp(&["play", "--retry-failed", stopped, "-l", "h12"])
+        .expect_code(2)
+        .expect_text(&["fatal: [h12]: FAILED! => a member with key and right code was refused; it has been reverted"]);
+    assert_nothing_open(included);
+    site.assert_key_logins_on("h12");
+    included.sh("sed -i '/notingroup fleetotp/d' /etc/pam.d/common-account");
+    assert_eq!(login_texts(included), before[11]);
+
+    // Only what is left is done.
     let shots: Vec<_> = [0, 1, 3]
         .map(|n| site.host(&names[n]).inode_snapshot())
         .into();
     let again = project
-        .fleetotp(&["play", "--retry-failed", "last", "-o", "json"])
+        .fleetotp(&["play", "--retry-failed", stopped, "-o", "json"])
         .expect_code(0)
         .json();
     let hosts = again["plays"][0]["hosts"].as_array().expect("a list");
@@ -139,6 +154,32 @@ fn lab_a_poisoned_host_stops_a_rollout_and_is_retried_once_mended() {
         .fleetotp(&["play", conditions, "--start-at-task", "secrts"])
         .expect_code(1)
         .expect_text(&["did you mean `secrets`?"]);
+}
+
+#[test]
+fn lab_each_host_proves_its_change_where_that_is_asked_for() {
+    let site = Site::start(&[("web1", Suite::Bookworm), ("web2", Suite::Bookworm)]);
+    let project = site.project(60);
+    let proved = |pam_totp: &str| {
+        let play = project.path().join("each.yml");
+        let tasks = format!("- hosts: all\n  tasks:\n    - pam_totp: {pam_totp}\n    - enroll:\n");
+        std::fs::write(&play, tasks).expect("it can be written");
+        let ran = project.fleetotp(&["play", "each.yml", "-o", "json"]);
+        let document = ran.expect_code(0).json();
+        let hosts = document["plays"][0]["hosts"].as_array().expect("a list");
+        let logins = |host: &Value| {
+            let logins = &host["verification"]["logins"];
+            logins.as_array().map_or(0, Vec::len)
+        };
+        hosts.iter().map(logins).collect::<Vec<_>>()
+    };
+    assert_eq!(proved("{every_host: true}"), [9, 9]);
+    project
+        .fleetotp(&["remove", "all", "--reason", "a trial"])
+        .expect_code(0);
+    let mut once = proved("{}");
+    once.sort_unstable();
+    assert_eq!(once, [0, 9]);
 }
 
 /// Any time later: the login table by a temporary member, once for each release, and on the hosts that are named.

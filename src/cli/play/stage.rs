@@ -217,7 +217,7 @@ impl<'r, 'a> Player<'r, 'a> {
                 evidence: syncs,
                 prepared_only: no_new,
                 // `pam_totp` says that the text is wanted.
-                keeps_rollbacks: syncs && !has(|a| *a == Action::PamTotp),
+                keeps_rollbacks: syncs && !has(|a| matches!(a, Action::PamTotp(_))),
                 part,
                 stage: (stage, play.name.clone()),
                 ..Wanted::default()
