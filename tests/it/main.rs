@@ -117,6 +117,8 @@ mod plan_cases;
 #[cfg(test)]
 mod play_cmd;
 #[cfg(test)]
+mod play_flags;
+#[cfg(test)]
 mod playbook_cases;
 #[cfg(test)]
 mod recovery;
