@@ -73,6 +73,8 @@ mod lab_oath;
 #[cfg(test)]
 mod lab_own_code;
 #[cfg(test)]
+mod lab_penalties;
+#[cfg(test)]
 mod lab_play;
 #[cfg(test)]
 mod lab_reaper;
