@@ -26,6 +26,15 @@ pub(crate) struct Answerer {
     whose: Whose,
 }
 
+/// A prompt that is to have no answer, not even an empty one, which the host would count as a wrong code. It stays open until
+/// this is dropped: by then ssh has to be gone.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    /// Why.
+    pub(crate) why: FleetError,
+    _open: tokio::net::UnixStream,
+}
+
 /// Whose question is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Whose {
@@ -58,11 +67,12 @@ impl Answerer {
         Ok(Self { listener, whose })
     }
 
-    /// Answers each prompt for a code with what `next` comes to; everything else with nothing. Never returns by itself.
-    pub(crate) async fn serve<F: Future<Output = Option<Secret>>>(
+    /// Answers each prompt for a code with what `next` comes to; everything else with nothing. Returns only where a prompt
+    /// for a code is to have no answer.
+    pub(crate) async fn serve<F: Future<Output = Result<Secret, FleetError>>>(
         self,
         mut next: impl FnMut() -> F,
-    ) {
+    ) -> Unanswered {
         loop {
             let Ok((mut stream, _)) = self.listener.accept().await else {
                 continue;
@@ -82,7 +92,10 @@ impl Answerer {
             {
                 Secret::from("no")
             } else if self.whose.asks_for_code(&prompt) {
-                next().await.unwrap_or_else(|| Secret::from(""))
+                match next().await {
+                    Ok(code) => code,
+                    Err(why) => return Unanswered { why, _open: stream },
+                }
             } else {
                 Secret::from("")
             };
@@ -162,5 +175,75 @@ mod tests {
         ] {
             assert!(!behind.asks_for_code(other), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn only_a_question_for_its_code_is_answered_with_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ask");
+        let mut command = Command::new("ssh");
+        let whose = Whose {
+            login: "canary".to_owned(),
+            host: Some("web1".to_owned()),
+        };
+        let answerer = Answerer::bind(&path, whose, &mut command).unwrap();
+        let told: Vec<_> = command
+            .as_std()
+            .get_envs()
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        assert_eq!(
+            told,
+            [SOCKET_VARIABLE, "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE"]
+        );
+        let mut given = 0;
+        let serve = answerer.serve(|| {
+            given += 1;
+            std::future::ready(match given {
+                1 => Ok(Secret::from("123456")),
+                _ => Err(FleetError::Interrupted),
+            })
+        });
+        let ask = async |prompt: &str| {
+            let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+            stream.write_all(prompt.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            stream
+        };
+        // A host may put a code's name into any question of ssh's own.
+        let asked = async {
+            for (prompt, wanted) in [
+                (
+                    "The authenticity of host 'web1 (10.77.0.11)' can't be established.\nVerification code: yes/no/[fingerprint]? ",
+                    "no",
+                ),
+                (
+                    "Warning: the ED25519 host key for 'web1' differs from the key for the IP address '10.77.0.11'\nAre you sure (yes/no)? ",
+                    "no",
+                ),
+                ("Enter passphrase for key '/root/.ssh/id_ed25519': ", ""),
+                ("(canary@web1) Password: ", ""),
+                ("(canary@web2) Verification code: ", ""),
+                ("(root@web1) Verification code: ", ""),
+                ("Verification code: ", ""),
+                ("(canary@web1) Verification code: ", "123456"),
+            ] {
+                let mut stream = ask(prompt).await;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                assert_eq!(answer, wanted, "{prompt}");
+            }
+            ask("(canary@web1) Verification code: ").await
+        };
+        let (unanswered, mut stream) = tokio::join!(serve, asked);
+        assert!(matches!(unanswered.why, FleetError::Interrupted));
+        // Not even the end of an answer, until ssh is gone.
+        let mut byte = [0];
+        let read =
+            tokio::time::timeout(std::time::Duration::from_millis(50), stream.read(&mut byte));
+        read.await.unwrap_err();
+        drop(unanswered);
+        assert_eq!(stream.read(&mut byte).await.unwrap(), 0);
+        assert_eq!(given, 2);
     }
 }

@@ -82,7 +82,8 @@ impl Fresh {
             .kill_on_drop(true);
         tokio::select! {
             done = Self::begin(target, command) => done,
-            () = answered(answering) => Err(fail(FleetError::Lost)),
+            // ssh is gone with its future.
+            unanswered = answered(answering) => Err(fail(unanswered.why)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::fleet::askpass::Answerer;
+use crate::fleet::askpass::{Answerer, Unanswered};
 use crate::fleet::error::{Connecting, FleetError, explain};
 use crate::fleet::own::OwnCode;
 use crate::fleet::target::Target;
@@ -64,7 +64,10 @@ pub(super) async fn master(
     let limit = target.connect_timeout + AUTHENTICATION + patience;
     let ended = tokio::select! {
         ended = tokio::time::timeout(limit, child.wait()) => ended,
-        () = answered(answering) => return Err(fail(FleetError::Lost)),
+        unanswered = answered(answering) => {
+            drop(child.kill().await);
+            return Err(fail(unanswered.why));
+        }
     };
     let status = match ended {
         Ok(status) => status
@@ -87,7 +90,7 @@ pub(super) async fn master(
 }
 
 /// Answers for as long as somebody may ask; without an answerer nobody does.
-pub(super) async fn answered(answering: Option<impl Future<Output = ()>>) {
+pub(super) async fn answered(answering: Option<impl Future<Output = Unanswered>>) -> Unanswered {
     match answering {
         Some(answering) => answering.await,
         None => std::future::pending().await,

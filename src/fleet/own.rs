@@ -111,13 +111,16 @@ impl OwnCode {
 
     /// Returns the code, once this host may be given one; within a connection always the same, since a host that has a next
     /// secret as well asks for that one first. The first host of a token goes alone.
-    pub(crate) async fn give(&self) -> Option<Secret> {
+    ///
+    /// # Errors
+    /// [`FleetError::NotTried`] where another host has refused a code of it: then this one is to have no answer at all.
+    pub(crate) async fn give(&self) -> Result<Secret, FleetError> {
         if let Some((_, code)) = &*self.given() {
-            return Some(code.clone());
+            return Ok(code.clone());
         }
         let (host, serial) = (&self.host, &self.token.serial);
         let kind = Kind::Secret("code".to_owned(), serial.to_string());
-        let turn = self.fanout.turn(kind, false).await.ok()?;
+        let turn = self.fanout.turn(kind, false).await?;
         let now = loop {
             let now = self.clock.now();
             let step = step_at(self.token.params, now);
@@ -128,15 +131,13 @@ impl OwnCode {
             match self.ledger.take_own_code(host, serial, step).await {
                 Ok(true) => break now,
                 Ok(false) => tokio::time::sleep(self.until_next()).await,
-                Err(error) => {
-                    tracing::warn!("{host} gets no code: {}", unnoted(&error));
-                    return None;
-                }
+                Err(error) => return Err(unnoted(&error)),
             }
         };
-        let code = code_at(&self.token.key, self.token.params, now).ok()?;
+        let code = code_at(&self.token.key, self.token.params, now)
+            .map_err(|e| FleetError::Settings(format!("no code can be made: {e}")))?;
         *self.given() = Some((turn, code.clone()));
-        Some(code)
+        Ok(code)
     }
 
     /// Takes in how a login ended: accepted, refused with ssh's words, or otherwise. Returns whether a code was given.

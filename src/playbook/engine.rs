@@ -329,6 +329,7 @@ async fn begin(job: Job, working: Arc<Semaphore>, shared: Arc<Shared>, sender: m
             host: None,
             tokens: Vec::new(),
             readings: Vec::new(),
+            turn: None,
         };
         drop(sender.send(Ask::Done(Box::new(finished))).await);
         return;
@@ -406,6 +407,7 @@ impl Dispatcher<'_> {
                     mut host,
                     tokens,
                     readings,
+                    turn,
                 } = *finished;
                 self.ends
                     .push(journal::end_of(&report, self.shared.clock.now()));
@@ -414,6 +416,7 @@ impl Dispatcher<'_> {
                 }
                 self.hosts.extend(host);
                 self.count(&report);
+                drop(turn);
                 self.tokens.extend(tokens);
                 let verification = report.verification.as_ref();
                 let verified = verification.map(|v| v.record(&report.host));

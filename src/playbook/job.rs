@@ -18,6 +18,7 @@ use crate::plan::revoke::Leaver;
 use crate::plan::tool::Takeover;
 use crate::playbook::conditions::HostConditions;
 use crate::playbook::desk::{KeyFound, Place, Seat, SeenLogin};
+use crate::playbook::engine::Turn;
 use crate::playbook::outcome::HostReport;
 use crate::token::id::{Generation, Serial};
 
@@ -203,4 +204,6 @@ pub struct Finished {
     pub tokens: Vec<TokenHostObservation>,
     /// For the ledger.
     pub readings: Vec<ItemReading>,
+    /// The right to work, until it is counted how the host ended: that may let nobody else begin.
+    pub turn: Option<Turn>,
 }

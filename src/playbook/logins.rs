@@ -33,6 +33,8 @@ const WINDOW: u8 = 3;
 const PENALISES_SINCE: SshVersion = SshVersion(9, 8);
 /// How long these may keep out: from 15 s on, and each login that failed adds 5 s.
 const PENALTY: Duration = Duration::from_secs(20);
+/// Why a wrong code is not tried.
+const KEPT_OUT: &str = "sshd keeps the host's own addresses out for a while after failed logins: try again later, or exempt 127.0.0.1 and ::1 (PerSourcePenaltyExemptList)";
 /// How long a change of the temporary member's group may take.
 const POSE: Duration = Duration::from_secs(20);
 
@@ -55,6 +57,8 @@ pub struct Proof {
     pub inside: Vec<String>,
     /// Its sshd keeps addresses out for a while from which logins failed.
     pub penalises: bool,
+    /// A single one is enough for that.
+    pub penalises_at_once: bool,
 }
 
 /// Whom the temporary member stands for.
@@ -396,7 +400,11 @@ impl Table {
             logins.inside(Offer::KeyThenCode, &codes, 1),
         );
         let (key, none, mut wrong) = (key?, none?, wrong?);
-        if matches!(
+        let kept_out = proof.penalises_at_once && !proof.inside.is_empty();
+        if kept_out && matches!(wrong, Outcome::Unclear(_)) {
+            // From here it would shut out whoever else comes from this address.
+            wrong = Outcome::Unclear(KEPT_OUT.to_owned());
+        } else if matches!(
             wrong,
             Outcome::Unclear(_) | Outcome::Barred | Outcome::Closed
         ) {
@@ -430,6 +438,18 @@ impl Table {
         self.stands_for = Some(who).filter(|w| *w != Who::Member);
         Ok(())
     }
+}
+
+/// Whether sshd keeps an address out after a single failed login (sshd_config(5)): by default it takes several, `authfail:5`
+/// adding up to `min:15`.
+fn penalises_at_once(facts: &Facts) -> bool {
+    let penalties = facts.effective.values().next();
+    let penalties = penalties.map_or("", |e| e.get("persourcepenalties"));
+    let seconds = |key: &str| {
+        let mut words = penalties.split_whitespace();
+        words.find_map(|w| w.strip_prefix(key)?.strip_prefix(':')?.parse::<u64>().ok())
+    };
+    matches!((seconds("authfail"), seconds("min")), (Some(one), Some(enough)) if one >= enough)
 }
 
 /// One login tried a wrong code and then a used one: what came of each.
@@ -517,6 +537,7 @@ impl Proof {
             sudo: sudo::calls(facts, policy),
             inside: inside(facts),
             penalises: facts.version >= PENALISES_SINCE,
+            penalises_at_once: penalises_at_once(facts),
             others_by_key: key_is_enough_for_others(facts),
         })
     }

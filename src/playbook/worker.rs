@@ -123,6 +123,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
             host,
             tokens,
             readings: worker.readings,
+            turn: Some(worker.turn),
         })))
         .await,
     );

@@ -233,6 +233,17 @@ fn every_finding_and_gap_is_explained() {
             )
             .map(|c| c[1].to_owned()),
     );
+    // fail word "…", why=word; a failed command is called by what it was for.
+    in_code.extend(
+        regex(r#"\bfail ([a-z-]+) "|\bwhy=([a-z-]+)"#)
+            .captures_iter(&read("src/host/sh/program.sh"))
+            .map(|c| c.get(1).or_else(|| c.get(2)).unwrap().as_str().to_owned()),
+    );
+    in_code.extend(
+        regex(r#"line\(&\["run", "([a-z-]+)""#)
+            .captures_iter(&read("src/plan/change.rs"))
+            .map(|c| c[1].to_owned()),
+    );
     let in_docs: BTreeSet<String> = regex(r"(?m)^\| `([a-z-]+)` \|")
         .captures_iter(&read("docs/findings.md"))
         .map(|c| c[1].to_owned())

@@ -150,6 +150,8 @@ fn lab_twelve_hosts_behind_a_narrow_jump_host_and_logins_that_are_refused() {
     let mut mixed = inventory(&lab, &targets[..2], &with(PASSWORD));
     mixed["all"]["hosts"]["bastion"] =
         all(&lab, &[("bastion", json!({}))])["hosts"]["bastion"].clone();
+    // One machine under two names.
+    mixed["all"]["hosts"]["twin"] = mixed["all"]["hosts"]["t02"].clone();
     project.set_inventory(&mixed);
     let before = [bastion, lab.host("t01")].map(Host::inode_snapshot);
     let book = book.to_str().unwrap();
@@ -162,6 +164,8 @@ fn lab_twelve_hosts_behind_a_narrow_jump_host_and_logins_that_are_refused() {
             "warning (max-startups): MaxStartups 2:100:2",
             "warning (no-break-glass)",
             "note (source-penalties)",
+            "note (same-machine): ",
+            "have the same machine-id: one machine under two names",
             "gap (no-account): alice has no account on this host",
         ]);
     let after = [bastion, lab.host("t01")].map(Host::inode_snapshot);

@@ -101,4 +101,23 @@ fn lab_a_host_that_asks_the_tools_own_account_gets_each_code_once() {
             .trim(),
         "1"
     );
+    // Hosts for which the key is no longer right: one of them sees one wrong code, and the other is not asked.
+    for name in ["web1", "web2"] {
+        lab.host(name).sh("sed -i '1s/.*/JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP/' /var/lib/google-authenticator/current/deploy");
+    }
+    let ran = project
+        .fleetotp(&["sync"])
+        .expect_code(4)
+        .expect_text(&["the login was refused: deploy@", "not tried, because web"]);
+    let not_tried = ran.stdout.matches("not tried, because web").count();
+    assert_eq!(not_tried, 1, "{}", ran.stdout);
+    let log = ["web1", "web2"].map(|name| lab.host(name).read_file("/var/log/auth.log"));
+    let log = log.concat();
+    for (line, times) in [
+        ("Invalid verification code for deploy", 1),
+        ("Failed keyboard-interactive/pam for deploy", 1),
+        (accepted, 6),
+    ] {
+        assert_eq!(log.matches(line).count(), times, "{line}: {log}");
+    }
 }

@@ -1,15 +1,16 @@
-//! A run is ended by a signal in each of its phases. Whoever could log in still can, at that instant and after it; an
-//! interrupted run finishes what it has begun and begins nothing else; the next one completes what either has left.
+//! A run is ended by a signal in each of its phases. Until it changes a host, the host's text is as it was; from then on
+//! whoever could log in still can when it has ended. An interrupted run finishes what it has begun and begins nothing
+//! else; the next one completes what either has left.
 
 use std::path::PathBuf;
 use std::process::{Child, Output};
 
-use crate::lab::{Code, Key, Prefs, Suite};
+use crate::lab::{Code, Key, Prefs, Suite, Totp};
 use crate::support::faults::{
     RESET, Site, assert_nothing_open, assert_sheets_fit, ended_within, eventually, login_texts,
     signal, text_of,
 };
-use crate::support::project::{Project, ROLLOUT};
+use crate::support::project::{Project, ROLLOUT, scan};
 
 /// The host that is worked on, and another of its kind.
 const HOST: &str = "web1";
@@ -173,7 +174,38 @@ impl Trial {
             .to_owned()
     }
 
-    /// Enforcing, verifying, putting text back, revoking, removing.
+    /// Wherever a rotation ends, the old code is still good, and the next `sync` brings the new one.
+    fn rotating(&self, project: &Project<'_>, mut old: Totp) {
+        let (site, next) = (&self.site, "/var/lib/google-authenticator/next/alice");
+        let key = Key::With(&site.alice);
+        let assert_in = |code: &str| {
+            let lab = &site.lab;
+            lab.assert_in(HOST, "alice", key, Code::Some(code), Prefs::Default);
+            lab.assert_refused(HOST, "alice", key, Code::No, Prefs::Default);
+        };
+        for point in ["issued", "planned"] {
+            self.held(project, &["rotate", "alice"], point);
+            assert!(site.each().all(|host| !host.exists(next)), "at {point}");
+            assert_in(&old.fresh());
+            project.fleetotp(&["sync"]).expect_code(0);
+            assert!(site.each().all(|host| host.exists(next)), "after {point}");
+            if point == "issued" {
+                project
+                    .fleetotp(&["rotate", "alice", "--abort"])
+                    .expect_code(0);
+            }
+        }
+        let sheets = project.sheet_files();
+        assert_eq!(sheets.len(), 1, "{sheets:?}");
+        let new = scan(&sheets[0]);
+        project
+            .confirm("alice", &new.totp().fresh(), &[])
+            .expect_code(0);
+        assert_in(&new.wide_totp().fresh());
+        assert_eq!(project.status("alice", "default")["state"], "active");
+    }
+
+    /// Enforcing, rotating, verifying, putting text back, revoking, removing.
     fn rest_of_a_life(&self) {
         let (site, host) = (&self.site, self.site.host(HOST));
         let project = site.project(60);
@@ -185,6 +217,7 @@ impl Trial {
         let play = ["play", ROLLOUT, "--limit", HOST];
 
         // A code is demanded of each in turn.
+        let mut alice_codes = None;
         for (admin, point, left, already) in [
             ("alice", "enforcing", Left::Alone, ""),
             ("bob", "enforced", Left::Done, "alice"),
@@ -210,8 +243,10 @@ impl Trial {
             project.rollout(&[]).expect_code(0);
             assert_eq!(project.state_on(admin, "default", HOST), "enforced");
             assert_nothing_open(host);
-            site.lab.assert_member(TWIN, admin, key, &mut totp.clone());
+            site.lab.assert_member(TWIN, admin, key, &mut totp);
+            alice_codes.get_or_insert(totp);
         }
+        self.rotating(&project, alice_codes.expect("alice came first"));
 
         self.held(
             &project,

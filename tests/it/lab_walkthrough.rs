@@ -66,6 +66,8 @@ fn lab_the_walkthrough_says_what_the_program_says() {
     for wanted in [
         "fatal: [web2]: FAILED! => a member with key and right code was refused; it has been reverted",
         "confirmed: alice in realm prod",
+        "confirmed: bob in realm prod",
+        "100.0 %",
         "9 of 9 logins ended as they must",
         "[exit code 8]",
     ] {

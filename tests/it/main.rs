@@ -73,6 +73,8 @@ mod lab_oath;
 #[cfg(test)]
 mod lab_own_code;
 #[cfg(test)]
+mod lab_penalties;
+#[cfg(test)]
 mod lab_play;
 #[cfg(test)]
 mod lab_reaper;
@@ -116,6 +118,8 @@ mod pack;
 mod plan_cases;
 #[cfg(test)]
 mod play_cmd;
+#[cfg(test)]
+mod play_flags;
 #[cfg(test)]
 mod playbook_cases;
 #[cfg(test)]
