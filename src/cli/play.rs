@@ -1,5 +1,6 @@
 //! `fleetotp play`: runs playbooks.
 
+mod asked;
 mod list;
 mod stage;
 mod step;
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use self::stage::Player;
+use self::asked::{Asked, shown};
+use self::stage::{Player, hosts_of};
 use super::ci::{CiArgs, Suite};
 use super::enroll::ProtectionArgs;
 use super::globals::{Globals, Output};
@@ -34,7 +36,7 @@ pub struct PlayArgs {
     #[arg(value_name = "PLAYBOOK", required_unless_present = "retry_failed")]
     playbooks: Vec<PathBuf>,
 
-    /// Only the hosts that this earlier run did not finish: its id, or `last`; its playbooks, where none is named
+    /// Only the hosts that this earlier run did not finish: its id, or `last`; with its playbooks, where none is named, and what narrowed it
     #[arg(long, env = "FLEETOTP_RETRY_FAILED", value_name = "RUN")]
     retry_failed: Option<String>,
 
@@ -101,24 +103,32 @@ pub async fn run(
     world: &World,
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
+    let mut asked = Asked::by(args, globals, world);
     let (mut books, mut only) = (Vec::new(), None);
     if args.retry_failed.is_none() {
-        books = read(&args.playbooks, args, world)?;
+        books = read(&asked, world)?;
     }
     let setup = Setup::open(globals, world).await?;
     if let Some(name) = &args.retry_failed {
-        let (paths, left) = retried(&setup, name, args).await?;
-        books = read(&paths, args, world)?;
+        let run = runs::find(&setup, name).await?;
+        asked = asked.again(&run)?;
+        books = read(&asked, world)?;
+        let left = setup.ledger.run_left(&run.id).await?;
         if left.is_empty() {
             write(out, &format!("run {name} has left no host undone\n"))?;
             return Ok(exit::DONE);
         }
         only = Some(left);
     }
-    if args.list_hosts || args.list_tasks {
-        return list::list(args, globals, &setup, &books, out);
+    let limited = globals.limit.is_some();
+    let globals = &asked.narrow(globals);
+    if let Some(left) = &only {
+        any_is_chosen(&books, left, limited, &setup, globals)?;
     }
-    if args.step {
+    if args.list_hosts || args.list_tasks {
+        return list::list(args, globals, &setup, (&books, only.as_ref()), out);
+    }
+    if asked.step {
         step::ask(&mut books)?;
     }
     let plays: Vec<&Play> = books.iter().flat_map(|(_, plays)| plays).collect();
@@ -147,6 +157,7 @@ pub async fn run(
         args.protection.read()?,
     )
     .await?;
+    run.keep_request(&asked.text()?).await?;
     let mut player = Player::new(&mut run, only);
     player.expect(&plays)?;
     let mut suites = Vec::new();
@@ -217,21 +228,50 @@ fn tell_conditions(play: &Play, setup: &Setup, globals: &Globals) -> Result<(), 
     Ok(())
 }
 
+/// Refuses a retry of which nothing is among what is chosen: it would say that all is done. Names what stays undone, unless a limit
+/// says so.
+fn any_is_chosen(
+    books: &[Book],
+    left: &BTreeSet<HostName>,
+    limited: bool,
+    setup: &Setup,
+    globals: &Globals,
+) -> Result<(), Error> {
+    let mut chosen = BTreeSet::new();
+    for play in books.iter().flat_map(|(_, plays)| plays) {
+        let hosts = hosts_of(play, setup, globals, Some(left))?;
+        chosen.extend(hosts.into_iter().map(|h| &h.name));
+    }
+    let others = left.iter().filter(|h| !chosen.contains(h));
+    let others: Vec<&str> = others.map(HostName::as_str).collect();
+    let others = others.join(", ");
+    if chosen.is_empty() {
+        return Err(Error::failed(format!(
+            "none of the hosts that the run left undone is chosen: {others}"
+        ))
+        .hinted("fleetotp runs show RUN"));
+    }
+    if !others.is_empty() && !limited {
+        eprintln!("note: left undone as well, and among the hosts of no play: {others}");
+    }
+    Ok(())
+}
+
 /// Reads playbooks, and drops the tasks that are not chosen.
-fn read(paths: &[PathBuf], args: &PlayArgs, world: &World) -> Result<Vec<Book>, Error> {
+fn read(asked: &Asked, world: &World) -> Result<Vec<Book>, Error> {
     let (mut names, mut all) = (Vec::new(), Vec::new());
-    for path in paths {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(world.cwd.join(path)).map_err(|e| {
+    for path in &asked.playbooks {
+        let shown = shown(path, world).into_owned();
+        let text = std::fs::read_to_string(path).map_err(|e| {
             Error::failed(format!("cannot read the playbook `{shown}`")).caused_by(e)
         })?;
         let plays = schema::parse(&SourceFile::new(shown.clone(), text))?;
         names.push((shown, plays.len()));
         all.extend(plays);
     }
-    tags::choose(&mut all, &args.tags, &args.skip_tags).map_err(Error::failed)?;
+    tags::choose(&mut all, &asked.tags, &asked.skip_tags).map_err(Error::failed)?;
     let mut left_out = all.len();
-    if let Some(name) = &args.start_at_task {
+    if let Some(name) = &asked.start_at_task {
         tags::start_at(&mut all, name).map_err(Error::failed)?;
     }
     left_out -= all.len();
@@ -242,27 +282,6 @@ fn read(paths: &[PathBuf], args: &PlayArgs, world: &World) -> Result<Vec<Book>, 
         (name, plays.by_ref().take(here).collect())
     });
     Ok(books.collect())
-}
-
-/// Returns the playbooks of an earlier run, unless others are named, and the hosts that it did not finish.
-async fn retried(
-    setup: &Setup,
-    name: &str,
-    args: &PlayArgs,
-) -> Result<(Vec<PathBuf>, BTreeSet<HostName>), Error> {
-    let run = runs::find(setup, name).await?;
-    let left = setup.ledger.run_left(&run.id).await?;
-    if !args.playbooks.is_empty() {
-        return Ok((args.playbooks.clone(), left));
-    }
-    let Some(paths) = run.command.strip_prefix(COMMAND) else {
-        return Err(Error::failed(format!(
-            "run {} was no playbook, but `{}`",
-            run.id, run.command
-        ))
-        .hinted("name the playbook that is to be run on the hosts that it left undone"));
-    };
-    Ok((paths.split(' ').map(PathBuf::from).collect(), left))
 }
 
 /// Returns a document as JSON for [`write()`]. Not by way of a [`serde_json::Value`]: of thousands of rows that takes several

@@ -185,6 +185,17 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Keeps what a run of playbooks is asked for with its record.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn keep_request(&self, request: &str) -> Result<(), Error> {
+        if !self.globals.check {
+            self.setup.ledger.keep_request(request).await?;
+        }
+        Ok(())
+    }
+
     /// Returns the desk.
     pub const fn desk(&mut self) -> &mut Desk {
         &mut self.desk

@@ -150,6 +150,10 @@ fn show_text(run: &RunRecord, hosts: &[RunHost], files: &[RunFile]) -> String {
         took(run),
         ended(run)
     );
+    let narrowed = narrowed(run);
+    if !narrowed.is_empty() {
+        _ = writeln!(text, "narrowed by {narrowed}");
+    }
     let mut at = None;
     for host in hosts {
         if at != Some(host.stage) {
@@ -189,6 +193,38 @@ fn show_text(run: &RunRecord, hosts: &[RunHost], files: &[RunFile]) -> String {
     text
 }
 
+/// What a run of playbooks was asked for, where its record says so.
+fn request(run: &RunRecord) -> Value {
+    let text = run.request.as_deref().unwrap_or("null");
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// `--tags preflight --limit web`: what narrowed a run.
+fn narrowed(run: &RunRecord) -> String {
+    let request = request(run);
+    let mut words = Vec::new();
+    for key in [
+        "tags",
+        "skip_tags",
+        "start_at_task",
+        "step",
+        "limit",
+        "admins",
+    ] {
+        let value = match request.get(key) {
+            Some(Value::String(text)) => format!(" {text}"),
+            Some(Value::Array(list)) if !list.is_empty() => {
+                let list: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+                format!(" {}", list.join(","))
+            }
+            Some(Value::Bool(true)) => String::new(),
+            _ => continue,
+        };
+        words.push(format!("--{}{value}", key.replace('_', "-")));
+    }
+    words.join(" ")
+}
+
 fn run_json(run: &RunRecord) -> Value {
     let hosts: serde_json::Map<String, Value> = run
         .hosts
@@ -203,6 +239,7 @@ fn run_json(run: &RunRecord) -> Value {
     json!({
         "id": run.id.as_str(), "command": run.command, "actor": run.actor, "started_at": run.started_at,
         "ended_at": run.ended_at, "exit_code": run.exit_code, "hosts": hosts,
+        "request": request(run),
     })
 }
 

@@ -222,16 +222,21 @@ fn is_told(report: &HostReport, finding: &Finding) -> bool {
     matches!(&report.status, Status::Failed(why) if why.starts_with(&finding.text))
 }
 
-/// Says why a run goes no further, and how many hosts it did not come to.
-pub fn stopped(why: &str, left: usize) -> String {
+/// Says why a run goes no further, and how many hosts it did not come to. A check keeps no journal by which it could be retried.
+pub fn stopped(why: &str, left: usize, check: bool) -> String {
     let mut text = banner("NO MORE HOSTS LEFT");
     // Writing to a string cannot fail.
     _ = writeln!(text, "{why}: the run goes no further");
     if left > 0 {
         _ = writeln!(
             text,
-            "{left} {} not begun; once it is mended: fleetotp play --retry-failed last",
-            if left == 1 { "host was" } else { "hosts were" }
+            "{left} {} not begun{}",
+            if left == 1 { "host was" } else { "hosts were" },
+            if check {
+                ""
+            } else {
+                "; once it is mended: fleetotp play --retry-failed last"
+            }
         );
     }
     text

@@ -103,6 +103,8 @@ pub struct RunRecord {
     pub ended_at: Option<Timestamp>,
     /// Its exit code.
     pub exit_code: Option<u8>,
+    /// What it was asked for, as JSON, where it is a run of playbooks.
+    pub request: Option<String>,
     /// How many hosts ended how; those that are not done are counted as `None`.
     pub hosts: BTreeMap<Option<HostResult>, u64>,
 }
@@ -305,6 +307,7 @@ impl Ledger {
             started_at: row.time("started_at")?,
             ended_at: row.maybe_time("ended_at")?,
             exit_code: row.maybe_number("exit_code")?,
+            request: row.maybe_text("request")?,
             hosts,
         })
     }

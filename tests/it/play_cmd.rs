@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::bare::Bare;
+use crate::support::project::Ran;
 
 const READS: &str = "- hosts: all\n  tasks:\n    - preflight:\n";
 
@@ -38,4 +39,89 @@ fn a_play_that_cannot_begin_says_why_by_its_exit_code() {
     bare.run(&["play", "reads.yml"])
         .expect_code(4)
         .expect_text(&["fatal: [web1]: UNREACHABLE!", "Connection refused"]);
+}
+
+/// Two hosts at which nobody listens.
+fn away() -> Bare {
+    let at = json!({"ansible_host": "127.0.0.1", "ansible_port": 1});
+    Bare::new(&json!({
+        "all": {"hosts": {"web1": at, "web2": at}},
+        "admins": {"alice": {}, "bob": {}},
+        "policies": {"default": {"issuer": "Example Corp"}},
+    }))
+}
+
+#[test]
+fn a_retry_is_as_narrow_as_the_run_was() {
+    let bare = away();
+    let book = "- hosts: all\n  tasks:\n    - {name: look, preflight: , tags: [look]}\n    - {name: host, pam_totp: }\n    - {name: keys, enroll: }\n";
+    std::fs::create_dir_all(bare.path().join("of mine")).unwrap();
+    std::fs::write(bare.path().join("of mine/roll out.yml"), book).unwrap();
+    let first = [
+        "play",
+        "of mine/roll out.yml",
+        "--tags",
+        "look",
+        "-l",
+        "web1",
+        "-a",
+        "alice",
+    ];
+    bare.run(&first).expect_code(4);
+    bare.run(&["runs", "show", "last"])
+        .expect_code(0)
+        .expect_text(&[
+            "play of mine/roll out.yml",
+            "narrowed by --tags look --limit web1 --admins alice",
+        ]);
+    let retry = ["play", "--retry-failed", "last"];
+    let with = |more: &[&str]| bare.run(&[retry.as_slice(), more].concat());
+
+    // Nothing but the look, and nowhere else: also called from another directory.
+    let list = with(&["--list-hosts", "--list-tasks"]).expect_code(0);
+    assert!(list.stdout.contains("hosts (1):"), "{}", list.stdout);
+    assert!(list.stdout.contains("look\tTAGS"), "{}", list.stdout);
+    for other in ["host\tTAGS", "keys\tTAGS", "web2"] {
+        assert!(!list.stdout.contains(other), "{other}: {}", list.stdout);
+    }
+    let ran = bare
+        .command(&[retry.as_slice(), &["--config", "../fleetotp.yml"]].concat())
+        .current_dir(bare.path().join("of mine"))
+        .output()
+        .unwrap();
+    let ran = Ran::of(&ran)
+        .expect_code(4)
+        .expect_text(&["TASK [look]", "fatal: [web1]: UNREACHABLE!"]);
+    assert!(!ran.stdout.contains("TASK [host]"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("web2"), "{}", ran.stdout);
+
+    // The retry can be retried, the same said again is no other, and less of it may be asked for.
+    let request = bare.run(&["runs", "show", "last", "-o", "json"]).json()["request"].clone();
+    assert_eq!(request["tags"], json!(["look"]));
+    assert_eq!(request["admins"], "alice");
+    with(&["--tags", "look", "-a", "alice", "--start-at-task", "look"]).expect_code(4);
+    for (other, said) in [
+        (["--tags", "all"], "had --tags look"),
+        (["-a", "bob"], "had --admins alice"),
+    ] {
+        with(&other)
+            .expect_code(64)
+            .expect_text(&[said, "its variable away"]);
+    }
+    with(&["-l", "web2"])
+        .expect_code(1)
+        .expect_text(&["none of the hosts that the run left undone is chosen: web1"]);
+    // Named again it is the same playbook, and no wider for that.
+    let named = with(&["of mine/roll out.yml"]).expect_code(4);
+    assert!(!named.stdout.contains("TASK [host]"), "{}", named.stdout);
+
+    // A check keeps no record, and proposes no retry; one of a run that kept nothing is refused.
+    bare.run(&["play", "of mine/roll out.yml", "--check"])
+        .expect_code(4);
+    let last = bare.run(&["runs", "show", "last", "-o", "json"]).json();
+    assert_eq!(last["request"]["tags"], json!(["look"]), "{last:#}");
+    bare.sql("UPDATE run SET request = NULL");
+    with(&[])
+        .expect_code(1)
+        .expect_text(&["does not say how the run was narrowed"]);
 }

@@ -5,15 +5,17 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::super::globals::Output;
+use super::super::globals::{Globals, Output};
 use super::super::leavers::Leavers;
 use super::super::profile::Profile;
 use super::super::progress::Part;
 use super::super::run::{Run, Wanted, admins_of, names};
+use super::super::setup::Setup;
 use super::super::{show, sync, verify};
 use super::tasks::{self, Ends};
 use super::write;
 use crate::error::Error;
+use crate::inventory::model::Host;
 use crate::ledger::Stage;
 use crate::names::{AdminName, HostName};
 use crate::playbook::conditions::Conditions;
@@ -21,6 +23,22 @@ use crate::playbook::limits::Tally;
 use crate::playbook::outcome::{HostReport, Outcome, Status};
 use crate::playbook::schema::{Action, Play, Task};
 use crate::playbook::tasks::SyncTask;
+
+/// Returns the hosts of a play within the limit; of a retry only those that are left.
+///
+/// # Errors
+/// A pattern that matches nothing.
+pub(super) fn hosts_of<'s>(
+    play: &Play,
+    setup: &'s Setup,
+    globals: &Globals,
+    only: Option<&BTreeSet<HostName>>,
+) -> Result<Vec<&'s Host>, Error> {
+    let limit = globals.limit.as_deref();
+    let mut hosts = setup.inventory.select(&play.hosts, limit)?;
+    hosts.retain(|h| only.is_none_or(|only| only.contains(&h.name)));
+    Ok(hosts)
+}
 
 /// Runs plays, and keeps what came of them.
 #[derive(Debug)]
@@ -64,12 +82,9 @@ impl<'r, 'a> Player<'r, 'a> {
     /// # Errors
     /// A pattern that matches nothing.
     pub(super) fn expect(&mut self, plays: &[&Play]) -> Result<(), Error> {
-        let limit = self.run.globals.limit.as_deref();
+        let (setup, globals) = (self.run.setup, self.run.globals);
         for play in plays {
-            let hosts = self.run.setup.inventory.select(&play.hosts, limit)?;
-            let all = names(&hosts).into_iter();
-            let only = self.only.as_ref();
-            self.hosts.0 += all.filter(|h| only.is_none_or(|o| o.contains(h))).count();
+            self.hosts.0 += hosts_of(play, setup, globals, self.only.as_ref())?.len();
         }
         Ok(())
     }
@@ -82,11 +97,9 @@ impl<'r, 'a> Player<'r, 'a> {
         out: &mut (dyn Write + Send),
     ) -> Result<ControlFlow<()>, Error> {
         let (setup, globals) = (self.run.setup, self.run.globals);
-        let limit = globals.limit.as_deref();
-        let mut hosts = names(&setup.inventory.select(&play.hosts, limit)?);
-        hosts.retain(|h| {
-            !self.gone.contains(h) && self.only.as_ref().is_none_or(|only| only.contains(h))
-        });
+        let hosts = hosts_of(play, setup, globals, self.only.as_ref())?;
+        let mut hosts = names(&hosts);
+        hosts.retain(|h| !self.gone.contains(h));
         play.order
             .arrange(&mut hosts, self.run.world.entropy.as_ref())
             .map_err(|e| Error::failed("cannot shuffle hosts").caused_by(e))?;
@@ -173,7 +186,7 @@ impl<'r, 'a> Player<'r, 'a> {
         }
         let stopped = whole.stopped.clone();
         if let (Output::Text, Some(why)) = (globals.output, &stopped) {
-            write(out, &show::stopped(why, left))?;
+            write(out, &show::stopped(why, left, globals.check))?;
         }
         if globals.output == Output::Json {
             self.documents.push(show::play_json(play, &whole, &told));

@@ -1,0 +1,3 @@
+-- What a run of playbooks was asked for: its files and what narrowed it, as JSON, so that a retry does no more than that. Outside
+-- the event chain, since a pattern of admins can name people.
+ALTER TABLE run ADD COLUMN request TEXT;
