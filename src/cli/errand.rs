@@ -104,7 +104,7 @@ impl Run<'_> {
                     Ok(_) | Err(Status::Ok) => HostOutcome::Read,
                     Err(Status::Failed(why)) => HostOutcome::Failed(why.clone()),
                     Err(Status::Unreachable(why)) => HostOutcome::Unreachable(why.clone()),
-                    Err(Status::Skipped) => return None,
+                    Err(Status::Skipped(_)) => return None,
                 };
                 Some(HostObservation::new(host.clone(), at, outcome))
             })

@@ -159,7 +159,7 @@ pub async fn run(
     .await?;
     run.keep_request(&asked.text()?).await?;
     let mut player = Player::new(&mut run, only);
-    player.expect(&plays)?;
+    player.expect(&plays).await?;
     let mut suites = Vec::new();
     for ((number, play), file) in (1..).zip(&plays).zip(files) {
         let end = player.play(number, play, out).await?;

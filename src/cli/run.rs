@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::globals::Globals;
+use super::journal::Turn;
 use super::leavers::Leavers;
 use super::own::own_codes;
 use super::progress::{Bar, Part};
@@ -17,7 +18,7 @@ use crate::fleet::control::ControlDir;
 use crate::fleet::fanout::Fanout;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
-use crate::ledger::{Lock, Stage};
+use crate::ledger::Lock;
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
@@ -26,7 +27,7 @@ use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Proofs, Shared};
 use crate::playbook::job::{Job, Memory};
 use crate::playbook::limits::Limits;
-use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::outcome::{HostReport, Outcome, Skip, Status};
 use crate::playbook::sheets::{Protection, SheetMaker};
 use crate::playbook::witness::WitnessMaker;
 
@@ -55,8 +56,8 @@ pub struct Wanted {
     pub takes_over: BTreeMap<HostName, Arc<Takeover>>,
     /// Which part of the run it is for those who watch.
     pub part: Part,
-    /// Which part of the run it is, and the play's name, where there is one.
-    pub stage: (Stage, String),
+    /// Which part of the run it is for the journal.
+    pub stage: Turn,
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -208,14 +209,8 @@ impl<'a> Run<'a> {
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
         let (jobs, mut before) = self.jobs(wanted).await?;
         let shared = self.shared(wanted).await?;
-        if !self.globals.check {
-            let hosts: Vec<HostName> = jobs.iter().map(|j| j.name.clone()).collect();
-            let (stage, play) = &wanted.stage;
-            self.setup
-                .ledger
-                .journal_batch(*stage, play, &hosts)
-                .await?;
-        }
+        let hosts: Vec<HostName> = jobs.iter().map(|j| j.name.clone()).collect();
+        self.journal_waiting(&wanted.stage, &hosts).await?;
         let bar = Bar::new(jobs.len(), &wanted.part, self.started, self.globals);
         let outcome = engine::run(
             jobs,
@@ -381,7 +376,7 @@ impl<'a> Run<'a> {
                 None => HostConditions::always(wanted.parts, true),
             };
             if !conditions.is_wanted() {
-                let mut report = HostReport::new(name.clone(), Status::Skipped);
+                let mut report = HostReport::new(name.clone(), Status::Skipped(Skip::Condition));
                 report.left_out = conditions.skipped;
                 outcome.hosts.insert(name.clone(), report);
                 continue;

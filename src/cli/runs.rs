@@ -168,10 +168,11 @@ fn show_text(run: &RunRecord, hosts: &[RunHost], files: &[RunFile]) -> String {
                 host.stage.play, host.stage.batch
             );
         }
-        let how = match (host.result, host.phase) {
-            (Some(result), _) => result.as_str(),
-            (None, HostPhase::Changing) => "was being changed when the run ended",
-            (None, HostPhase::Waiting | HostPhase::Done) => "not done",
+        let how = match (host.phase, host.result) {
+            (HostPhase::Changing, _) => "was being changed when the run ended".to_owned(),
+            (HostPhase::Done, Some(result)) => result.as_str().to_owned(),
+            (HostPhase::Waiting | HostPhase::Done, None) => "not done".to_owned(),
+            (HostPhase::Waiting, Some(result)) => format!("{}, but not all done", result.as_str()),
         };
         let why = host.reason.as_deref().map(|r| format!(": {r}"));
         _ = writeln!(text, "  {}: {how}{}", host.host, why.unwrap_or_default());

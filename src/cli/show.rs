@@ -114,8 +114,8 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             _ = writeln!(text, "fatal: [{host}]: UNREACHABLE! => {why}");
         }
         Status::Failed(why) if first => _ = writeln!(text, "fatal: [{host}]: FAILED! => {why}"),
-        Status::Skipped if first => _ = writeln!(text, "skipping: [{host}]"),
-        Status::Unreachable(_) | Status::Failed(_) | Status::Skipped => return,
+        Status::Skipped(_) if first => _ = writeln!(text, "skipping: [{host}]"),
+        Status::Unreachable(_) | Status::Failed(_) | Status::Skipped(_) => return,
         Status::Ok => {
             let changes: Vec<_> = report
                 .changes
@@ -257,7 +257,7 @@ fn counts(report: &HostReport) -> [usize; 4] {
         Status::Ok => [1, changed, 0, 0],
         Status::Unreachable(_) => [0, 0, 1, 0],
         Status::Failed(_) => [0, 0, 0, 1],
-        Status::Skipped => [0, 0, 0, 0],
+        Status::Skipped(_) => [0, 0, 0, 0],
     }
 }
 
@@ -266,7 +266,7 @@ pub fn recap(outcome: &Outcome) -> String {
     let mut text = banner("PLAY RECAP");
     for (host, report) in &outcome.hosts {
         let [ok, changed, unreachable, failed] = counts(report);
-        let skipped = usize::from(report.status == Status::Skipped);
+        let skipped = usize::from(matches!(report.status, Status::Skipped(_)));
         _ = writeln!(
             text,
             "{host:<26} : ok={ok:<4} changed={changed:<4} unreachable={unreachable:<4} failed={failed:<4} skipped={skipped:<4} rescued=0    ignored=0   "
@@ -429,7 +429,7 @@ pub fn lines(outcome: &Outcome, globals: &Globals) -> String {
         match &report.status {
             Status::Unreachable(why) => _ = writeln!(text, "{host}: unreachable: {why}"),
             Status::Failed(why) => _ = writeln!(text, "{host}: failed: {why}"),
-            Status::Skipped => _ = writeln!(text, "{host}: not begun"),
+            Status::Skipped(_) => _ = writeln!(text, "{host}: not begun"),
             Status::Ok => {
                 if !report.enforced.is_empty() {
                     _ = writeln!(

@@ -25,7 +25,7 @@ use crate::playbook::desk::{Desk, Seat};
 use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
 use crate::playbook::journal;
 use crate::playbook::limits::{Limits, Tally};
-use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::outcome::{HostReport, Outcome, Skip, Status};
 use crate::playbook::said::Said;
 use crate::playbook::witness::WitnessMaker;
 use crate::playbook::worker::work;
@@ -313,7 +313,12 @@ async fn begin(job: Job, working: Arc<Semaphore>, shared: Arc<Shared>, sender: m
         return;
     };
     if shared.stopping() || shared.halted() {
-        let report = HostReport::new(job.name, Status::Skipped);
+        let skip = if shared.stopping() {
+            Skip::Interrupted
+        } else {
+            Skip::Stopped
+        };
+        let report = HostReport::new(job.name, Status::Skipped(skip));
         let finished = Finished {
             report,
             host: None,
@@ -398,7 +403,7 @@ impl Dispatcher<'_> {
                     readings,
                 } = *finished;
                 self.ends
-                    .push(journal::end_of(&report, self.shared.clock.now()));
+                    .extend(journal::end_of(&report, self.shared.clock.now()));
                 if let Some(host) = &mut host {
                     self.twins(&mut report, host);
                 }
@@ -506,7 +511,7 @@ impl Dispatcher<'_> {
 
     /// Stores what was observed; a check observes too.
     async fn store(&mut self) {
-        if self.ends.is_empty() || self.shared.check {
+        if self.shared.check || (self.hosts.is_empty() && self.ends.is_empty()) {
             self.hosts.clear();
             self.tokens.clear();
             self.readings.clear();

@@ -14,7 +14,7 @@ pub mod desk;
 pub mod engine;
 pub mod errand;
 pub mod job;
-mod journal;
+pub mod journal;
 pub mod limits;
 pub mod logins;
 mod observe;

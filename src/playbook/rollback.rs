@@ -9,7 +9,7 @@ use crate::plan::change::Part;
 use crate::plan::rollback::{Rollback, rollback};
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
-use crate::playbook::outcome::Status;
+use crate::playbook::outcome::{Skip, Status};
 use crate::playbook::restore::{self, Restored};
 use crate::playbook::worker::shown;
 
@@ -46,7 +46,7 @@ impl Errand for RollBack {
             return Ok(done);
         }
         if shared.stopping() {
-            return Err(Stop::Ended(Status::Skipped));
+            return Err(Stop::Ended(Status::Skipped(Skip::Interrupted)));
         }
         restore::confirmed(&seen, &planned.plan, session, shared).await?;
         let after = errand::read_all(session, shared, &logins, false).await?;

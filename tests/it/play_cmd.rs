@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use crate::support::bare::Bare;
+use crate::support::faults::{ended_within, signal};
 use crate::support::project::Ran;
+use crate::support::simulated::Simulated;
 
 const READS: &str = "- hosts: all\n  tasks:\n    - preflight:\n";
 
@@ -124,4 +126,112 @@ fn a_retry_is_as_narrow_as_the_run_was() {
     with(&[])
         .expect_code(1)
         .expect_text(&["does not say how the run was narrowed"]);
+}
+
+/// Two plays on hosts of their own, the first of them host by host.
+const TWO: &str = "
+- {name: first, hosts: 'w1:w2', serial: 1, any_errors_fatal: true, tasks: [{preflight: }]}
+- {name: second, hosts: d1, tasks: [{preflight: }]}
+";
+
+/// `play host: status` of all plays of a run with `-o json`.
+fn statuses(ran: &Ran) -> Vec<String> {
+    let document = ran.json();
+    let plays = (1..).zip(document["plays"].as_array().unwrap());
+    let hosts = plays.flat_map(|(n, play)| {
+        let hosts = play["hosts"].as_array().unwrap().iter();
+        hosts.map(move |h| {
+            let why = if h["status"] == "skipped" {
+                h["why"].as_str().unwrap()
+            } else {
+                ""
+            };
+            format!(
+                "{n} {}: {}{why}",
+                h["host"].as_str().unwrap(),
+                h["status"].as_str().unwrap()
+            )
+        })
+    });
+    hosts.collect()
+}
+
+#[test]
+fn what_a_stop_kept_from_its_turn_is_gone_on_with_in_all_plays() {
+    let fleet = Simulated::new(&["w1", "w2", "d1"], &[]);
+    fleet.write("two.yml", TWO);
+    fleet.set("broken", true);
+    let ran = fleet.run(&["play", "two.yml", "-o", "json"]).expect_code(2);
+    assert_eq!(statuses(&ran), ["1 w1: failed", "1 w2: skippedstopped"]);
+    assert_eq!(
+        fleet.journal(),
+        ["1 w1: done failed", "1 w2: waiting -", "2 d1: waiting -"]
+    );
+    let listed = fleet.run(&["runs", "list", "-n", "1", "-o", "json"]).json();
+    let hosts = &listed["runs"][0]["hosts"];
+    assert_eq!(*hosts, json!({"failed": 1, "not_done": 2}));
+
+    fleet.set("broken", false);
+    let retry = ["play", "--retry-failed", "last", "-o", "json"];
+    // Who is in no play any more is named.
+    fleet.write("two.yml", &TWO.replace("hosts: d1", "hosts: w1"));
+    fleet
+        .run(&[retry.as_slice(), &["--check"]].concat())
+        .expect_code(0)
+        .expect_text(&["left undone as well, and among the hosts of no play: d1"]);
+    fleet.write("two.yml", TWO);
+    let ran = fleet.run(&retry).expect_code(0);
+    assert_eq!(statuses(&ran), ["1 w1: ok", "1 w2: ok", "2 d1: ok"]);
+    assert_eq!(
+        fleet.journal(),
+        ["1 w1: done ok", "1 w2: done ok", "2 d1: done ok"]
+    );
+    fleet
+        .run(&retry)
+        .expect_code(0)
+        .expect_text(&["has left no host undone"]);
+}
+
+#[test]
+fn what_an_interrupt_kept_from_its_turn_is_gone_on_with_in_all_plays() {
+    let fleet = Simulated::new(&["w1", "w2", "d1"], &[]);
+    fleet.write("two.yml", TWO);
+    let run = fleet.held(&["play", "two.yml", "-o", "json"]);
+    signal(&run, "INT");
+    // Given to the program before the host answers.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    fleet.set("held", false);
+    let ran = Ran::of(&ended_within(run, 60)).expect_code(99);
+    let after = statuses(&ran);
+    assert_eq!(after[1..], ["1 w2: skippedinterrupted"], "{after:?}");
+    let journal = fleet.journal();
+    assert_eq!(journal[1..], ["1 w2: waiting -", "2 d1: waiting -"]);
+    let retry = ["play", "--retry-failed", "last", "-o", "json"];
+    let ran = fleet.run(&retry).expect_code(0);
+    let again = statuses(&ran);
+    assert!(again.contains(&"2 d1: ok".to_owned()), "{again:?}");
+    assert!(again.contains(&"1 w2: ok".to_owned()), "{again:?}");
+}
+
+#[test]
+fn a_host_is_done_once_all_tasks_that_concern_it_were() {
+    let fleet = Simulated::new(&["w1", "w2"], &["a1"]);
+    // Nothing is wanted of w2, and that is no reason to come again.
+    fleet.write(
+        "when.yml",
+        "- hosts: w1:w2\n  tasks:\n    - preflight:\n      when: inventory_hostname == 'w1'\n",
+    );
+    let ran = fleet
+        .run(&["play", "when.yml", "-o", "json"])
+        .expect_code(0);
+    assert_eq!(statuses(&ran), ["1 w1: ok", "1 w2: skippedcondition"]);
+    assert_eq!(fleet.journal(), ["1 w1: done ok", "1 w2: done skipped"]);
+    let retry = ["play", "--retry-failed", "last"];
+    let none = "has left no host undone";
+    fleet.run(&retry).expect_code(0).expect_text(&[none]);
+
+    // What `collect` could not do is not done, whatever was before it.
+    fleet.write("collect.yml", "- {hosts: a1, tasks: [{collect: }]}\n");
+    fleet.run(&["play", "collect.yml"]).expect_code(4);
+    assert_eq!(fleet.journal(), ["1 a1: done unreachable"]);
 }

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::super::globals::{Globals, Output};
+use super::super::journal::Turn;
 use super::super::leavers::Leavers;
 use super::super::profile::Profile;
 use super::super::progress::Part;
@@ -20,7 +21,7 @@ use crate::ledger::Stage;
 use crate::names::{AdminName, HostName};
 use crate::playbook::conditions::Conditions;
 use crate::playbook::limits::Tally;
-use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::outcome::{HostReport, Outcome, Skip, Status};
 use crate::playbook::schema::{Action, Play, Task};
 use crate::playbook::tasks::SyncTask;
 
@@ -58,6 +59,8 @@ pub(super) struct Player<'r, 'a> {
     pub(super) ends: Ends,
     /// How long what took.
     pub(super) profile: Profile,
+    /// The hosts of each play, in order.
+    plays: Vec<Vec<HostName>>,
     /// How many hosts all plays have, each counted in each play, and how many of them had their turn.
     hosts: (usize, usize),
 }
@@ -73,18 +76,39 @@ impl<'r, 'a> Player<'r, 'a> {
             documents: Vec::new(),
             ends: Ends::default(),
             profile: Profile::default(),
+            plays: Vec::new(),
             hosts: (0, 0),
         }
     }
 
-    /// Counts what is to come, for progress.
+    /// Chooses the hosts of all plays, and notes in the journal that they wait: whatever ends the run, those whose turn did not
+    /// come are gone on with.
     ///
     /// # Errors
-    /// A pattern that matches nothing.
-    pub(super) fn expect(&mut self, plays: &[&Play]) -> Result<(), Error> {
+    /// A pattern that matches nothing, and when the ledger cannot be written.
+    pub(super) async fn expect(&mut self, plays: &[&Play]) -> Result<(), Error> {
         let (setup, globals) = (self.run.setup, self.run.globals);
-        for play in plays {
-            self.hosts.0 += hosts_of(play, setup, globals, self.only.as_ref())?.len();
+        for (number, play) in (1..).zip(plays) {
+            let mut hosts = names(&hosts_of(play, setup, globals, self.only.as_ref())?);
+            play.order
+                .arrange(&mut hosts, self.run.world.entropy.as_ref())
+                .map_err(|e| Error::failed("cannot shuffle hosts").caused_by(e))?;
+            self.wait(number, play, &play.serial.batches(hosts.clone()))
+                .await?;
+            self.hosts.0 += hosts.len();
+            self.plays.push(hosts);
+        }
+        Ok(())
+    }
+
+    async fn wait(&self, number: i64, play: &Play, batches: &[Vec<HostName>]) -> Result<(), Error> {
+        for (batch, hosts) in (1..).zip(batches) {
+            let stage = Stage {
+                play: number,
+                batch,
+            };
+            let turn = (stage, play.name.clone());
+            self.run.journal_waiting(&turn, hosts).await?;
         }
         Ok(())
     }
@@ -97,12 +121,10 @@ impl<'r, 'a> Player<'r, 'a> {
         out: &mut (dyn Write + Send),
     ) -> Result<ControlFlow<()>, Error> {
         let (setup, globals) = (self.run.setup, self.run.globals);
-        let hosts = hosts_of(play, setup, globals, self.only.as_ref())?;
-        let mut hosts = names(&hosts);
+        let chosen = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let mut hosts = self.plays.get(chosen).cloned().unwrap_or_default();
+        let all = hosts.len();
         hosts.retain(|h| !self.gone.contains(h));
-        play.order
-            .arrange(&mut hosts, self.run.world.entropy.as_ref())
-            .map_err(|e| Error::failed("cannot shuffle hosts").caused_by(e))?;
         let pattern = globals.admins.as_deref().or(play.admins.as_deref());
         let admins = admins_of(setup, pattern)?;
         let mut batches = play.serial.batches(hosts.clone());
@@ -110,14 +132,8 @@ impl<'r, 'a> Player<'r, 'a> {
             // What is done once, not host by host, is done all the same.
             batches.push(Vec::new());
         }
-        if !globals.check && batches.len() > 1 {
-            for (batch, hosts) in (1..).zip(&batches) {
-                let stage = Stage {
-                    play: number,
-                    batch,
-                };
-                setup.ledger.journal_batch(stage, &play.name, hosts).await?;
-            }
+        if hosts.len() < all {
+            self.wait(number, play, &batches).await?;
         }
         let count = batches.len();
         let (mut whole, mut before) = (Outcome::default(), Vec::new());
@@ -127,6 +143,7 @@ impl<'r, 'a> Player<'r, 'a> {
                 play: number,
                 batch: i64::try_from(batch).unwrap_or(i64::MAX),
             };
+            let stage = (stage, play.name.clone());
             let turn = (before.as_slice(), hosts_of_batch.as_slice());
             let label = if count > 1 {
                 format!("batch {batch} of {count}")
@@ -139,7 +156,9 @@ impl<'r, 'a> Player<'r, 'a> {
                 all: self.hosts.0,
             };
             let since = Instant::now();
-            let mut outcome = self.batch(stage, play, admins.as_ref(), turn, part).await?;
+            let mut outcome = self
+                .batch(&stage, play, admins.as_ref(), turn, part)
+                .await?;
             self.hosts.1 += hosts_of_batch.len();
             let part = match count {
                 1 => play.name.clone(),
@@ -165,7 +184,7 @@ impl<'r, 'a> Player<'r, 'a> {
                     .filter(|h| !self.gone.contains(*h))
                     .cloned()
                     .collect();
-                let turn = (&mut self.ends, &mut self.profile);
+                let turn = (&stage, &mut self.ends, &mut self.profile);
                 told = tasks::after(self.run, play, &left, &mut outcome, turn, out).await;
             }
             if globals.output == Output::Text {
@@ -181,7 +200,12 @@ impl<'r, 'a> Player<'r, 'a> {
         let mut left = 0;
         for host in hosts.iter().skip(before.len()) {
             left += 1;
-            let report = HostReport::new(host.clone(), Status::Skipped);
+            let skip = if whole.interrupted {
+                Skip::Interrupted
+            } else {
+                Skip::Stopped
+            };
+            let report = HostReport::new(host.clone(), Status::Skipped(skip));
             whole.hosts.insert(host.clone(), report);
         }
         let stopped = whole.stopped.clone();
@@ -204,7 +228,7 @@ impl<'r, 'a> Player<'r, 'a> {
     /// Brings a batch to what the tasks want. `before` are the hosts of earlier batches.
     async fn batch(
         &mut self,
-        stage: Stage,
+        turn: &Turn,
         play: &Play,
         admins: Option<&BTreeSet<AdminName>>,
         (before, hosts): (&[HostName], &[HostName]),
@@ -232,7 +256,7 @@ impl<'r, 'a> Player<'r, 'a> {
                 // `pam_totp` says that the text is wanted.
                 keeps_rollbacks: syncs && !has(|a| *a == Action::PamTotp),
                 part,
-                stage: (stage, play.name.clone()),
+                stage: turn.clone(),
                 ..Wanted::default()
             };
             if syncs {
@@ -243,12 +267,10 @@ impl<'r, 'a> Player<'r, 'a> {
                 outcome = self.run.converge(&wanted).await?;
             }
         }
+        let mut cut_short = false;
         for task in &play.tasks {
             if !matches!(task.action, Action::Rotate(_) | Action::Verify(_)) {
                 continue;
-            }
-            if outcome.interrupted || outcome.stopped.is_some() {
-                break;
             }
             let well: Vec<HostName> = hosts
                 .iter()
@@ -256,16 +278,20 @@ impl<'r, 'a> Player<'r, 'a> {
                     outcome
                         .hosts
                         .get(*h)
-                        .is_none_or(|r| matches!(r.status, Status::Ok | Status::Skipped))
+                        .is_none_or(|r| matches!(r.status, Status::Ok | Status::Skipped(_)))
                 })
                 .cloned()
                 .collect();
-            let chosen = tasks::where_it_holds(self.run, play, task, &well)?;
+            let chosen = tasks::begin(self.run, play, task, &well, turn).await?;
+            if outcome.interrupted || outcome.stopped.is_some() {
+                cut_short = true;
+                continue;
+            }
             let since = Instant::now();
             match &task.action {
                 Action::Rotate(which) => {
-                    let turn = (before, chosen.as_slice());
-                    let rotated = tasks::rotate(self.run, admins, turn, *which).await?;
+                    let hosts = (before, chosen.as_slice());
+                    let rotated = tasks::rotate(self.run, admins, hosts, turn, *which).await?;
                     self.ends.changes |= rotated.would;
                     self.ends.failed |= rotated.refused;
                     outcome.merge(rotated.outcome);
@@ -278,7 +304,17 @@ impl<'r, 'a> Player<'r, 'a> {
                     task.name
                 )),
             }
+            self.run.journal_ended(turn, &chosen, &outcome).await?;
             self.profile.note(task.name.clone(), since);
+        }
+        if !cut_short {
+            // Of those that were worked on it is noted already.
+            let rest = hosts.iter().filter(|h| {
+                let report = outcome.hosts.get(*h);
+                report.is_none_or(|r| r.status != Status::Ok)
+            });
+            let rest: Vec<HostName> = rest.cloned().collect();
+            self.run.journal_ended(turn, &rest, &outcome).await?;
         }
         Ok(outcome)
     }
