@@ -58,6 +58,8 @@ pub struct Wanted {
     pub part: Part,
     /// Which part of the run it is for the journal.
     pub stage: Turn,
+    /// How many hosts the batch has, of which limits are shares: also those of which nothing is wanted. Without limits it is 0.
+    pub batch: usize,
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -246,6 +248,7 @@ impl<'a> Run<'a> {
             run: self.id.clone(),
             pass: self.passes.fetch_add(1, Ordering::Relaxed) + 1,
             stage: wanted.stage.0,
+            batch: wanted.batch,
             witness: self.witness.clone(),
             limits: wanted.limits,
             halt: AtomicBool::new(false),

@@ -50,6 +50,8 @@ pub struct Shared {
     pub pass: u32,
     /// Which part of the run this is, for its journal.
     pub stage: Stage,
+    /// How many hosts the batch has, of which limits are shares; 0 where there are no limits.
+    pub batch: usize,
     /// Left on hosts that are changed: shows that the log was not rewritten or cut since.
     pub witness: Arc<WitnessMaker>,
     /// How much may go wrong before no further host is begun.
@@ -223,7 +225,7 @@ pub async fn run(
         shared: &shared,
         proofs,
         tally: Tally {
-            hosts: all,
+            hosts: shared.batch,
             ..Tally::default()
         },
         outcome: Outcome::default(),

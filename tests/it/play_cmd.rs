@@ -1,6 +1,6 @@
 //! How `play` ends where no host of the lab is needed to tell; `lab_play`, `lab_faults` and `lab_fanout` have the others.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::bare::Bare;
 use crate::support::faults::{ended_within, signal};
@@ -234,4 +234,37 @@ fn a_host_is_done_once_all_tasks_that_concern_it_were() {
     fleet.write("collect.yml", "- {hosts: a1, tasks: [{collect: }]}\n");
     fleet.run(&["play", "collect.yml"]).expect_code(4);
     assert_eq!(fleet.journal(), ["1 a1: done unreachable"]);
+}
+
+#[test]
+fn limits_are_shares_of_the_batch_not_of_those_on_which_a_condition_holds() {
+    let hosts: Vec<String> = (0..11).map(|n| format!("h{n:02}")).collect();
+    let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let fleet = Simulated::new(&names, &[]);
+    let play = |limit: u8| {
+        let text = format!(
+            "- hosts: all\n  serial: 10\n  max_fail_percentage: {limit}\n  tasks:\n    - preflight:\n      when: inventory_hostname in ['h00', 'h10']\n"
+        );
+        fleet.write("when.yml", &text);
+        fleet
+            .run(&["play", "when.yml", "-o", "json"])
+            .expect_code(2)
+    };
+    fleet.set("broken", true);
+    // One of ten failed: ten per cent are not more than ten, and the next batch begins, of which it is everything.
+    let ran = play(10).json();
+    let of = |ran: &Value, host: usize| ran["plays"][0]["hosts"][host].clone();
+    assert_eq!(of(&ran, 0)["status"], "failed");
+    assert_eq!(of(&ran, 1)["why"], "condition");
+    assert_eq!(of(&ran, 10)["status"], "failed");
+    assert_eq!(
+        ran["plays"][0]["stopped"],
+        "1 of 1 hosts failed: more than max_fail_percentage: 10"
+    );
+    let ran = play(9).json();
+    assert_eq!(
+        ran["plays"][0]["stopped"],
+        "1 of 10 hosts failed: more than max_fail_percentage: 9"
+    );
+    assert_eq!(of(&ran, 10)["why"], "stopped");
 }

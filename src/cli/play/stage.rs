@@ -257,6 +257,7 @@ impl<'r, 'a> Player<'r, 'a> {
                 keeps_rollbacks: syncs && !has(|a| *a == Action::PamTotp),
                 part,
                 stage: turn.clone(),
+                batch: hosts.len(),
                 ..Wanted::default()
             };
             if syncs {
