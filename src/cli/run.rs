@@ -22,6 +22,7 @@ use crate::ledger::Lock;
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
+use crate::playbook::active::Active;
 use crate::playbook::conditions::{Conditions, HostConditions};
 use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Proofs, Shared};
@@ -77,6 +78,7 @@ pub struct Run<'a> {
     passes: AtomicU32,
     started: Instant,
     witness: Arc<WitnessMaker>,
+    active: Arc<Active>,
     stop: Arc<AtomicBool>,
 }
 
@@ -149,7 +151,8 @@ impl<'a> Run<'a> {
         .await?;
         let own = own_codes(setup, world, globals.check).await?;
         let stop = Arc::new(AtomicBool::new(false));
-        tokio::spawn(listen_for_signals(stop.clone()));
+        let active = Arc::new(Active::default());
+        tokio::spawn(listen_for_signals(stop.clone(), active.clone()));
         Ok(Self {
             setup,
             globals,
@@ -162,6 +165,7 @@ impl<'a> Run<'a> {
             passes: AtomicU32::new(0),
             started: Instant::now(),
             witness: Arc::new(WitnessMaker::new(signer)),
+            active,
             stop,
         })
     }
@@ -260,6 +264,7 @@ impl<'a> Run<'a> {
             revert_after: settings.revert_after.duration(),
             clock: self.world.clock.clone(),
             entropy: self.world.entropy.clone(),
+            active: self.active.clone(),
             stop: self.stop.clone(),
         }))
     }
@@ -516,7 +521,7 @@ pub async fn take_lock(setup: &Setup, world: &World) -> Result<Lock, Error> {
     clippy::disallowed_methods,
     reason = "whoever asks twice does not want to wait for destructors; hosts and the next run clean up"
 )]
-async fn listen_for_signals(stop: Arc<AtomicBool>) {
+async fn listen_for_signals(stop: Arc<AtomicBool>, active: Arc<Active>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
@@ -534,7 +539,7 @@ async fn listen_for_signals(stop: Arc<AtomicBool>) {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    eprintln!("interrupted again: hosts revert by themselves what is open");
+    eprintln!("interrupted again: {}", active.left());
     std::process::exit(i32::from(exit::INTERRUPTED));
 }
 

@@ -21,6 +21,7 @@ use crate::ledger::{
 };
 use crate::names::{HostName, Login};
 use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
+use crate::playbook::active::Active;
 use crate::playbook::desk::{Desk, Seat};
 use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
 use crate::playbook::journal;
@@ -74,6 +75,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Which hosts are being worked on.
+    pub active: Arc<Active>,
     /// Set by the first signal.
     pub stop: Arc<AtomicBool>,
 }
@@ -242,6 +245,7 @@ pub async fn run(
     let answering = async {
         while let Some(ask) = asks.recv().await {
             if let Ask::Begun(host) = &ask {
+                shared.active.begun(host);
                 progress.begun(host);
                 continue;
             }
@@ -385,6 +389,7 @@ impl Dispatcher<'_> {
                 }
             }
             Ask::Changing(host, texts, reply) => {
+                self.shared.active.changing(&host);
                 let ledger = self.desk.ledger();
                 let noted = ledger
                     .journal_changing(self.shared.stage, &host, &texts)
@@ -410,6 +415,7 @@ impl Dispatcher<'_> {
                     self.twins(&mut report, host);
                 }
                 self.hosts.extend(host);
+                self.shared.active.done(&report.host);
                 self.count(&report);
                 self.tokens.extend(tokens);
                 let verification = report.verification.as_ref();

@@ -117,7 +117,9 @@ pub async fn on_each<E: Errand>(
             if slot.is_err() || shared.stopping() {
                 return (name, Err(Status::Skipped(Skip::Interrupted)));
             }
+            shared.active.begun(&name);
             let done = visit(errand.as_ref(), &name, target, &shared).await;
+            shared.active.done(&name);
             (name, done.map_err(Stop::into_status))
         });
     }

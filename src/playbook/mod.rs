@@ -2,6 +2,7 @@
 //!
 //! One dispatcher owns the run's state (tokens, proofs, reports); a worker per host only sends it messages.
 
+pub mod active;
 pub mod adopt;
 pub mod apply;
 pub mod behind;

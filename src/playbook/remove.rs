@@ -45,7 +45,7 @@ impl Errand for Remove {
             return Err(Stop::Ended(Status::Skipped(Skip::Interrupted)));
         }
         if planned.plan.needs_transaction() {
-            restore::confirmed(&seen, &planned.plan, session, shared).await?;
+            restore::confirmed(host, (&seen, &planned.plan), session, shared).await?;
             shared.pause_for_tests("restored").await;
         }
         let mut last = Request::apply();

@@ -48,7 +48,7 @@ impl Errand for RollBack {
         if shared.stopping() {
             return Err(Stop::Ended(Status::Skipped(Skip::Interrupted)));
         }
-        restore::confirmed(&seen, &planned.plan, session, shared).await?;
+        restore::confirmed(host, (&seen, &planned.plan), session, shared).await?;
         let after = errand::read_all(session, shared, &logins, false).await?;
         let left = self.plan(host, &after, session, shared);
         if left.plan.refused() || left.plan.of(Part::Host).next().is_some() {

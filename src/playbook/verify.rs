@@ -52,7 +52,10 @@ impl Errand for Verify {
                 "no code is demanded here: fleetotp's PAM or sshd text is not there",
             ));
         }
-        let work = || self.table(session, shared, &seen, policy, logins);
+        let work = || {
+            shared.active.changing(host);
+            self.table(session, shared, &seen, policy, logins)
+        };
         if self.every_host {
             return work().await;
         }

@@ -1,5 +1,7 @@
 //! How `play` ends where no host of the lab is needed to tell; `lab_play`, `lab_faults` and `lab_fanout` have the others.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+
 use serde_json::{Value, json};
 
 use crate::support::bare::Bare;
@@ -267,4 +269,27 @@ fn limits_are_shares_of_the_batch_not_of_those_on_which_a_condition_holds() {
         "1 of 10 hosts failed: more than max_fail_percentage: 9"
     );
     assert_eq!(of(&ran, 10)["why"], "stopped");
+}
+
+#[test]
+fn whoever_interrupts_twice_is_told_which_hosts_are_left() {
+    let fleet = Simulated::new(&["w1", "w2", "d1"], &[]);
+    fleet.write("two.yml", TWO);
+    let mut run = fleet.held(&["play", "two.yml"]);
+    signal(&run, "INT");
+    // Two signals at a time would be one.
+    let mut said = BufReader::new(run.stderr.take().unwrap());
+    let mut first = String::new();
+    said.read_line(&mut first).unwrap();
+    assert!(first.contains("once more ends at once"), "{first}");
+    signal(&run, "INT");
+    Ran::of(&ended_within(run, 60)).expect_code(99);
+    fleet.set("held", false);
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "interrupted again: no change is open on w1\n");
+    assert_eq!(
+        fleet.journal(),
+        ["1 w1: waiting -", "1 w2: waiting -", "2 d1: waiting -"]
+    );
 }
