@@ -267,6 +267,7 @@ impl<'r, 'a> Player<'r, 'a> {
             } else {
                 outcome = self.run.converge(&wanted).await?;
             }
+            self.profile.visited(play, &outcome);
         }
         let mut cut_short = false;
         for task in &play.tasks {
