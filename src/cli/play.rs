@@ -63,7 +63,7 @@ pub struct PlayArgs {
     #[arg(long, env = "FLEETOTP_START_AT_TASK", value_name = "NAME")]
     start_at_task: Option<String>,
 
-    /// Ask before each task whether it is to be done
+    /// Ask of each task of all plays, before the run begins, whether it is to be done
     #[arg(long, env = "FLEETOTP_STEP")]
     step: bool,
 
