@@ -176,7 +176,8 @@ impl Ledger {
         tx.commit().await
     }
 
-    /// Notes what is about to be changed on a host, before it hears of it. What an earlier play of the run has noted of a
+    /// Notes what is about to be changed on a host, before it hears of it: without texts only that something is, as where text is put
+    /// back, which no rollback undoes. What an earlier play of the run has noted of a
     /// file stays beside it.
     ///
     /// # Errors
@@ -198,12 +199,14 @@ impl Ledger {
             .bind(host.as_str().to_owned())
             .execute(tx.db())
             .await?;
-        sqlx::query(
-            "UPDATE host SET rolled_back_at = NULL WHERE name = $1 AND rolled_back_at IS NOT NULL",
-        )
-        .bind(host.as_str().to_owned())
-        .execute(tx.db())
-        .await?;
+        if !texts.is_empty() {
+            sqlx::query(
+                "UPDATE host SET rolled_back_at = NULL WHERE name = $1 AND rolled_back_at IS NOT NULL",
+            )
+            .bind(host.as_str().to_owned())
+            .execute(tx.db())
+            .await?;
+        }
         for text in texts {
             store_text(&mut tx, &run, stage, host, text).await?;
         }

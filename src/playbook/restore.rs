@@ -67,6 +67,11 @@ pub(super) async fn confirmed(
     shared: &Shared,
 ) -> Result<(), Stop> {
     shared.active.changing(host);
+    let noted = shared
+        .ledger
+        .journal_changing(shared.stage, host, &[])
+        .await;
+    noted.map_err(|e| Stop::failed(e.to_string()))?;
     let id = shared.transaction();
     let window = shared.revert_after.as_secs();
     let witness = shared.witness().await?;

@@ -26,9 +26,7 @@ pub(super) fn ask(books: &mut [Book]) -> Result<(), Error> {
                     .next()
                     .transpose()
                     .map_err(|e| Error::failed("cannot read an answer").caused_by(e))?
-                    .ok_or_else(|| {
-                        Error::failed("--step asks of each task, and nobody answers")
-                    })?;
+                    .ok_or_else(|| Error::failed("--step asks of each task, and nobody answers"))?;
                 match answer.trim().to_lowercase().as_str() {
                     "y" | "yes" => {}
                     "c" | "continue" => all_others = true,
