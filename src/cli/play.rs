@@ -1,19 +1,20 @@
 //! `fleetotp play`: runs playbooks.
 
 mod asked;
+mod chosen;
 mod list;
 mod stage;
 mod step;
 mod tasks;
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use self::asked::{Asked, shown};
-use self::stage::{Player, hosts_of};
+use self::chosen::any_is_chosen;
+use self::stage::Player;
 use super::ci::{CiArgs, Suite};
 use super::enroll::ProtectionArgs;
 use super::globals::{Globals, Output};
@@ -22,7 +23,6 @@ use super::setup::{Setup, World};
 use super::{runs, show};
 use crate::error::Error;
 use crate::exit;
-use crate::names::HostName;
 use crate::playbook::conditions::holds_on;
 use crate::playbook::desk::Permissions;
 use crate::playbook::schema::{self, Action, Play, tags};
@@ -224,35 +224,6 @@ fn tell_conditions(play: &Play, setup: &Setup, globals: &Globals) -> Result<(), 
         for task in play.tasks.iter().filter(|t| !t.when.needs_facts()) {
             holds_on(&task.when, &play.vars, host)?;
         }
-    }
-    Ok(())
-}
-
-/// Refuses a retry of which nothing is among what is chosen: it would say that all is done. Names what stays undone, unless a limit
-/// says so.
-fn any_is_chosen(
-    books: &[Book],
-    left: &BTreeSet<HostName>,
-    limited: bool,
-    setup: &Setup,
-    globals: &Globals,
-) -> Result<(), Error> {
-    let mut chosen = BTreeSet::new();
-    for play in books.iter().flat_map(|(_, plays)| plays) {
-        let hosts = hosts_of(play, setup, globals, Some(left))?;
-        chosen.extend(hosts.into_iter().map(|h| &h.name));
-    }
-    let others = left.iter().filter(|h| !chosen.contains(h));
-    let others: Vec<&str> = others.map(HostName::as_str).collect();
-    let others = others.join(", ");
-    if chosen.is_empty() {
-        return Err(Error::failed(format!(
-            "none of the hosts that the run left undone is chosen: {others}"
-        ))
-        .hinted("fleetotp runs show RUN"));
-    }
-    if !others.is_empty() && !limited {
-        eprintln!("note: left undone as well, and among the hosts of no play: {others}");
     }
     Ok(())
 }

@@ -293,3 +293,21 @@ fn whoever_interrupts_twice_is_told_which_hosts_are_left() {
         ["1 w1: waiting -", "1 w2: waiting -", "2 d1: waiting -"]
     );
 }
+
+#[test]
+fn whoever_was_not_begun_is_not_done_by_what_is_done_once_at_the_end() {
+    let fleet = Simulated::new(&["w1"], &["a1"]);
+    let play = "- {hosts: all, order: sorted, serial: 1, any_errors_fatal: true, tasks: [{preflight: }, {collect: }]}\n";
+    fleet.write("both.yml", play);
+    let ran = fleet
+        .run(&["play", "both.yml", "-o", "json"])
+        .expect_code(4);
+    assert_eq!(
+        statuses(&ran),
+        ["1 a1: unreachable", "1 w1: skippedstopped"]
+    );
+    assert_eq!(
+        fleet.journal(),
+        ["1 a1: done unreachable", "1 w1: waiting -"]
+    );
+}

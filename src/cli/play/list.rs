@@ -7,7 +7,7 @@ use std::io::Write;
 use super::super::globals::Globals;
 use super::super::inventory;
 use super::super::setup::Setup;
-use super::stage::hosts_of;
+use super::chosen::hosts_of;
 use super::{Book, PlayArgs, write};
 use crate::error::Error;
 use crate::exit;

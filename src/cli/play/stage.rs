@@ -5,18 +5,17 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::super::globals::{Globals, Output};
+use super::super::globals::Output;
 use super::super::journal::Turn;
 use super::super::leavers::Leavers;
 use super::super::profile::Profile;
 use super::super::progress::Part;
 use super::super::run::{Run, Wanted, admins_of, names};
-use super::super::setup::Setup;
 use super::super::{show, sync, verify};
+use super::chosen::hosts_of;
 use super::tasks::{self, Ends};
 use super::write;
 use crate::error::Error;
-use crate::inventory::model::Host;
 use crate::ledger::Stage;
 use crate::names::{AdminName, HostName};
 use crate::playbook::conditions::Conditions;
@@ -25,29 +24,13 @@ use crate::playbook::outcome::{HostReport, Outcome, Skip, Status};
 use crate::playbook::schema::{Action, Play, Task};
 use crate::playbook::tasks::SyncTask;
 
-/// Returns the hosts of a play within the limit; of a retry only those that are left.
-///
-/// # Errors
-/// A pattern that matches nothing.
-pub(super) fn hosts_of<'s>(
-    play: &Play,
-    setup: &'s Setup,
-    globals: &Globals,
-    only: Option<&BTreeSet<HostName>>,
-) -> Result<Vec<&'s Host>, Error> {
-    let limit = globals.limit.as_deref();
-    let mut hosts = setup.inventory.select(&play.hosts, limit)?;
-    hosts.retain(|h| only.is_none_or(|only| only.contains(&h.name)));
-    Ok(hosts)
-}
-
 /// Runs plays, and keeps what came of them.
 #[derive(Debug)]
 pub(super) struct Player<'r, 'a> {
     run: &'r mut Run<'a>,
     /// Only these hosts.
     only: Option<BTreeSet<HostName>>,
-    /// Hosts that failed or were not reached: they are left out of what follows, as Ansible does.
+    /// Hosts that failed, were not reached or not begun: they are left out of what follows, as Ansible does.
     gone: BTreeSet<HostName>,
     /// What came of the hosts of the play before.
     pub(super) last: BTreeMap<HostName, HostReport>,
@@ -172,14 +155,20 @@ impl<'r, 'a> Player<'r, 'a> {
                 outcome.stopped = play.limits.stop(tally);
             }
             for report in outcome.hosts.values() {
-                if matches!(report.status, Status::Failed(_) | Status::Unreachable(_)) {
+                let gone = match &report.status {
+                    Status::Failed(_) | Status::Unreachable(_) => true,
+                    Status::Skipped(skip) => skip.is_left(),
+                    Status::Ok => false,
+                };
+                if gone {
                     self.gone.insert(report.host.clone());
                 }
             }
             before.extend(hosts_of_batch);
             let ends = batch == count || outcome.stopped.is_some() || outcome.interrupted;
             if ends {
-                let left: Vec<HostName> = hosts
+                // Those whose turn did not come are not begun for this either.
+                let left: Vec<HostName> = before
                     .iter()
                     .filter(|h| !self.gone.contains(*h))
                     .cloned()
