@@ -328,7 +328,7 @@ fn answer(
                     Status::Ok => continue,
                     Status::Failed(why) => format!("{host}: failed: {why}\n"),
                     Status::Unreachable(why) => format!("{host}: unreachable: {why}\n"),
-                    Status::Skipped => format!("{host}: not begun\n"),
+                    Status::Skipped(_) => format!("{host}: not begun\n"),
                 };
                 write(out, &text)?;
             }

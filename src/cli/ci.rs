@@ -149,7 +149,7 @@ fn junit(command: &str, suites: &[Suite]) -> Result<String, quick_junit::Seriali
                 Status::Ok => TestCaseStatus::success(),
                 Status::Failed(why) => told(NonSuccessKind::Failure, "failed", why),
                 Status::Unreachable(why) => told(NonSuccessKind::Error, "unreachable", why),
-                Status::Skipped => TestCaseStatus::skipped(),
+                Status::Skipped(_) => TestCaseStatus::skipped(),
             };
             let mut case = TestCase::new(host.as_str(), status);
             case.set_classname(suite.name.as_str());
@@ -212,7 +212,7 @@ fn faults(suites: &[Suite]) -> Vec<Fault<'_>> {
             match &done.status {
                 Status::Failed(why) => add(true, "failed", why),
                 Status::Unreachable(why) => add(true, "unreachable", why),
-                Status::Ok | Status::Skipped => {}
+                Status::Ok | Status::Skipped(_) => {}
             }
             for finding in &done.findings {
                 // What the status says is said.
@@ -274,6 +274,7 @@ fn gitlab(suites: &[Suite]) -> Value {
 mod tests {
     use super::*;
     use crate::plan::finding::{Finding, Gap};
+    use crate::playbook::outcome::Skip;
 
     fn suites() -> Vec<Suite> {
         let mut hosts = BTreeMap::new();
@@ -284,7 +285,7 @@ mod tests {
         };
         add("bad", Status::Failed("50 % lost:\n<now>".into()));
         add("away", Status::Unreachable("timed out".into()));
-        add("later", Status::Skipped);
+        add("later", Status::Skipped(Skip::Interrupted));
         let web = add("web1", Status::Ok);
         let report = hosts.get_mut(&web).unwrap();
         report

@@ -414,7 +414,7 @@ fn ended(status: &Status) -> Option<(&'static str, Option<&str>)> {
         Status::Ok => None,
         Status::Failed(why) => Some(("failed", Some(why))),
         Status::Unreachable(why) => Some(("unreachable", Some(why))),
-        Status::Skipped => Some(("skipped", None)),
+        Status::Skipped(_) => Some(("skipped", None)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::journal::Turn;
 use super::run::{Run, Wanted};
 use crate::error::Error;
 use crate::fleet::target::Target;
@@ -16,6 +17,22 @@ use crate::playbook::restore::Restored;
 pub type Results<T> = BTreeMap<HostName, Result<T, Status>>;
 
 impl Run<'_> {
+    /// Runs an errand that puts text back, and keeps its hosts in the journal.
+    ///
+    /// # Errors
+    /// As [`Self::errand`].
+    pub async fn restore<E: Errand<Done = Restored>>(
+        &self,
+        errand: E,
+        hosts: &[HostName],
+    ) -> Result<(Outcome, Vec<RemovedHost>), Error> {
+        let turn = Turn::default();
+        self.journal_waiting(&turn, hosts).await?;
+        let (outcome, back) = self.restored(self.errand(errand, hosts).await?);
+        self.journal_ended(&turn, hosts, &outcome).await?;
+        Ok((outcome, back))
+    }
+
     /// Splits results into how each host ended and what came of it where it was done.
     pub fn outcome_of<T>(&self, results: Results<T>) -> (Outcome, BTreeMap<HostName, T>) {
         let (mut outcome, mut done) = (Outcome::default(), BTreeMap::new());
@@ -37,7 +54,7 @@ impl Run<'_> {
 
     /// Splits results of putting text back into how each host ended and those where it was done, with how many logins
     /// need no code there any more.
-    pub fn restored(&self, results: Results<Restored>) -> (Outcome, Vec<RemovedHost>) {
+    fn restored(&self, results: Results<Restored>) -> (Outcome, Vec<RemovedHost>) {
         let (mut outcome, done) = self.outcome_of(results);
         let mut back = Vec::new();
         for (host, done) in done {
@@ -104,7 +121,7 @@ impl Run<'_> {
                     Ok(_) | Err(Status::Ok) => HostOutcome::Read,
                     Err(Status::Failed(why)) => HostOutcome::Failed(why.clone()),
                     Err(Status::Unreachable(why)) => HostOutcome::Unreachable(why.clone()),
-                    Err(Status::Skipped) => return None,
+                    Err(Status::Skipped(_)) => return None,
                 };
                 Some(HostObservation::new(host.clone(), at, outcome))
             })

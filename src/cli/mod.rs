@@ -17,6 +17,7 @@ pub mod hold;
 pub mod hosts;
 pub mod init;
 pub mod inventory;
+pub mod journal;
 pub mod leavers;
 pub mod ledger;
 pub mod own;

@@ -1,16 +1,19 @@
 //! `fleetotp play`: runs playbooks.
 
+mod asked;
+mod chosen;
 mod list;
 mod stage;
 mod step;
 mod tasks;
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use self::asked::{Asked, shown};
+use self::chosen::any_is_chosen;
 use self::stage::Player;
 use super::ci::{CiArgs, Suite};
 use super::enroll::ProtectionArgs;
@@ -20,7 +23,6 @@ use super::setup::{Setup, World};
 use super::{runs, show};
 use crate::error::Error;
 use crate::exit;
-use crate::names::HostName;
 use crate::playbook::conditions::holds_on;
 use crate::playbook::desk::Permissions;
 use crate::playbook::schema::{self, Action, Play, tags};
@@ -34,7 +36,7 @@ pub struct PlayArgs {
     #[arg(value_name = "PLAYBOOK", required_unless_present = "retry_failed")]
     playbooks: Vec<PathBuf>,
 
-    /// Only the hosts that this earlier run did not finish: its id, or `last`; its playbooks, where none is named
+    /// Only the hosts that this earlier run did not finish: its id, or `last`; with its playbooks, where none is named, and what narrowed it
     #[arg(long, env = "FLEETOTP_RETRY_FAILED", value_name = "RUN")]
     retry_failed: Option<String>,
 
@@ -61,7 +63,7 @@ pub struct PlayArgs {
     #[arg(long, env = "FLEETOTP_START_AT_TASK", value_name = "NAME")]
     start_at_task: Option<String>,
 
-    /// Ask before each task whether it is to be done
+    /// Ask of each task of all plays, before the run begins, whether it is to be done
     #[arg(long, env = "FLEETOTP_STEP")]
     step: bool,
 
@@ -101,24 +103,32 @@ pub async fn run(
     world: &World,
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
+    let mut asked = Asked::by(args, globals, world);
     let (mut books, mut only) = (Vec::new(), None);
     if args.retry_failed.is_none() {
-        books = read(&args.playbooks, args, world)?;
+        books = read(&asked, world)?;
     }
     let setup = Setup::open(globals, world).await?;
     if let Some(name) = &args.retry_failed {
-        let (paths, left) = retried(&setup, name, args).await?;
-        books = read(&paths, args, world)?;
+        let run = runs::find(&setup, name).await?;
+        asked = asked.again(&run)?;
+        books = read(&asked, world)?;
+        let left = setup.ledger.run_left(&run.id).await?;
         if left.is_empty() {
             write(out, &format!("run {name} has left no host undone\n"))?;
             return Ok(exit::DONE);
         }
         only = Some(left);
     }
-    if args.list_hosts || args.list_tasks {
-        return list::list(args, globals, &setup, &books, out);
+    let limited = globals.limit.is_some();
+    let globals = &asked.narrow(globals);
+    if let Some(left) = &only {
+        any_is_chosen(&books, left, limited, &setup, globals)?;
     }
-    if args.step {
+    if args.list_hosts || args.list_tasks {
+        return list::list(args, globals, &setup, (&books, only.as_ref()), out);
+    }
+    if asked.step {
         step::ask(&mut books)?;
     }
     let plays: Vec<&Play> = books.iter().flat_map(|(_, plays)| plays).collect();
@@ -147,8 +157,9 @@ pub async fn run(
         args.protection.read()?,
     )
     .await?;
+    run.keep_request(&asked.text()?).await?;
     let mut player = Player::new(&mut run, only);
-    player.expect(&plays)?;
+    player.expect(&plays).await?;
     let mut suites = Vec::new();
     for ((number, play), file) in (1..).zip(&plays).zip(files) {
         let end = player.play(number, play, out).await?;
@@ -218,20 +229,20 @@ fn tell_conditions(play: &Play, setup: &Setup, globals: &Globals) -> Result<(), 
 }
 
 /// Reads playbooks, and drops the tasks that are not chosen.
-fn read(paths: &[PathBuf], args: &PlayArgs, world: &World) -> Result<Vec<Book>, Error> {
+fn read(asked: &Asked, world: &World) -> Result<Vec<Book>, Error> {
     let (mut names, mut all) = (Vec::new(), Vec::new());
-    for path in paths {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(world.cwd.join(path)).map_err(|e| {
+    for path in &asked.playbooks {
+        let shown = shown(path, world).into_owned();
+        let text = std::fs::read_to_string(path).map_err(|e| {
             Error::failed(format!("cannot read the playbook `{shown}`")).caused_by(e)
         })?;
         let plays = schema::parse(&SourceFile::new(shown.clone(), text))?;
         names.push((shown, plays.len()));
         all.extend(plays);
     }
-    tags::choose(&mut all, &args.tags, &args.skip_tags).map_err(Error::failed)?;
+    tags::choose(&mut all, &asked.tags, &asked.skip_tags).map_err(Error::failed)?;
     let mut left_out = all.len();
-    if let Some(name) = &args.start_at_task {
+    if let Some(name) = &asked.start_at_task {
         tags::start_at(&mut all, name).map_err(Error::failed)?;
     }
     left_out -= all.len();
@@ -242,27 +253,6 @@ fn read(paths: &[PathBuf], args: &PlayArgs, world: &World) -> Result<Vec<Book>, 
         (name, plays.by_ref().take(here).collect())
     });
     Ok(books.collect())
-}
-
-/// Returns the playbooks of an earlier run, unless others are named, and the hosts that it did not finish.
-async fn retried(
-    setup: &Setup,
-    name: &str,
-    args: &PlayArgs,
-) -> Result<(Vec<PathBuf>, BTreeSet<HostName>), Error> {
-    let run = runs::find(setup, name).await?;
-    let left = setup.ledger.run_left(&run.id).await?;
-    if !args.playbooks.is_empty() {
-        return Ok((args.playbooks.clone(), left));
-    }
-    let Some(paths) = run.command.strip_prefix(COMMAND) else {
-        return Err(Error::failed(format!(
-            "run {} was no playbook, but `{}`",
-            run.id, run.command
-        ))
-        .hinted("name the playbook that is to be run on the hosts that it left undone"));
-    };
-    Ok((paths.split(' ').map(PathBuf::from).collect(), left))
 }
 
 /// Returns a document as JSON for [`write()`]. Not by way of a [`serde_json::Value`]: of thousands of rows that takes several

@@ -152,7 +152,7 @@ impl Progress for Bar {
                 Status::Ok => format!("done, {} changes", report.changes.len()),
                 Status::Failed(why) => format!("failed: {why}"),
                 Status::Unreachable(why) => format!("unreachable: {why}"),
-                Status::Skipped => "not begun".to_owned(),
+                Status::Skipped(_) => "not begun".to_owned(),
             };
             eprintln!("[{done}/{all}] {}: {what}", report.host);
         } else if !self.part.label.is_empty() {

@@ -59,8 +59,7 @@ pub async fn run(
     )
     .await?;
     let logins = run.logins_on(&hosts).await?;
-    let results = run.errand(Remove { logins }, &hosts).await?;
-    let (outcome, removed) = run.restored(results);
+    let (outcome, removed) = run.restore(Remove { logins }, &hosts).await?;
     if !globals.check {
         let ticket = args.ticket.as_deref();
         setup

@@ -95,8 +95,7 @@ pub async fn run(
         policies: hosts.iter().filter_map(realm_of).collect(),
         allow_weaker: args.allow_weaker,
     };
-    let results = run.errand(errand, &hosts).await?;
-    let (mut outcome, mut back) = run.restored(results);
+    let (mut outcome, mut back) = run.restore(errand, &hosts).await?;
     // Where the text was already what it was before, nothing was rolled back.
     back.retain(|b| {
         outcome

@@ -10,6 +10,7 @@ use clap::Args;
 use self::show::{document, table};
 use super::enroll::{ProtectionArgs, VouchingArgs};
 use super::globals::{Globals, Output};
+use super::journal::Turn;
 use super::play::write;
 use super::run::{Run, admins_of, named, names};
 use super::setup::{Setup, World};
@@ -134,7 +135,14 @@ pub async fn run(
     let result = if args.abort {
         push::abort(&mut run, &choice, &hosts, args.no_push).await
     } else {
-        push::rotate(&mut run, &choice, (&[], &hosts), args.no_push).await
+        push::rotate(
+            &mut run,
+            &choice,
+            (&[], &hosts),
+            &Turn::default(),
+            args.no_push,
+        )
+        .await
     };
     let code = match &result {
         Ok((outcome, refused)) => {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::globals::Globals;
+use super::journal::Turn;
 use super::leavers::Leavers;
 use super::own::own_codes;
 use super::progress::{Bar, Part};
@@ -17,16 +18,17 @@ use crate::fleet::control::ControlDir;
 use crate::fleet::fanout::Fanout;
 use crate::fleet::target::Target;
 use crate::inventory::model::{Admin, Host};
-use crate::ledger::{Lock, Stage};
+use crate::ledger::Lock;
 use crate::names::{AdminName, HostName, Login, RealmName};
 use crate::plan::tool::Takeover;
 use crate::plan::wish::Parts;
+use crate::playbook::active::Active;
 use crate::playbook::conditions::{Conditions, HostConditions};
 use crate::playbook::desk::{Desk, Permissions, Place, Seat};
 use crate::playbook::engine::{self, Proofs, Shared};
 use crate::playbook::job::{Job, Memory};
 use crate::playbook::limits::Limits;
-use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::outcome::{HostReport, Outcome, Skip, Status};
 use crate::playbook::sheets::{Protection, SheetMaker};
 use crate::playbook::witness::WitnessMaker;
 
@@ -55,8 +57,10 @@ pub struct Wanted {
     pub takes_over: BTreeMap<HostName, Arc<Takeover>>,
     /// Which part of the run it is for those who watch.
     pub part: Part,
-    /// Which part of the run it is, and the play's name, where there is one.
-    pub stage: (Stage, String),
+    /// Which part of the run it is for the journal.
+    pub stage: Turn,
+    /// How many hosts the batch has, of which limits are shares: also those of which nothing is wanted. Without limits it is 0.
+    pub batch: usize,
 }
 
 /// A run: holds the lock on the ledger unless it only checks.
@@ -74,6 +78,7 @@ pub struct Run<'a> {
     passes: AtomicU32,
     started: Instant,
     witness: Arc<WitnessMaker>,
+    active: Arc<Active>,
     stop: Arc<AtomicBool>,
 }
 
@@ -146,7 +151,8 @@ impl<'a> Run<'a> {
         .await?;
         let own = own_codes(setup, world, globals.check).await?;
         let stop = Arc::new(AtomicBool::new(false));
-        tokio::spawn(listen_for_signals(stop.clone()));
+        let active = Arc::new(Active::default());
+        tokio::spawn(listen_for_signals(stop.clone(), active.clone()));
         Ok(Self {
             setup,
             globals,
@@ -159,6 +165,7 @@ impl<'a> Run<'a> {
             passes: AtomicU32::new(0),
             started: Instant::now(),
             witness: Arc::new(WitnessMaker::new(signer)),
+            active,
             stop,
         })
     }
@@ -185,6 +192,17 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Keeps what a run of playbooks is asked for with its record.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn keep_request(&self, request: &str) -> Result<(), Error> {
+        if !self.globals.check {
+            self.setup.ledger.keep_request(request).await?;
+        }
+        Ok(())
+    }
+
     /// Returns the desk.
     pub const fn desk(&mut self) -> &mut Desk {
         &mut self.desk
@@ -197,14 +215,8 @@ impl<'a> Run<'a> {
     pub async fn converge(&mut self, wanted: &Wanted) -> Result<Outcome, Error> {
         let (jobs, mut before) = self.jobs(wanted).await?;
         let shared = self.shared(wanted).await?;
-        if !self.globals.check {
-            let hosts: Vec<HostName> = jobs.iter().map(|j| j.name.clone()).collect();
-            let (stage, play) = &wanted.stage;
-            self.setup
-                .ledger
-                .journal_batch(*stage, play, &hosts)
-                .await?;
-        }
+        let hosts: Vec<HostName> = jobs.iter().map(|j| j.name.clone()).collect();
+        self.journal_waiting(&wanted.stage, &hosts).await?;
         let bar = Bar::new(jobs.len(), &wanted.part, self.started, self.globals);
         let outcome = engine::run(
             jobs,
@@ -240,6 +252,7 @@ impl<'a> Run<'a> {
             run: self.id.clone(),
             pass: self.passes.fetch_add(1, Ordering::Relaxed) + 1,
             stage: wanted.stage.0,
+            batch: wanted.batch,
             witness: self.witness.clone(),
             limits: wanted.limits,
             halt: AtomicBool::new(false),
@@ -251,6 +264,7 @@ impl<'a> Run<'a> {
             revert_after: settings.revert_after.duration(),
             clock: self.world.clock.clone(),
             entropy: self.world.entropy.clone(),
+            active: self.active.clone(),
             stop: self.stop.clone(),
         }))
     }
@@ -370,7 +384,7 @@ impl<'a> Run<'a> {
                 None => HostConditions::always(wanted.parts, true),
             };
             if !conditions.is_wanted() {
-                let mut report = HostReport::new(name.clone(), Status::Skipped);
+                let mut report = HostReport::new(name.clone(), Status::Skipped(Skip::Condition));
                 report.left_out = conditions.skipped;
                 outcome.hosts.insert(name.clone(), report);
                 continue;
@@ -507,7 +521,7 @@ pub async fn take_lock(setup: &Setup, world: &World) -> Result<Lock, Error> {
     clippy::disallowed_methods,
     reason = "whoever asks twice does not want to wait for destructors; hosts and the next run clean up"
 )]
-async fn listen_for_signals(stop: Arc<AtomicBool>) {
+async fn listen_for_signals(stop: Arc<AtomicBool>, active: Arc<Active>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
@@ -525,7 +539,7 @@ async fn listen_for_signals(stop: Arc<AtomicBool>) {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    eprintln!("interrupted again: hosts revert by themselves what is open");
+    eprintln!("interrupted again: {}", active.left());
     std::process::exit(i32::from(exit::INTERRUPTED));
 }
 

@@ -150,6 +150,10 @@ fn show_text(run: &RunRecord, hosts: &[RunHost], files: &[RunFile]) -> String {
         took(run),
         ended(run)
     );
+    let narrowed = narrowed(run);
+    if !narrowed.is_empty() {
+        _ = writeln!(text, "narrowed by {narrowed}");
+    }
     let mut at = None;
     for host in hosts {
         if at != Some(host.stage) {
@@ -164,10 +168,11 @@ fn show_text(run: &RunRecord, hosts: &[RunHost], files: &[RunFile]) -> String {
                 host.stage.play, host.stage.batch
             );
         }
-        let how = match (host.result, host.phase) {
-            (Some(result), _) => result.as_str(),
-            (None, HostPhase::Changing) => "was being changed when the run ended",
-            (None, HostPhase::Waiting | HostPhase::Done) => "not done",
+        let how = match (host.phase, host.result) {
+            (HostPhase::Changing, _) => "was being changed when the run ended".to_owned(),
+            (HostPhase::Done, Some(result)) => result.as_str().to_owned(),
+            (HostPhase::Waiting | HostPhase::Done, None) => "not done".to_owned(),
+            (HostPhase::Waiting, Some(result)) => format!("{}, but not all done", result.as_str()),
         };
         let why = host.reason.as_deref().map(|r| format!(": {r}"));
         _ = writeln!(text, "  {}: {how}{}", host.host, why.unwrap_or_default());
@@ -189,6 +194,38 @@ fn show_text(run: &RunRecord, hosts: &[RunHost], files: &[RunFile]) -> String {
     text
 }
 
+/// What a run of playbooks was asked for, where its record says so.
+fn request(run: &RunRecord) -> Value {
+    let text = run.request.as_deref().unwrap_or("null");
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// `--tags preflight --limit web`: what narrowed a run.
+fn narrowed(run: &RunRecord) -> String {
+    let request = request(run);
+    let mut words = Vec::new();
+    for key in [
+        "tags",
+        "skip_tags",
+        "start_at_task",
+        "step",
+        "limit",
+        "admins",
+    ] {
+        let value = match request.get(key) {
+            Some(Value::String(text)) => format!(" {text}"),
+            Some(Value::Array(list)) if !list.is_empty() => {
+                let list: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+                format!(" {}", list.join(","))
+            }
+            Some(Value::Bool(true)) => String::new(),
+            _ => continue,
+        };
+        words.push(format!("--{}{value}", key.replace('_', "-")));
+    }
+    words.join(" ")
+}
+
 fn run_json(run: &RunRecord) -> Value {
     let hosts: serde_json::Map<String, Value> = run
         .hosts
@@ -203,6 +240,7 @@ fn run_json(run: &RunRecord) -> Value {
     json!({
         "id": run.id.as_str(), "command": run.command, "actor": run.actor, "started_at": run.started_at,
         "ended_at": run.ended_at, "exit_code": run.exit_code, "hosts": hosts,
+        "request": request(run),
     })
 }
 

@@ -114,8 +114,8 @@ fn host_line(text: &mut String, task: &Task, report: &HostReport, first: bool, g
             _ = writeln!(text, "fatal: [{host}]: UNREACHABLE! => {why}");
         }
         Status::Failed(why) if first => _ = writeln!(text, "fatal: [{host}]: FAILED! => {why}"),
-        Status::Skipped if first => _ = writeln!(text, "skipping: [{host}]"),
-        Status::Unreachable(_) | Status::Failed(_) | Status::Skipped => return,
+        Status::Skipped(_) if first => _ = writeln!(text, "skipping: [{host}]"),
+        Status::Unreachable(_) | Status::Failed(_) | Status::Skipped(_) => return,
         Status::Ok => {
             let changes: Vec<_> = report
                 .changes
@@ -222,16 +222,21 @@ fn is_told(report: &HostReport, finding: &Finding) -> bool {
     matches!(&report.status, Status::Failed(why) if why.starts_with(&finding.text))
 }
 
-/// Says why a run goes no further, and how many hosts it did not come to.
-pub fn stopped(why: &str, left: usize) -> String {
+/// Says why a run goes no further, and how many hosts it did not come to. A check keeps no journal by which it could be retried.
+pub fn stopped(why: &str, left: usize, check: bool) -> String {
     let mut text = banner("NO MORE HOSTS LEFT");
     // Writing to a string cannot fail.
     _ = writeln!(text, "{why}: the run goes no further");
     if left > 0 {
         _ = writeln!(
             text,
-            "{left} {} not begun; once it is mended: fleetotp play --retry-failed last",
-            if left == 1 { "host was" } else { "hosts were" }
+            "{left} {} not begun{}",
+            if left == 1 { "host was" } else { "hosts were" },
+            if check {
+                ""
+            } else {
+                "; once it is mended: fleetotp play --retry-failed last"
+            }
         );
     }
     text
@@ -252,7 +257,7 @@ fn counts(report: &HostReport) -> [usize; 4] {
         Status::Ok => [1, changed, 0, 0],
         Status::Unreachable(_) => [0, 0, 1, 0],
         Status::Failed(_) => [0, 0, 0, 1],
-        Status::Skipped => [0, 0, 0, 0],
+        Status::Skipped(_) => [0, 0, 0, 0],
     }
 }
 
@@ -261,7 +266,7 @@ pub fn recap(outcome: &Outcome) -> String {
     let mut text = banner("PLAY RECAP");
     for (host, report) in &outcome.hosts {
         let [ok, changed, unreachable, failed] = counts(report);
-        let skipped = usize::from(report.status == Status::Skipped);
+        let skipped = usize::from(matches!(report.status, Status::Skipped(_)));
         _ = writeln!(
             text,
             "{host:<26} : ok={ok:<4} changed={changed:<4} unreachable={unreachable:<4} failed={failed:<4} skipped={skipped:<4} rescued=0    ignored=0   "
@@ -424,7 +429,7 @@ pub fn lines(outcome: &Outcome, globals: &Globals) -> String {
         match &report.status {
             Status::Unreachable(why) => _ = writeln!(text, "{host}: unreachable: {why}"),
             Status::Failed(why) => _ = writeln!(text, "{host}: failed: {why}"),
-            Status::Skipped => _ = writeln!(text, "{host}: not begun"),
+            Status::Skipped(_) => _ = writeln!(text, "{host}: not begun"),
             Status::Ok => {
                 if !report.enforced.is_empty() {
                     _ = writeln!(

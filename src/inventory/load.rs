@@ -251,14 +251,18 @@ impl Inventory {
     ///
     /// This is an iterator because a hundred admins on ten thousand hosts are a million assignments.
     pub fn assignments(&self) -> impl Iterator<Item = Assignment> {
-        self.enrolment().admins.values().flat_map(|admin| {
-            self.hosts_of(admin).filter_map(|host| {
-                Some(Assignment {
-                    admin: admin.name.clone(),
-                    realm: self.realm_of(&host.name)?.name.clone(),
-                    host: host.name.clone(),
-                    login: admin.login.clone(),
-                })
+        let admins = self.enrolment().admins.values();
+        admins.flat_map(|admin| self.assignments_of(admin))
+    }
+
+    /// Returns the assignments of one admin, in the order of the inventory.
+    pub fn assignments_of(&self, admin: &Admin) -> impl Iterator<Item = Assignment> {
+        self.hosts_of(admin).filter_map(|host| {
+            Some(Assignment {
+                admin: admin.name.clone(),
+                realm: self.realm_of(&host.name)?.name.clone(),
+                host: host.name.clone(),
+                login: admin.login.clone(),
             })
         })
     }

@@ -37,7 +37,7 @@ impl Default for Stage {
 state_type! {
     /// Where a host is in a run.
     HostPhase, "phase" {
-        /// Its turn has not come, or it is being read.
+        /// Its turn in a part of the run has not come, or it is being read.
         Waiting = "waiting",
         /// PAM or sshd text is being changed.
         Changing = "changing",
@@ -47,14 +47,14 @@ state_type! {
 }
 
 state_type! {
-    /// How a host ended in a run, from the best to the worst.
+    /// How a host ended in a run: of two parts of it the later one in this list counts.
     HostResult, "result" {
+        /// Nothing was wanted of it: no condition holds there, or no realm covers it.
+        Skipped = "skipped",
         /// Nothing was to be changed.
         Ok = "ok",
         /// Something was changed.
         Changed = "changed",
-        /// It was not begun.
-        Skipped = "skipped",
         /// It was not reached, or lost on the way.
         Unreachable = "unreachable",
         /// It was reached, and something failed; what was begun has been reverted.
@@ -103,6 +103,8 @@ pub struct RunRecord {
     pub ended_at: Option<Timestamp>,
     /// Its exit code.
     pub exit_code: Option<u8>,
+    /// What it was asked for, as JSON, where it is a run of playbooks.
+    pub request: Option<String>,
     /// How many hosts ended how; those that are not done are counted as `None`.
     pub hosts: BTreeMap<Option<HostResult>, u64>,
 }
@@ -122,7 +124,7 @@ pub struct RunHost {
     pub result: Option<HostResult>,
     /// Why it was not done.
     pub reason: Option<String>,
-    /// When its batch began.
+    /// When it began to wait for its turn.
     pub begun_at: Timestamp,
     /// When it was done.
     pub ended_at: Option<Timestamp>,
@@ -140,7 +142,7 @@ pub struct RunFile {
 }
 
 impl Ledger {
-    /// Notes that a batch of hosts waits for its turn. A host that is there already keeps its place.
+    /// Notes that hosts wait for their turn in a part of the run. One that has had a turn before keeps its batch and how it ended.
     ///
     /// # Errors
     /// When the database fails or the lock was lost; without a run it does nothing.
@@ -158,7 +160,8 @@ impl Ledger {
         for host in hosts {
             sqlx::query(
                 "INSERT INTO run_host (run, play, batch, play_name, host, phase, begun_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
-                 ON CONFLICT (run, play, host) DO UPDATE SET phase = excluded.phase, batch = excluded.batch",
+                 ON CONFLICT (run, play, host) DO UPDATE SET phase = excluded.phase,
+                 batch = CASE WHEN run_host.result IS NULL THEN excluded.batch ELSE run_host.batch END",
             )
             .bind(run.as_str().to_owned())
             .bind(stage.play)
@@ -173,7 +176,8 @@ impl Ledger {
         tx.commit().await
     }
 
-    /// Notes what is about to be changed on a host, before it hears of it. What an earlier play of the run has noted of a
+    /// Notes what is about to be changed on a host, before it hears of it: without texts only that something is, as where text is put
+    /// back, which no rollback undoes. What an earlier play of the run has noted of a
     /// file stays beside it.
     ///
     /// # Errors
@@ -195,19 +199,21 @@ impl Ledger {
             .bind(host.as_str().to_owned())
             .execute(tx.db())
             .await?;
-        sqlx::query(
-            "UPDATE host SET rolled_back_at = NULL WHERE name = $1 AND rolled_back_at IS NOT NULL",
-        )
-        .bind(host.as_str().to_owned())
-        .execute(tx.db())
-        .await?;
+        if !texts.is_empty() {
+            sqlx::query(
+                "UPDATE host SET rolled_back_at = NULL WHERE name = $1 AND rolled_back_at IS NOT NULL",
+            )
+            .bind(host.as_str().to_owned())
+            .execute(tx.db())
+            .await?;
+        }
         for text in texts {
             store_text(&mut tx, &run, stage, host, text).await?;
         }
         tx.commit().await
     }
 
-    /// Notes how hosts ended. Of two passes over a host the worse counts.
+    /// Notes how hosts ended in a part of the run.
     ///
     /// # Errors
     /// When the database fails or the lock was lost; without a run it does nothing.
@@ -215,6 +221,9 @@ impl Ledger {
         let Some(run) = self.context().run.clone() else {
             return Ok(());
         };
+        if ends.is_empty() {
+            return Ok(());
+        }
         let mut tx = self.begin().await?;
         for end in ends {
             let row = sqlx::query(
@@ -289,14 +298,14 @@ impl Ledger {
     async fn run_of(&self, row: &AnyRow) -> Result<RunRecord, LedgerError> {
         let id: RunId = row.parsed("id")?;
         let counts = sqlx::query(
-            "SELECT result, COUNT(*) AS hosts FROM run_host WHERE run = $1 GROUP BY result",
+            "SELECT CASE WHEN phase = 'done' THEN result END AS ended, COUNT(*) AS hosts FROM run_host WHERE run = $1 GROUP BY ended",
         )
         .bind(id.as_str().to_owned())
         .fetch_all(&self.inner.pool)
         .await?;
         let mut hosts = BTreeMap::new();
         for count in &counts {
-            hosts.insert(count.maybe_parsed("result")?, count.number("hosts")?);
+            hosts.insert(count.maybe_parsed("ended")?, count.number("hosts")?);
         }
         Ok(RunRecord {
             id,
@@ -305,6 +314,7 @@ impl Ledger {
             started_at: row.time("started_at")?,
             ended_at: row.maybe_time("ended_at")?,
             exit_code: row.maybe_number("exit_code")?,
+            request: row.maybe_text("request")?,
             hosts,
         })
     }
@@ -382,9 +392,13 @@ impl Ledger {
     /// As [`Ledger::runs`].
     pub async fn run_left(&self, run: &RunId) -> Result<BTreeSet<HostName>, LedgerError> {
         let hosts = self.run_hosts(run).await?;
-        let left = hosts
-            .into_iter()
-            .filter(|h| !matches!(h.result, Some(HostResult::Ok | HostResult::Changed)));
+        let left = hosts.into_iter().filter(|h| {
+            h.phase != HostPhase::Done
+                || matches!(
+                    h.result,
+                    None | Some(HostResult::Failed | HostResult::Unreachable)
+                )
+        });
         Ok(left.map(|h| h.host).collect())
     }
 }

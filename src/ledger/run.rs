@@ -61,6 +61,23 @@ impl Ledger {
         Ok(found.is_some())
     }
 
+    /// Keeps what the run is asked for, so that it can be done again as it was: outside the event chain, as it can name people.
+    ///
+    /// # Errors
+    /// When the database fails or the lock was lost; without a run it does nothing.
+    pub async fn keep_request(&self, request: &str) -> Result<(), LedgerError> {
+        let Some(run) = self.context().run.clone() else {
+            return Ok(());
+        };
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE run SET request = $1 WHERE id = $2")
+            .bind(request.to_owned())
+            .bind(run.as_str().to_owned())
+            .execute(tx.db())
+            .await?;
+        tx.commit().await
+    }
+
     /// Ends the run that [`Ledger::begin_run`] started; without one, does nothing.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_run_journal.sql"),
     include_str!("migrations/0011_findings.sql"),
     include_str!("migrations/0012_own_code.sql"),
+    include_str!("migrations/0013_run_request.sql"),
 ];
 
 /// Newest version that this program knows.

@@ -20,7 +20,7 @@ use crate::plan::tool_line::{self, Place};
 use crate::plan::{oath, pam, stacks};
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Stop};
-use crate::playbook::outcome::{ShownChange, Status};
+use crate::playbook::outcome::{ShownChange, Skip, Status};
 use crate::playbook::witness::leave;
 use crate::token::secret::Secret;
 
@@ -315,7 +315,7 @@ impl Errand for TakeOver {
                 return Ok(shown);
             }
             if shared.stopping() {
-                return Err(Stop::Ended(Status::Skipped));
+                return Err(Stop::Ended(Status::Skipped(Skip::Interrupted)));
             }
             let mut request = Request::apply();
             adopt::send(&mut request, &changes);

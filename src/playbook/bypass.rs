@@ -13,7 +13,7 @@ use crate::plan::wish::{Member, Wish};
 use crate::playbook::apply::request;
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
-use crate::playbook::outcome::Status;
+use crate::playbook::outcome::{Skip, Status};
 use crate::token::id::BypassId;
 use crate::token::key;
 use crate::token::secret::Secret;
@@ -64,7 +64,7 @@ impl Errand for Give {
             return Ok(None);
         }
         if shared.stopping() {
-            return Err(Stop::Ended(Status::Skipped));
+            return Err(Stop::Ended(Status::Skipped(Skip::Interrupted)));
         }
         let request = request(&seen.facts, &plan, "none", 0, shared.witness().await?, None);
         errand::send(session, shared, request).await?;

@@ -21,11 +21,12 @@ use crate::ledger::{
 };
 use crate::names::{HostName, Login};
 use crate::plan::finding::{KEY_LOST, NEEDS_KEY};
+use crate::playbook::active::Active;
 use crate::playbook::desk::{Desk, Seat};
 use crate::playbook::job::{Ask, ClassTurn, Finished, Job, ProofEnd};
 use crate::playbook::journal;
 use crate::playbook::limits::{Limits, Tally};
-use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::outcome::{HostReport, Outcome, Skip, Status};
 use crate::playbook::said::Said;
 use crate::playbook::witness::WitnessMaker;
 use crate::playbook::worker::work;
@@ -50,6 +51,8 @@ pub struct Shared {
     pub pass: u32,
     /// Which part of the run this is, for its journal.
     pub stage: Stage,
+    /// How many hosts the batch has, of which limits are shares; 0 where there are no limits.
+    pub batch: usize,
     /// Left on hosts that are changed: shows that the log was not rewritten or cut since.
     pub witness: Arc<WitnessMaker>,
     /// How much may go wrong before no further host is begun.
@@ -72,6 +75,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Which hosts are being worked on.
+    pub active: Arc<Active>,
     /// Set by the first signal.
     pub stop: Arc<AtomicBool>,
 }
@@ -233,7 +238,7 @@ pub async fn run(
         shared: &shared,
         proofs,
         tally: Tally {
-            hosts: all,
+            hosts: shared.batch,
             ..Tally::default()
         },
         outcome: Outcome::default(),
@@ -250,6 +255,7 @@ pub async fn run(
     let answering = async {
         while let Some(ask) = asks.recv().await {
             if let Ask::Begun(host) = &ask {
+                shared.active.begun(host);
                 progress.begun(host);
                 continue;
             }
@@ -323,7 +329,12 @@ async fn begin(job: Job, working: Arc<Semaphore>, shared: Arc<Shared>, sender: m
         return;
     };
     if shared.stopping() || shared.halted() {
-        let report = HostReport::new(job.name, Status::Skipped);
+        let skip = if shared.stopping() {
+            Skip::Interrupted
+        } else {
+            Skip::Stopped
+        };
+        let report = HostReport::new(job.name, Status::Skipped(skip));
         let finished = Finished {
             report,
             host: None,
@@ -389,6 +400,7 @@ impl Dispatcher<'_> {
                 }
             }
             Ask::Changing(host, texts, reply) => {
+                self.shared.active.changing(&host);
                 let ledger = self.desk.ledger();
                 let noted = ledger
                     .journal_changing(self.shared.stage, &host, &texts)
@@ -410,11 +422,12 @@ impl Dispatcher<'_> {
                     turn,
                 } = *finished;
                 self.ends
-                    .push(journal::end_of(&report, self.shared.clock.now()));
+                    .extend(journal::end_of(&report, self.shared.clock.now()));
                 if let Some(host) = &mut host {
                     self.twins(&mut report, host);
                 }
                 self.hosts.extend(host);
+                self.shared.active.done(&report.host);
                 self.count(&report);
                 drop(turn);
                 self.tokens.extend(tokens);
@@ -519,7 +532,7 @@ impl Dispatcher<'_> {
 
     /// Stores what was observed; a check observes too.
     async fn store(&mut self) {
-        if self.ends.is_empty() || self.shared.check {
+        if self.shared.check || (self.hosts.is_empty() && self.ends.is_empty()) {
             self.hosts.clear();
             self.tokens.clear();
             self.readings.clear();

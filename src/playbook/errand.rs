@@ -22,7 +22,7 @@ use crate::plan::finding::Finding;
 use crate::plan::wish::{Parts, Wish};
 use crate::playbook::behind;
 use crate::playbook::engine::Shared;
-use crate::playbook::outcome::Status;
+use crate::playbook::outcome::{Skip, Status};
 use crate::playbook::stop;
 
 /// How long reading a host may take.
@@ -77,7 +77,7 @@ impl From<FleetError> for Stop {
     fn from(error: FleetError) -> Self {
         let text = stop::told(&error);
         Self::Ended(if matches!(error, FleetError::Interrupted) {
-            Status::Skipped
+            Status::Skipped(Skip::Interrupted)
         } else if error.is_unreachable() {
             Status::Unreachable(text)
         } else {
@@ -115,9 +115,11 @@ pub async fn on_each<E: Errand>(
         running.spawn(async move {
             let slot = slots.acquire_owned().await;
             if slot.is_err() || shared.stopping() {
-                return (name, Err(Status::Skipped));
+                return (name, Err(Status::Skipped(Skip::Interrupted)));
             }
+            shared.active.begun(&name);
             let done = visit(errand.as_ref(), &name, target, &shared).await;
+            shared.active.done(&name);
             (name, done.map_err(Stop::into_status))
         });
     }

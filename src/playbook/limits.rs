@@ -52,7 +52,7 @@ impl Tally {
         match report.status {
             Status::Failed(_) => self.failed += 1,
             Status::Unreachable(_) => self.unreachable += 1,
-            Status::Ok | Status::Skipped => {}
+            Status::Ok | Status::Skipped(_) => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! One dispatcher owns the run's state (tokens, proofs, reports); a worker per host only sends it messages.
 
+pub mod active;
 pub mod adopt;
 pub mod apply;
 pub mod behind;
@@ -14,7 +15,7 @@ pub mod desk;
 pub mod engine;
 pub mod errand;
 pub mod job;
-mod journal;
+pub mod journal;
 pub mod limits;
 pub mod logins;
 mod observe;

@@ -23,8 +23,27 @@ pub enum Status {
     Failed(String),
     /// Not reached, or lost on the way.
     Unreachable(String),
-    /// The run was interrupted before this host was begun.
-    Skipped,
+    /// Not worked on.
+    Skipped(Skip),
+}
+
+/// Why a host was not worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skip {
+    /// The run was interrupted before.
+    Interrupted,
+    /// So much had gone wrong that no further host was begun.
+    Stopped,
+    /// No condition of the play holds on it.
+    Condition,
+}
+
+impl Skip {
+    /// Returns whether it is left for another run: its turn has not come.
+    pub const fn is_left(self) -> bool {
+        matches!(self, Self::Interrupted | Self::Stopped)
+    }
 }
 
 impl Status {
@@ -40,7 +59,7 @@ impl Status {
     const fn rank(&self) -> u8 {
         match self {
             Self::Ok => 0,
-            Self::Skipped => 1,
+            Self::Skipped(_) => 1,
             Self::Unreachable(_) => 2,
             Self::Failed(_) => 3,
         }
@@ -257,8 +276,8 @@ impl Outcome {
                     let before = std::mem::replace(&mut mine.status, Status::Ok);
                     // A play that wanted nothing of the host says nothing of it.
                     mine.status = match (mine.left_out.is_empty(), report.left_out.is_empty()) {
-                        (_, false) if report.status == Status::Skipped => before,
-                        (false, _) if before == Status::Skipped => report.status,
+                        (_, false) if report.status == Status::Skipped(Skip::Condition) => before,
+                        (false, _) if before == Status::Skipped(Skip::Condition) => report.status,
                         _ => status(before, report.status),
                     };
                     mine.overview = report.overview.or(mine.overview.take());
@@ -308,7 +327,12 @@ mod tests {
     #[test]
     fn a_later_pass_does_not_hide_that_a_host_was_away() {
         let (failed, away) = (Status::Failed("x".into()), Status::Unreachable("y".into()));
-        let all = [Status::Ok, Status::Skipped, away.clone(), failed.clone()];
+        let all = [
+            Status::Ok,
+            Status::Skipped(Skip::Stopped),
+            away.clone(),
+            failed.clone(),
+        ];
         for (rank, before) in all.iter().enumerate() {
             for (later_rank, later) in all.iter().enumerate() {
                 let mut merged = outcome(std::slice::from_ref(before));

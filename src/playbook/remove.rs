@@ -9,7 +9,7 @@ use crate::plan::change::Part;
 use crate::plan::remove::{Removal, removal};
 use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
-use crate::playbook::outcome::{ShownChange, Status};
+use crate::playbook::outcome::{ShownChange, Skip, Status};
 use crate::playbook::restore::{self, Restored};
 use crate::playbook::witness::leave;
 use crate::playbook::worker;
@@ -42,10 +42,10 @@ impl Errand for Remove {
             return Ok(done);
         }
         if shared.stopping() {
-            return Err(Stop::Ended(Status::Skipped));
+            return Err(Stop::Ended(Status::Skipped(Skip::Interrupted)));
         }
         if planned.plan.needs_transaction() {
-            restore::confirmed(&seen, &planned.plan, session, shared, None).await?;
+            restore::confirmed(host, (&seen, &planned.plan), session, shared, None).await?;
             shared.pause_for_tests("restored").await;
         }
         let mut last = Request::apply();

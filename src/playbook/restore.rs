@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::fleet::session::Session;
-use crate::names::Login;
+use crate::names::{HostName, Login};
 use crate::plan::change::HostPlan;
 use crate::plan::finding::{Finding, Severity};
 use crate::playbook::apply::{Canary, request};
@@ -61,12 +61,18 @@ pub(super) async fn look(
 /// # Errors
 /// When it is not confirmed; then the text is, or will be, as it was.
 pub(super) async fn confirmed(
-    seen: &Seen,
-    plan: &HostPlan,
+    host: &HostName,
+    (seen, plan): (&Seen, &HostPlan),
     session: &Session,
     shared: &Shared,
     proof: Option<(&Proof, &Canary<'_>)>,
 ) -> Result<(), Stop> {
+    shared.active.changing(host);
+    let noted = shared
+        .ledger
+        .journal_changing(shared.stage, host, &[])
+        .await;
+    noted.map_err(|e| Stop::failed(e.to_string()))?;
     let id = shared.transaction();
     let window = shared.revert_after.as_secs();
     let witness = shared.witness().await?;

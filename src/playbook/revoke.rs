@@ -165,7 +165,7 @@ impl Worker {
         let why = match &self.report.status {
             Status::Unreachable(why) => format!("unreachable: {why}"),
             Status::Failed(why) => why.clone(),
-            Status::Skipped => "interrupted".to_owned(),
+            Status::Skipped(_) => "interrupted".to_owned(),
             Status::Ok => return,
         };
         self.read_at = self.shared.clock.now();

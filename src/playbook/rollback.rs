@@ -15,7 +15,7 @@ use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
 use crate::playbook::logins::Proof;
 use crate::playbook::observe::has_texts;
-use crate::playbook::outcome::Status;
+use crate::playbook::outcome::{Skip, Status};
 use crate::playbook::restore::{self, Restored};
 use crate::playbook::worker::shown;
 
@@ -54,7 +54,7 @@ impl Errand for RollBack {
             return Ok(done);
         }
         if shared.stopping() {
-            return Err(Stop::Ended(Status::Skipped));
+            return Err(Stop::Ended(Status::Skipped(Skip::Interrupted)));
         }
         let facts = with_texts_of_before(&seen.facts, self.texts_of(host));
         let proof = self.proof(host, &facts, shared).await?;
@@ -65,7 +65,7 @@ impl Errand for RollBack {
             .transpose()
             .map_err(|finding| Stop::refused(&finding))?;
         let proof = proof.as_ref().zip(canary.as_ref());
-        restore::confirmed(&seen, &planned.plan, session, shared, proof).await?;
+        restore::confirmed(host, (&seen, &planned.plan), session, shared, proof).await?;
         let after = errand::read_all(session, shared, &logins, false).await?;
         let left = self.plan(host, &after, session, shared);
         if left.plan.refused() || left.plan.of(Part::Host).next().is_some() {

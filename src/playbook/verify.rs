@@ -14,7 +14,7 @@ use crate::playbook::engine::Shared;
 use crate::playbook::errand::{self, Errand, Seen, Stop};
 use crate::playbook::logins::{Proof, Table, Verification};
 use crate::playbook::observe::{class_of, has_texts};
-use crate::playbook::outcome::Status;
+use crate::playbook::outcome::{Skip, Status};
 use crate::playbook::prove;
 use crate::playbook::restore;
 
@@ -52,7 +52,10 @@ impl Errand for Verify {
                 "no code is demanded here: fleetotp's PAM or sshd text is not there",
             ));
         }
-        let work = || self.table(session, shared, &seen, policy, logins);
+        let work = || {
+            shared.active.changing(host);
+            self.table(session, shared, &seen, policy, logins)
+        };
         if self.every_host {
             return work().await;
         }
@@ -90,7 +93,7 @@ impl Verify {
         logins: &[Login],
     ) -> Result<Verification, Stop> {
         if shared.stopping() {
-            return Err(Stop::Ended(Status::Skipped));
+            return Err(Stop::Ended(Status::Skipped(Skip::Interrupted)));
         }
         let facts = &seen.facts;
         let proof = Proof::make(shared, policy, facts).await;

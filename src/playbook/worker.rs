@@ -29,7 +29,7 @@ use crate::playbook::desk::{KeyFound, Place};
 use crate::playbook::engine::{Shared, Turn};
 use crate::playbook::job::{Ask, Finished, Job, Memory};
 use crate::playbook::observe::{class_of, observations};
-use crate::playbook::outcome::{HostReport, ShownChange, Status};
+use crate::playbook::outcome::{HostReport, ShownChange, Skip, Status};
 use crate::playbook::prove;
 use crate::playbook::stop::{Fault, Stop};
 use crate::playbook::times::Phase;
@@ -92,7 +92,7 @@ pub async fn work(job: Job, shared: Arc<Shared>, desk: mpsc::Sender<Ask>, turn: 
             Some(HostOutcome::Failed(why))
         }
         Err(Stop::Interrupted) => {
-            worker.report.status = Status::Skipped;
+            worker.report.status = Status::Skipped(Skip::Interrupted);
             Some(HostOutcome::Failed("interrupted".to_owned()))
         }
     };
@@ -165,7 +165,7 @@ impl Worker {
         let opened = Session::open(target, &self.shared.control, &self.shared.fanout).await;
         self.report.times.add(Phase::Connect, since);
         opened.map_err(|error| match error {
-            FleetError::Interrupted => Stop::NotTried(Status::Skipped),
+            FleetError::Interrupted => Stop::NotTried(Status::Skipped(Skip::Interrupted)),
             error => error.into(),
         })
     }

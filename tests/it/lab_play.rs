@@ -255,6 +255,10 @@ fn verified_later(site: &Site, project: &Project, names: &[String]) {
             "fatal: [h01]: FAILED! => a member was let in without being asked for a code",
             "1 host was not begun",
         ]);
+    let shown = project.fleetotp(&["runs", "show", "last", "-o", "json"]);
+    let shown = shown.expect_code(0).json();
+    let noted = BTreeMap::from([("h01", (1, "failed")), ("h02", (2, "none"))]);
+    assert_eq!(results(&shown), noted);
     site.host("h01")
         .sh("sed -i '/^auth sufficient pam_permit.so/d' /etc/pam.d/sshd");
     project

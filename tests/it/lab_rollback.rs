@@ -177,6 +177,10 @@ fn lab_rollback_restores_the_text_of_a_run_and_nothing_else() {
         .expect_text(&["/etc/pam.d/sshd is not what that run has written"]);
     assert_eq!(login_texts(site.host("old")), before[0]);
     assert_eq!(login_texts(site.host("web2")), before[2]);
+    project
+        .fleetotp(&["runs", "show", "last"])
+        .expect_code(0)
+        .expect_text(&["rollback", "old: changed", "web1: failed", "web2: changed"]);
     let mut used = alice.clone();
     let code = used.fresh();
     let key = Key::With(&site.alice);

@@ -313,7 +313,7 @@ fn a_confirmation_by_code_ends_the_old_one_on_every_host_at_once() {
     assert!(ran.expect_code(0).sheets().is_empty());
     std::fs::write(
         project.path().join("named.yml"),
-        "- hosts: all\n  admins: alice\n  tasks:\n    - rotate:\n",
+        "- {hosts: all, tasks: [{report: }]}\n- hosts: all\n  admins: alice\n  tasks:\n    - rotate:\n",
     )
     .unwrap();
     let check = ["play", "named.yml", "--check", "--detailed-exitcode"];
@@ -325,6 +325,21 @@ fn a_confirmation_by_code_ends_the_old_one_on_every_host_at_once() {
     let ran = project
         .fleetotp(&["play", "named.yml", "-o", "json"])
         .expect_code(0);
+    // The journal has them in the play that rotated.
+    let shown = project.fleetotp(&["runs", "show", "last", "-o", "json"]);
+    let shown = shown.expect_code(0).json();
+    for host in shown["on"].as_array().unwrap() {
+        let result = if host["play"] == 1 {
+            "skipped"
+        } else {
+            "changed"
+        };
+        assert_eq!(
+            (&host["phase"], &host["result"]),
+            (&"done".into(), &result.into()),
+            "{shown:#}"
+        );
+    }
     let again = project
         .fleetotp(&["play", "named.yml", "-o", "json"])
         .expect_code(0)

@@ -95,6 +95,19 @@ impl Trial {
         self.rest_of_a_life();
     }
 
+    /// The journal says of a killed run that the host was being changed, and of an interrupted one that it is changed.
+    fn noted(&self, project: &Project<'_>) {
+        let wanted = if self.killed() {
+            "web1: was being changed when the run ended"
+        } else {
+            "web1: changed"
+        };
+        project
+            .fleetotp(&["runs", "show", "last"])
+            .expect_code(0)
+            .expect_text(&[wanted]);
+    }
+
     fn killed(&self) -> bool {
         self.signal == "KILL"
     }
@@ -267,6 +280,7 @@ impl Trial {
             HOST,
         ];
         self.held(&project, &back, "opened");
+        self.noted(&project);
         site.lab.assert_key_only(HOST, "root", Key::Root);
         project.fleetotp(&back).expect_code(0);
         assert_eq!(login_texts(host), before);
@@ -276,6 +290,7 @@ impl Trial {
 
         let remove = ["remove", HOST, "--reason", "a trial"];
         self.held(&project, &remove, "restored");
+        self.noted(&project);
         project.fleetotp(&remove).expect_code(0);
         assert_eq!(login_texts(host), before);
         for (login, key) in [("root", Key::Root), ("bob", Key::With(&site.bob))] {

@@ -8,5 +8,6 @@ pub(crate) mod memory;
 pub(crate) mod mmdb;
 pub(crate) mod project;
 pub(crate) mod reviewer;
+pub(crate) mod simulated;
 pub(crate) mod small_disk;
 pub(crate) mod table;

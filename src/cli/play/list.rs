@@ -7,16 +7,18 @@ use std::io::Write;
 use super::super::globals::Globals;
 use super::super::inventory;
 use super::super::setup::Setup;
+use super::chosen::hosts_of;
 use super::{Book, PlayArgs, write};
 use crate::error::Error;
 use crate::exit;
+use crate::names::HostName;
 
-/// Prints hosts and tasks as Ansible does.
+/// Prints hosts and tasks as Ansible does. `only` are the hosts of a retry.
 pub(super) fn list(
     args: &PlayArgs,
     globals: &Globals,
     setup: &Setup,
-    books: &[Book],
+    (books, only): (&[Book], Option<&BTreeSet<HostName>>),
     out: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
     let mut text = String::new();
@@ -32,9 +34,7 @@ pub(super) fn list(
                 tags(&play.tags)
             );
             if args.list_hosts {
-                let hosts = setup
-                    .inventory
-                    .select(&play.hosts, globals.limit.as_deref())?;
+                let hosts = hosts_of(play, setup, globals, only)?;
                 _ = writeln!(text, "    pattern: ['{pattern}']");
                 for line in inventory::list_hosts(&hosts).lines() {
                     _ = writeln!(text, "  {line}");

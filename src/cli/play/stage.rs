@@ -6,11 +6,13 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::super::globals::Output;
+use super::super::journal::Turn;
 use super::super::leavers::Leavers;
 use super::super::profile::Profile;
 use super::super::progress::Part;
 use super::super::run::{Run, Wanted, admins_of, names};
 use super::super::{show, sync, verify};
+use super::chosen::hosts_of;
 use super::tasks::{self, Ends};
 use super::write;
 use crate::error::Error;
@@ -18,7 +20,7 @@ use crate::ledger::Stage;
 use crate::names::{AdminName, HostName};
 use crate::playbook::conditions::Conditions;
 use crate::playbook::limits::Tally;
-use crate::playbook::outcome::{HostReport, Outcome, Status};
+use crate::playbook::outcome::{HostReport, Outcome, Skip, Status};
 use crate::playbook::schema::{Action, Play, Task};
 use crate::playbook::tasks::SyncTask;
 
@@ -28,7 +30,7 @@ pub(super) struct Player<'r, 'a> {
     run: &'r mut Run<'a>,
     /// Only these hosts.
     only: Option<BTreeSet<HostName>>,
-    /// Hosts that failed or were not reached: they are left out of what follows, as Ansible does.
+    /// Hosts that failed, were not reached or not begun: they are left out of what follows, as Ansible does.
     gone: BTreeSet<HostName>,
     /// What came of the hosts of the play before.
     pub(super) last: BTreeMap<HostName, HostReport>,
@@ -40,6 +42,8 @@ pub(super) struct Player<'r, 'a> {
     pub(super) ends: Ends,
     /// How long what took.
     pub(super) profile: Profile,
+    /// The hosts of each play, in order.
+    plays: Vec<Vec<HostName>>,
     /// How many hosts all plays have, each counted in each play, and how many of them had their turn.
     hosts: (usize, usize),
 }
@@ -55,21 +59,39 @@ impl<'r, 'a> Player<'r, 'a> {
             documents: Vec::new(),
             ends: Ends::default(),
             profile: Profile::default(),
+            plays: Vec::new(),
             hosts: (0, 0),
         }
     }
 
-    /// Counts what is to come, for progress.
+    /// Chooses the hosts of all plays, and notes in the journal that they wait: whatever ends the run, those whose turn did not
+    /// come are gone on with.
     ///
     /// # Errors
-    /// A pattern that matches nothing.
-    pub(super) fn expect(&mut self, plays: &[&Play]) -> Result<(), Error> {
-        let limit = self.run.globals.limit.as_deref();
-        for play in plays {
-            let hosts = self.run.setup.inventory.select(&play.hosts, limit)?;
-            let all = names(&hosts).into_iter();
-            let only = self.only.as_ref();
-            self.hosts.0 += all.filter(|h| only.is_none_or(|o| o.contains(h))).count();
+    /// A pattern that matches nothing, and when the ledger cannot be written.
+    pub(super) async fn expect(&mut self, plays: &[&Play]) -> Result<(), Error> {
+        let (setup, globals) = (self.run.setup, self.run.globals);
+        for (number, play) in (1..).zip(plays) {
+            let mut hosts = names(&hosts_of(play, setup, globals, self.only.as_ref())?);
+            play.order
+                .arrange(&mut hosts, self.run.world.entropy.as_ref())
+                .map_err(|e| Error::failed("cannot shuffle hosts").caused_by(e))?;
+            self.wait(number, play, &play.serial.batches(hosts.clone()))
+                .await?;
+            self.hosts.0 += hosts.len();
+            self.plays.push(hosts);
+        }
+        Ok(())
+    }
+
+    async fn wait(&self, number: i64, play: &Play, batches: &[Vec<HostName>]) -> Result<(), Error> {
+        for (batch, hosts) in (1..).zip(batches) {
+            let stage = Stage {
+                play: number,
+                batch,
+            };
+            let turn = (stage, play.name.clone());
+            self.run.journal_waiting(&turn, hosts).await?;
         }
         Ok(())
     }
@@ -82,14 +104,10 @@ impl<'r, 'a> Player<'r, 'a> {
         out: &mut (dyn Write + Send),
     ) -> Result<ControlFlow<()>, Error> {
         let (setup, globals) = (self.run.setup, self.run.globals);
-        let limit = globals.limit.as_deref();
-        let mut hosts = names(&setup.inventory.select(&play.hosts, limit)?);
-        hosts.retain(|h| {
-            !self.gone.contains(h) && self.only.as_ref().is_none_or(|only| only.contains(h))
-        });
-        play.order
-            .arrange(&mut hosts, self.run.world.entropy.as_ref())
-            .map_err(|e| Error::failed("cannot shuffle hosts").caused_by(e))?;
+        let chosen = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let mut hosts = self.plays.get(chosen).cloned().unwrap_or_default();
+        let all = hosts.len();
+        hosts.retain(|h| !self.gone.contains(h));
         let pattern = globals.admins.as_deref().or(play.admins.as_deref());
         let admins = admins_of(setup, pattern)?;
         let mut batches = play.serial.batches(hosts.clone());
@@ -97,14 +115,8 @@ impl<'r, 'a> Player<'r, 'a> {
             // What is done once, not host by host, is done all the same.
             batches.push(Vec::new());
         }
-        if !globals.check && batches.len() > 1 {
-            for (batch, hosts) in (1..).zip(&batches) {
-                let stage = Stage {
-                    play: number,
-                    batch,
-                };
-                setup.ledger.journal_batch(stage, &play.name, hosts).await?;
-            }
+        if hosts.len() < all {
+            self.wait(number, play, &batches).await?;
         }
         let count = batches.len();
         let (mut whole, mut before) = (Outcome::default(), Vec::new());
@@ -114,6 +126,7 @@ impl<'r, 'a> Player<'r, 'a> {
                 play: number,
                 batch: i64::try_from(batch).unwrap_or(i64::MAX),
             };
+            let stage = (stage, play.name.clone());
             let turn = (before.as_slice(), hosts_of_batch.as_slice());
             let label = if count > 1 {
                 format!("batch {batch} of {count}")
@@ -126,7 +139,9 @@ impl<'r, 'a> Player<'r, 'a> {
                 all: self.hosts.0,
             };
             let since = Instant::now();
-            let mut outcome = self.batch(stage, play, admins.as_ref(), turn, part).await?;
+            let mut outcome = self
+                .batch(&stage, play, admins.as_ref(), turn, part)
+                .await?;
             self.hosts.1 += hosts_of_batch.len();
             let part = match count {
                 1 => play.name.clone(),
@@ -140,19 +155,25 @@ impl<'r, 'a> Player<'r, 'a> {
                 outcome.stopped = play.limits.stop(tally);
             }
             for report in outcome.hosts.values() {
-                if matches!(report.status, Status::Failed(_) | Status::Unreachable(_)) {
+                let gone = match &report.status {
+                    Status::Failed(_) | Status::Unreachable(_) => true,
+                    Status::Skipped(skip) => skip.is_left(),
+                    Status::Ok => false,
+                };
+                if gone {
                     self.gone.insert(report.host.clone());
                 }
             }
             before.extend(hosts_of_batch);
             let ends = batch == count || outcome.stopped.is_some() || outcome.interrupted;
             if ends {
-                let left: Vec<HostName> = hosts
+                // Those whose turn did not come are not begun for this either.
+                let left: Vec<HostName> = before
                     .iter()
                     .filter(|h| !self.gone.contains(*h))
                     .cloned()
                     .collect();
-                let turn = (&mut self.ends, &mut self.profile);
+                let turn = (&stage, &mut self.ends, &mut self.profile);
                 told = tasks::after(self.run, play, &left, &mut outcome, turn, out).await;
             }
             if globals.output == Output::Text {
@@ -168,12 +189,17 @@ impl<'r, 'a> Player<'r, 'a> {
         let mut left = 0;
         for host in hosts.iter().skip(before.len()) {
             left += 1;
-            let report = HostReport::new(host.clone(), Status::Skipped);
+            let skip = if whole.interrupted {
+                Skip::Interrupted
+            } else {
+                Skip::Stopped
+            };
+            let report = HostReport::new(host.clone(), Status::Skipped(skip));
             whole.hosts.insert(host.clone(), report);
         }
         let stopped = whole.stopped.clone();
         if let (Output::Text, Some(why)) = (globals.output, &stopped) {
-            write(out, &show::stopped(why, left))?;
+            write(out, &show::stopped(why, left, globals.check))?;
         }
         if globals.output == Output::Json {
             self.documents.push(show::play_json(play, &whole, &told));
@@ -191,7 +217,7 @@ impl<'r, 'a> Player<'r, 'a> {
     /// Brings a batch to what the tasks want. `before` are the hosts of earlier batches.
     async fn batch(
         &mut self,
-        stage: Stage,
+        turn: &Turn,
         play: &Play,
         admins: Option<&BTreeSet<AdminName>>,
         (before, hosts): (&[HostName], &[HostName]),
@@ -219,7 +245,8 @@ impl<'r, 'a> Player<'r, 'a> {
                 // `pam_totp` says that the text is wanted.
                 keeps_rollbacks: syncs && !has(|a| matches!(a, Action::PamTotp(_))),
                 part,
-                stage: (stage, play.name.clone()),
+                stage: turn.clone(),
+                batch: hosts.len(),
                 ..Wanted::default()
             };
             if syncs {
@@ -229,13 +256,12 @@ impl<'r, 'a> Player<'r, 'a> {
             } else {
                 outcome = self.run.converge(&wanted).await?;
             }
+            self.profile.visited(play, &outcome);
         }
+        let mut cut_short = false;
         for task in &play.tasks {
             if !matches!(task.action, Action::Rotate(_) | Action::Verify(_)) {
                 continue;
-            }
-            if outcome.interrupted || outcome.stopped.is_some() {
-                break;
             }
             let well: Vec<HostName> = hosts
                 .iter()
@@ -243,16 +269,20 @@ impl<'r, 'a> Player<'r, 'a> {
                     outcome
                         .hosts
                         .get(*h)
-                        .is_none_or(|r| matches!(r.status, Status::Ok | Status::Skipped))
+                        .is_none_or(|r| matches!(r.status, Status::Ok | Status::Skipped(_)))
                 })
                 .cloned()
                 .collect();
-            let chosen = tasks::where_it_holds(self.run, play, task, &well)?;
+            let chosen = tasks::begin(self.run, play, task, &well, turn).await?;
+            if outcome.interrupted || outcome.stopped.is_some() {
+                cut_short = true;
+                continue;
+            }
             let since = Instant::now();
             match &task.action {
                 Action::Rotate(which) => {
-                    let turn = (before, chosen.as_slice());
-                    let rotated = tasks::rotate(self.run, admins, turn, *which).await?;
+                    let hosts = (before, chosen.as_slice());
+                    let rotated = tasks::rotate(self.run, admins, hosts, turn, *which).await?;
                     self.ends.changes |= rotated.would;
                     self.ends.failed |= rotated.refused;
                     outcome.merge(rotated.outcome);
@@ -265,7 +295,17 @@ impl<'r, 'a> Player<'r, 'a> {
                     task.name
                 )),
             }
+            self.run.journal_ended(turn, &chosen, &outcome).await?;
             self.profile.note(task.name.clone(), since);
+        }
+        if !cut_short {
+            // Of those that were worked on it is noted already.
+            let rest = hosts.iter().filter(|h| {
+                let report = outcome.hosts.get(*h);
+                report.is_none_or(|r| r.status != Status::Ok)
+            });
+            let rest: Vec<HostName> = rest.cloned().collect();
+            self.run.journal_ended(turn, &rest, &outcome).await?;
         }
         Ok(outcome)
     }

@@ -1,4 +1,4 @@
-//! `--step`: asks before each task whether it is to be done.
+//! `--step`: asks of each task whether it is to be done, before the run begins: hosts are visited once for all tasks of a play.
 
 use std::io::{BufRead as _, Write as _};
 
@@ -26,9 +26,7 @@ pub(super) fn ask(books: &mut [Book]) -> Result<(), Error> {
                     .next()
                     .transpose()
                     .map_err(|e| Error::failed("cannot read an answer").caused_by(e))?
-                    .ok_or_else(|| {
-                        Error::failed("--step asks before each task, and nobody answers")
-                    })?;
+                    .ok_or_else(|| Error::failed("--step asks of each task, and nobody answers"))?;
                 match answer.trim().to_lowercase().as_str() {
                     "y" | "yes" => {}
                     "c" | "continue" => all_others = true,

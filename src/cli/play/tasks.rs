@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::super::journal::Turn;
 use super::super::profile::Profile;
 use super::super::report::Narrow;
 use super::super::rotate::push;
@@ -38,20 +39,19 @@ pub(super) async fn after(
     play: &Play,
     hosts: &[HostName],
     outcome: &mut Outcome,
-    (ends, profile): (&mut Ends, &mut Profile),
+    (turn, ends, profile): (&Turn, &mut Ends, &mut Profile),
     out: &mut (dyn Write + Send),
 ) -> Told {
     let mut told = Told::new();
     for (number, task) in (0..).zip(&play.tasks) {
-        if outcome.interrupted {
-            break;
-        }
         let since = Instant::now();
         let done = match &task.action {
-            Action::Collect(args) => match where_it_holds(run, play, task, hosts) {
-                Ok(hosts) => collected(run, args, &hosts, outcome, ends).await,
+            Action::Collect(args) => match begin(run, play, task, hosts, turn).await {
+                Ok(_) if outcome.interrupted => break,
+                Ok(hosts) => collected(run, args, (turn, &hosts), outcome, ends).await,
                 Err(error) => Err(error),
             },
+            _ if outcome.interrupted => continue,
             Action::Report(args) => reported(run, play, args, ends, out).await,
             Action::Sync(_) => {
                 let ended = sync::end_what_is_overdue(run).await;
@@ -79,8 +79,25 @@ fn failed(task: &Task, ends: &mut Ends, error: &Error) -> String {
     format!("{}: failed: {why}", task.name)
 }
 
+/// Returns those of these hosts on which a task's condition holds. They wait for it from now on, also where the run is cut short
+/// before.
+///
+/// # Errors
+/// A condition that cannot be told, and when the ledger cannot be written.
+pub(super) async fn begin(
+    run: &Run<'_>,
+    play: &Play,
+    task: &Task,
+    hosts: &[HostName],
+    turn: &Turn,
+) -> Result<Vec<HostName>, Error> {
+    let chosen = where_it_holds(run, play, task, hosts)?;
+    run.journal_waiting(turn, &chosen).await?;
+    Ok(chosen)
+}
+
 /// Those of these hosts on which a task's condition holds.
-pub(super) fn where_it_holds(
+fn where_it_holds(
     run: &Run<'_>,
     play: &Play,
     task: &Task,
@@ -101,11 +118,12 @@ pub(super) fn where_it_holds(
 async fn collected(
     run: &Run<'_>,
     task: &CollectTask,
-    hosts: &[HostName],
+    (turn, hosts): (&Turn, &[HostName]),
     outcome: &mut Outcome,
     ends: &mut Ends,
 ) -> Result<(String, Value), Error> {
     let done = collect::by_task(run, hosts, task).await?;
+    run.journal_ended(turn, hosts, &done.outcome).await?;
     ends.findings |= done.is_strictly_bad(task.strict);
     if let Some(why) = &done.untold {
         ends.failed = true;
@@ -151,6 +169,7 @@ pub(super) async fn rotate(
     run: &mut Run<'_>,
     admins: Option<&BTreeSet<AdminName>>,
     (before, hosts): (&[HostName], &[HostName]),
+    turn: &Turn,
     which: Which,
 ) -> Result<Rotated, Error> {
     let query = Query {
@@ -172,7 +191,7 @@ pub(super) async fn rotate(
     } else if choice.taken().next().is_some() || !run.desk().begun().is_empty() {
         // Also what an earlier batch has begun.
         (rotated.outcome, rotated.refused) =
-            push::rotate(run, &choice, (before, hosts), false).await?;
+            push::rotate(run, &choice, (before, hosts), turn, false).await?;
     }
     let begun = run.desk().begun();
     let left = choice

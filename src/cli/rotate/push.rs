@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::cli::journal::Turn;
 use crate::cli::run::{Run, Wanted};
 use crate::cli::setup::Setup;
 use crate::error::Error;
@@ -24,6 +25,7 @@ pub(in crate::cli) async fn rotate(
     run: &mut Run<'_>,
     choice: &Choice,
     (before, hosts): (&[HostName], &[HostName]),
+    turn: &Turn,
     no_push: bool,
 ) -> Result<(Outcome, bool), Error> {
     let setup = run.setup;
@@ -43,7 +45,7 @@ pub(in crate::cli) async fn rotate(
     if no_push || begun.is_empty() {
         return Ok((run.without_hosts(), begun.is_empty()));
     }
-    let wanted = wanted(setup, hosts, &begun);
+    let wanted = wanted(setup, hosts, &begun, turn);
     let mut outcome = run.converge_and_confirm(&wanted).await?;
     let failed: BTreeSet<HostName> = outcome
         .hosts
@@ -76,7 +78,7 @@ pub(in crate::cli) async fn rotate(
     });
     if !back.is_empty() {
         let all: Vec<HostName> = before.iter().chain(hosts).cloned().collect();
-        let wanted = self::wanted(setup, &all, &back);
+        let wanted = self::wanted(setup, &all, &back, turn);
         // What was taken back without a fault has failed all the same.
         outcome.merge(run.converge(&wanted).await?);
     }
@@ -98,7 +100,7 @@ pub(in crate::cli) async fn abort(
     let setup = run.setup;
     let ids: BTreeSet<Id> = choice.taken().cloned().collect();
     let mut outcome = Outcome::default();
-    let wanted = wanted(setup, hosts, &ids);
+    let wanted = wanted(setup, hosts, &ids, &Turn::default());
     if !no_push {
         outcome = run.converge_and_confirm(&wanted).await?;
     }
@@ -139,7 +141,7 @@ fn concerns(setup: &Setup, host: &HostName, (admin, realm): &Id) -> bool {
 }
 
 /// Those of these hosts that have the tokens, for their admins.
-fn wanted(setup: &Setup, hosts: &[HostName], ids: &BTreeSet<Id>) -> Wanted {
+fn wanted(setup: &Setup, hosts: &[HostName], ids: &BTreeSet<Id>, turn: &Turn) -> Wanted {
     Wanted {
         hosts: hosts
             .iter()
@@ -152,6 +154,7 @@ fn wanted(setup: &Setup, hosts: &[HostName], ids: &BTreeSet<Id>) -> Wanted {
             secrets: true,
         },
         evidence: true,
+        stage: turn.clone(),
         ..Wanted::default()
     }
 }
