@@ -10,6 +10,7 @@ use crate::plan::finding::Finding;
 use crate::plan::host_part::host_part;
 use crate::plan::preconditions::preconditions;
 use crate::plan::secrets::secrets_part;
+use crate::plan::ways::only_codes;
 use crate::plan::wish::Wish;
 use crate::plan::{canary, distribution};
 
@@ -35,6 +36,7 @@ pub fn host_plan(facts: &Facts, wish: &Wish) -> HostPlan {
             everyone::nobody_loses(facts, wish, &mut plan);
         }
         transaction(wish, &mut plan);
+        plan.findings.extend(only_codes(facts, wish));
         plan.findings.extend(canary::allowed_groups(facts).err());
     }
     if plan.needs_reaper {

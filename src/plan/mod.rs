@@ -36,4 +36,5 @@ pub mod sudo;
 pub mod sudoers;
 pub mod tool;
 pub mod tool_line;
+mod ways;
 pub mod wish;

@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use crate::alike::Alike;
 use crate::clock::Timestamp;
-use crate::host::facts::{Effective, Facts};
-use crate::names::{Login, printable};
+use crate::host::facts::Facts;
+use crate::names::printable;
 use crate::plan::account::unable;
 use crate::plan::change::STATE_ROOT;
 use crate::plan::decide::host_plan;
 use crate::plan::finding::{Finding, Gap};
+use crate::plan::ways::{has_another_way, methods};
 use crate::plan::wish::{Parts, Wish};
 
 /// How many connections a run makes at a time to a jump host or an address.
@@ -120,44 +121,6 @@ impl Overview {
             .map(|(methods, users)| format!("{}: {methods}", users.join(", ")));
         let lines = std::iter::once(first).chain(classes);
         lines.map(|l| printable(&l, 400)).collect()
-    }
-}
-
-/// What sshd asks of a user.
-fn methods(user: &str, effective: &Effective) -> String {
-    if effective.error.is_some() {
-        return "sshd does not say".to_owned();
-    }
-    if user == "root" && effective.get("permitrootlogin") == "no" {
-        return "no login".to_owned();
-    }
-    match effective.get("authenticationmethods") {
-        "" | "any" => {}
-        listed => return listed.replace(' ', " or "),
-    }
-    let no_password = user == "root" && effective.get("permitrootlogin") != "yes";
-    let ways = [
-        ("pubkeyauthentication", "publickey", false),
-        ("passwordauthentication", "password", true),
-        ("kbdinteractiveauthentication", "keyboard-interactive", true),
-        (
-            "challengeresponseauthentication",
-            "keyboard-interactive",
-            true,
-        ),
-        ("gssapiauthentication", "gssapi", false),
-        ("hostbasedauthentication", "hostbased", false),
-    ];
-    let mut on: Vec<&str> = ways
-        .iter()
-        .filter(|(key, _, typed)| effective.on(key) && !(*typed && no_password))
-        .map(|(_, name, _)| *name)
-        .collect();
-    on.dedup();
-    if on.is_empty() {
-        "no login".to_owned()
-    } else {
-        on.join(" or ")
     }
 }
 
@@ -327,23 +290,6 @@ fn accounts(facts: &Facts, wish: &Wish, found: &mut Vec<Finding>) {
     }
 }
 
-/// Whether anybody gets in who is neither an enrolled admin nor the account of the run.
-fn has_another_way(facts: &Facts, wish: &Wish) -> bool {
-    let own = facts.connecting_login.as_deref();
-    let is_member = |login: &str| wish.members.iter().any(|m| m.login.as_str() == login);
-    let lets_in = |login: &str| {
-        facts
-            .effective
-            .get(login)
-            .map(|effective| methods(login, effective) != "no login")
-    };
-    let others = |login: &&str| Some(*login) != own && !is_member(login);
-    // Of accounts that nobody asked about it is only known that they are there.
-    let mut unmanaged = facts.unmanaged.iter().map(String::as_str).filter(others);
-    let mut protected = wish.protected.iter().map(Login::as_str).filter(others);
-    protected.any(|l| lets_in(l).unwrap_or(false)) || unmanaged.any(|l| lets_in(l).unwrap_or(true))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,37 +303,6 @@ mod tests {
         };
         for (epoch, offset) in [(90, -10), (100, 0), (140, 0), (171, 31)] {
             assert_eq!(asked.offset(epoch), offset);
-        }
-    }
-
-    #[test]
-    fn methods_are_told_as_sshd_would_ask() {
-        let effective = |text: &str| {
-            let mut effective = Effective::default();
-            for line in text.split(';') {
-                let (key, value) = line.split_once(' ').unwrap();
-                effective.values.insert(key.to_owned(), value.to_owned());
-            }
-            effective
-        };
-        let stock = "pubkeyauthentication yes;passwordauthentication yes;kbdinteractiveauthentication no;\
-                     permitrootlogin prohibit-password";
-        for (user, text, wanted) in [
-            ("alice", stock, "publickey or password"),
-            ("root", stock, "publickey"),
-            (
-                "root",
-                "permitrootlogin no;pubkeyauthentication yes",
-                "no login",
-            ),
-            (
-                "alice",
-                "authenticationmethods publickey,keyboard-interactive:pam;pubkeyauthentication yes",
-                "publickey,keyboard-interactive:pam",
-            ),
-            ("alice", "pubkeyauthentication no", "no login"),
-        ] {
-            assert_eq!(methods(user, &effective(text)), wanted);
         }
     }
 }

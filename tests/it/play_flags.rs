@@ -101,7 +101,7 @@ playbook: two.yml
 }
 
 #[test]
-fn step_asks_before_each_task_and_nothing_is_done_without_an_answer() {
+fn step_asks_of_each_task_and_nothing_is_done_without_an_answer() {
     let bare = away(&["web1"], &[("two.yml", TWO_PLAYS)]);
     let asked = |ran: &Ran| ran.stderr.matches("(N)o/(y)es/(c)ontinue").count();
     for (answers, questions, code) in [
@@ -123,7 +123,7 @@ fn step_asks_before_each_task_and_nothing_is_done_without_an_answer() {
         .expect_code(1)
         .expect_text(&[
             "Perform task: See (Look) (N)o/(y)es/(c)ontinue: ",
-            "--step asks before each task, and nobody answers",
+            "--step asks of each task, and nobody answers",
         ]);
 }
 
