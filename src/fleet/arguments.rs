@@ -36,6 +36,8 @@ pub fn check(words: &[String], host_key: HostKey) -> Result<(), String> {
 pub(crate) struct Told {
     /// The jump host that is connected to first, or the command that connects, with `%h` for the address.
     pub(crate) way: Option<String>,
+    /// A configuration file of its own is named.
+    pub(crate) configured: bool,
     /// What decides who logs in: other logins, keys, agents and configuration files.
     pub(crate) identity: Vec<String>,
 }
@@ -48,7 +50,11 @@ pub(crate) fn told(words: &[String], address: Option<&str>) -> Told {
         let (key, value) = match letter {
             'o' => split_option(value),
             'J' => ("proxyjump", value),
-            'l' | 'i' | 'F' | 'I' => ("identity", value),
+            'F' => {
+                told.configured = true;
+                ("identity", value)
+            }
+            'l' | 'i' | 'I' => ("identity", value),
             _ => return Ok(()),
         };
         let key = key.to_ascii_lowercase();

@@ -6,15 +6,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::clock::Entropy;
-use crate::fleet::FleetError;
 use crate::fleet::own::OwnCodes;
+use crate::fleet::{FleetError, way};
 use crate::names::HostName;
 
 /// How many connections that are not authenticated one door may have from here: below sshd's default of ten.
@@ -34,6 +34,8 @@ pub struct Fanout {
     patience: Duration,
     /// For hosts that ask the tool's own account for a code.
     own: Option<OwnCodes>,
+    /// ssh's own configuration may name ways to hosts.
+    ways: OnceLock<bool>,
 }
 
 /// A way of authenticating that stands or falls on all hosts alike.
@@ -105,7 +107,13 @@ impl Fanout {
             stop,
             patience: PATIENCE,
             own,
+            ways: OnceLock::new(),
         }
+    }
+
+    /// Returns whether ssh's own configuration may name ways to hosts: looked up once for all of them.
+    pub(crate) fn ways_may_be_configured(&self) -> bool {
+        *self.ways.get_or_init(way::may_be_configured)
     }
 
     /// Returns the tokens of the tool's own account.

@@ -14,5 +14,6 @@ mod master;
 pub mod own;
 pub mod session;
 pub mod target;
+mod way;
 
 pub use error::FleetError;

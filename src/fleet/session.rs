@@ -54,10 +54,13 @@ impl Session {
     /// # Errors
     /// [`FleetError::Unreachable`] with ssh's reason; [`FleetError::NotTried`]; [`FleetError::Interrupted`].
     pub async fn open(
-        target: Target,
+        mut target: Target,
         control: &ControlDir,
         fanout: &Arc<Fanout>,
     ) -> Result<Self, FleetError> {
+        if !target.local {
+            target.find_way(fanout.ways_may_be_configured()).await?;
+        }
         let mut session = Self {
             door: target.door(),
             own: match fanout.own() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fleet::askpass::Whose;
 use crate::fleet::fanout::Kind;
-use crate::fleet::{FleetError, arguments};
+use crate::fleet::{FleetError, arguments, way};
 use crate::host::program::Elevation;
 use crate::inventory::model::{Connection, Host};
 use crate::names::{HostName, Login};
@@ -52,6 +52,8 @@ pub struct Target {
     key_file: Option<PathBuf>,
     extra: Vec<String>,
     host_key: HostKey,
+    /// The way that ssh's own configuration names.
+    way: Option<String>,
 }
 
 impl Target {
@@ -106,6 +108,7 @@ impl Target {
                 .or_else(|| defaults.private_key.clone()),
             extra: c.ssh_args.clone(),
             host_key: defaults.host_key,
+            way: None,
         })
     }
 
@@ -203,7 +206,21 @@ impl Target {
     }
 
     fn told(&self) -> arguments::Told {
-        arguments::told(&self.extra, self.address.as_deref())
+        let mut told = arguments::told(&self.extra, self.address.as_deref());
+        told.way = told.way.or_else(|| self.way.clone());
+        told
+    }
+
+    /// Finds out the way where only ssh's own configuration can say it; `may_be_configured` tells whether that names any.
+    ///
+    /// # Errors
+    /// When ssh cannot be started.
+    pub(crate) async fn find_way(&mut self, may_be_configured: bool) -> Result<(), FleetError> {
+        let told = self.told();
+        if told.way.is_none() && (told.configured || may_be_configured) {
+            self.way = way::configured(self).await?;
+        }
+        Ok(())
     }
 
     /// Returns the connecting login, where it is known before connecting.

@@ -45,13 +45,12 @@ fn lab_twelve_hosts_behind_a_narrow_jump_host_and_logins_that_are_refused() {
     specs.extend(targets.iter().map(|name| (name.as_str(), Suite::Bookworm)));
     let lab = Lab::start(&specs);
     let bastion = lab.host("bastion");
-    let behind = json!({
-        "ansible_ssh_common_args": format!(
-            "-o ProxyCommand=\"ssh -o BatchMode=yes -i {} -W %h:%p root@{}\"",
-            lab.root_key().display(),
-            bastion.address()
-        ),
-    });
+    let way = format!(
+        "ssh -o BatchMode=yes -i {} -W %h:%p root@{}",
+        lab.root_key().display(),
+        bastion.address()
+    );
+    let behind = json!({"ansible_ssh_common_args": format!("-o ProxyCommand=\"{way}\"")});
     let project = Project::new(&lab, &inventory(&lab, &targets, &behind));
     let look = |args: &[&str]| {
         project.fleetotp(&[&["play", ROLLOUT, "--check", "-o", "json"], args].concat())
@@ -68,6 +67,20 @@ fn lab_twelve_hosts_behind_a_narrow_jump_host_and_logins_that_are_refused() {
     let drops = "drop connection #\\|MaxStartups throttling";
     let behind_bastion = ["bastion".to_owned()];
     assert_eq!(count(&lab, &behind_bastion, drops), 0);
+    // The same where no inventory says that there is a jump host, but ssh's own configuration.
+    let config = project.scratch().join("ssh_config");
+    let known = lab.known_hosts();
+    let text = format!(
+        "Host *\n  GlobalKnownHostsFile {}\n  ProxyCommand {way}\n",
+        known.display()
+    );
+    std::fs::write(&config, text).expect("it can be written");
+    let configured = json!({"ansible_ssh_common_args": format!("-F {}", config.display())});
+    project.set_inventory(&inventory(&lab, &targets, &configured));
+    let ran = look(&[]).expect_code(0);
+    assert_eq!(notes(&ran.json()), 0, "{}", ran.stdout);
+    assert_eq!(count(&lab, &behind_bastion, drops), 0);
+    project.set_inventory(&inventory(&lab, &targets, &behind));
     // Where less is let in, those that were dropped come again until all are in.
     set_startups(bastion, "2:100:2");
     let ran = look(&[]).expect_code(0);
