@@ -96,7 +96,11 @@ scan_processes() {
     case $comm in
     cron | crond)
       # busybox's does not read /etc/cron.d.
-      is_roots "$p" && case $(readlink "$p/exe") in *busybox*) ;; *) cron_runs=1 ;; esac
+      is_roots "$p" || continue
+      for exe in /usr/sbin/cron /usr/sbin/crond; do
+        [ -L "$exe" ] || [ ! "$p/exe" -ef "$exe" ] || cron_runs=1
+      done
+      [ -n "$cron_runs" ] || case $(readlink "$p/exe") in *busybox*) ;; *) cron_runs=1 ;; esac
       ;;
     sshd | sshd.*)
       # A title is one argument; only an untitled process has zero bytes to replace.
@@ -112,7 +116,11 @@ scan_processes() {
       esac
       is_roots "$p" || continue
       # What runs is known by the kernel. After an upgrade there is another program in its place.
-      exe=$(readlink "$p/exe")
+      exe=
+      for usual in /usr/sbin/sshd /usr/sbin/sshd.pam /usr/sbin/sshd.krb5; do
+        [ -L "$usual" ] || [ ! "$p/exe" -ef "$usual" ] || exe=$usual
+      done
+      [ -n "$exe" ] || exe=$(readlink "$p/exe")
       exe=${exe% (deleted)}
       case $exe in
       /*/sshd | /*/sshd.pam | /*/sshd.krb5) ;;

@@ -35,12 +35,17 @@ short_of_room() {
 
 # Says how many KiB and inodes are free where changes are written; some file systems have no number of inodes.
 say_room() {
-  df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
+  list_room | while read -r free total inodes mount; do
     case $free in *[!0-9]*) ;; *) say free "$free" "$mount" ;; esac
+    case $total$inodes in 0* | *[!0-9]*) ;; *) say inodes "$inodes" "$mount" ;; esac
   done
-  df -Pi /etc /var/lib 2>/dev/null | while read -r _ total _ free _ mount; do
-    case $total$free in 0* | *[!0-9]*) ;; *) say inodes "$free" "$mount" ;; esac
-  done
+}
+
+# Lists free KiB, inodes, free inodes and mount point; a - is not told. Where df cannot say all of it, it is asked twice.
+list_room() {
+  df -k --output=avail,itotal,iavail,target /etc /var/lib 2>/dev/null && return 0
+  df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do echo "$free - - $mount"; done
+  df -Pi /etc /var/lib 2>/dev/null | while read -r _ total _ free _ mount; do echo "- $total $free $mount"; done
 }
 
 clean_up() {
@@ -293,41 +298,15 @@ use_daemon() {
   forget_asked
 }
 
-# Lists what PAM's text for sshd and sudo includes, at whatever depth (pam.conf(5)).
-included_by_pam() {
-  awk '
-    function scan(name, depth,  d, f, l, w) {
-      if (name == "" || name in seen) return
-      seen[name]
-      for (d = 1; d <= 3; d++) {
-        f = name ~ /^\// ? name : dir[d] name
-        if ((getline l < f) <= 0) continue
-        if (depth) print f
-        do {
-          sub(/^[ \t]+/, "", l)
-          split(l, w, /[ \t]+/)
-          if (w[1] == "@include") scan(w[2], 1)
-          else if (tolower(w[2]) ~ /^(include|substack)$/) scan(w[3], 1)
-        } while ((getline l < f) > 0)
-        close(f)
-        return
-      }
-    }
-    BEGIN {
-      split("/etc/pam.d/ /usr/lib/pam.d/ /usr/etc/pam.d/", dir, " ")
-      scan("sshd", 0); scan("sudo", 0); scan("sudo-i", 0)
-    }' 2>/dev/null
-}
-
 # One hash over everything that decides what sshd does: its program and options, its configuration with all that it
-# includes, PAM's text with all that it includes, the module, the groups; and over sudo's PAM text.
+# includes, PAM's text with all that it includes, the module, the groups; and over sudo's PAM text. After use_daemon.
 config_hash() {
   find_module
   files=$conf_files
   for f in /etc/pam.d/sshd /usr/lib/pam.d/sshd /usr/etc/pam.d/sshd /etc/pam.d/sudo /etc/pam.d/sudo-i; do
     [ ! -f "$f" ] || files=$files$f$nl
   done
-  beside=$(included_by_pam)$nl
+  beside=$stacks
   for f in /etc/security/access.conf /etc/security/access.d/*.conf /etc/security/time.conf; do
     [ ! -f "$f" ] || beside=$beside$f$nl
   done
@@ -386,22 +365,49 @@ read_classes() {
 
 # Forgets what sshd said: the configuration or a group has changed. Lists the files of the configuration, and tells
 # whether it is simple: no Match but fleetotp's own and Match all, nobody allowed or denied by name. It is odd where
-# what it includes cannot be told.
+# what it includes cannot be told. Lists also what PAM's text for sshd and sudo includes, at whatever depth (pam.conf(5)).
 forget_asked() {
-  asked= classes= simple=1 odd= conf_files= more=
+  asked= classes= simple=1 odd= conf_files= more= stacks=
   for f in $mains /etc/ssh/sshd_config.d/*.conf; do
     [ -f "$f" ] && more=$more$f$nl
   done
+  services='sshd sudo sudo-i'
   while [ -n "$more" ]; do
     conf_files=$conf_files$more
-    said=$(each_of "$more" awk '{ l = $0; sub(/^[ \t]+/, "", l); k = tolower(l) }
+    said=$(each_of "$more" awk -v services="$services" '
+      function scan(name, depth,  d, f, text, w) {
+        if (name == "" || name in seen) return
+        seen[name]
+        for (d = 1; d <= 3; d++) {
+          f = name ~ /^\// ? name : dir[d] name
+          if ((getline text < f) <= 0) continue
+          if (depth) print "stack", f
+          do {
+            sub(/^[ \t]+/, "", text)
+            split(text, w, /[ \t]+/)
+            if (w[1] == "@include") scan(w[2], 1)
+            else if (tolower(w[2]) ~ /^(include|substack)$/) scan(w[3], 1)
+          } while ((getline text < f) > 0)
+          close(f)
+          return
+        }
+      }
+      BEGIN {
+        split("/etc/pam.d/ /usr/lib/pam.d/ /usr/etc/pam.d/", dir, " ")
+        n = split(services, service, " ")
+        for (i = 1; i <= n; i++) scan(service[i], 0)
+      }
+      { l = $0; sub(/^[ \t]+/, "", l); k = tolower(l) }
       k ~ /^match[ \t]+(all|group[ \t]+fleetotp(-pending)?)[ \t]*$/ { next }
       k ~ /^include[ \t]+\/etc\/ssh\/sshd_config\.d\/\*\.conf[ \t]*$/ { next }
       k ~ /^"?include/ { sub(/^"?[A-Za-z]+"?[ \t=]+/, "", l); print "include", l; next }
-      k ~ /^"?(match|allowusers|allowgroups|denyusers|denygroups)/ { print "unlike" }')
-    more=
-    [ -z "$said" ] || simple=
+      k ~ /^"?(match|allowusers|allowgroups|denyusers|denygroups)/ { print "unlike" }' 2>/dev/null)
+    more= services=
     while read -r k patterns; do
+      case $k in
+      stack) stacks=$stacks$patterns$nl ;;
+      include | unlike) simple= ;;
+      esac
       [ "$k" = include ] || continue
       case $patterns in *[\"\'\\]*) odd=1 ;; esac
       set -f
