@@ -12,15 +12,18 @@ use tokio::process::Command;
 use crate::fleet::FleetError;
 use crate::fleet::target::Target;
 
-/// Where ssh looks besides the user's own file (ssh_config(5), FILES), and what the first of these includes on Debian.
-const OF_ALL: &str = "/etc/ssh/ssh_config";
-const INCLUDED: &str = "/etc/ssh/ssh_config.d";
+/// Where ssh looks besides the user's own file (ssh_config(5), FILES); SUSE has the distribution's own below /usr.
+const OF_ALL: [&str; 2] = ["/etc/ssh/ssh_config", "/usr/etc/ssh/ssh_config"];
+/// What these include on most distributions.
+const INCLUDED: [&str; 2] = ["/etc/ssh/ssh_config.d", "/usr/etc/ssh/ssh_config.d"];
 
 /// Whether one of ssh's configuration files can name a way. What cannot be read or told may.
 pub(super) fn may_be_configured() -> bool {
-    let mut texts = vec![std::fs::read_to_string(OF_ALL)];
-    let included = std::fs::read_dir(INCLUDED).into_iter().flatten().flatten();
-    texts.extend(included.map(|file| std::fs::read_to_string(file.path())));
+    let mut texts: Vec<_> = OF_ALL.map(std::fs::read_to_string).into();
+    for directory in INCLUDED {
+        let included = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        texts.extend(included.map(|file| std::fs::read_to_string(file.path())));
+    }
     match home() {
         Some(home) => texts.push(std::fs::read_to_string(
             Path::new(&home).join(".ssh/config"),
@@ -50,7 +53,10 @@ fn names_a_way(text: &str) -> bool {
         let mut words = line.split(word).filter(|w| !w.is_empty());
         match words.next().map(str::to_ascii_lowercase).as_deref() {
             Some("proxyjump" | "proxycommand") => true,
-            Some("include") => words.any(|w| Path::new(w).parent() != Some(Path::new(INCLUDED))),
+            Some("include") => words.any(|w| {
+                let directory = Path::new(w).parent();
+                !INCLUDED.iter().any(|i| directory == Some(Path::new(i)))
+            }),
             _ => false,
         }
     })
@@ -61,15 +67,18 @@ fn names_a_way(text: &str) -> bool {
 /// # Errors
 /// When ssh cannot be started. Where it does not understand its configuration, connecting says so.
 pub(super) async fn configured(target: &Target) -> Result<Option<String>, FleetError> {
-    let output = Command::new("ssh")
+    let asked = Command::new("ssh")
         .arg("-G")
         .args(target.options(false))
         .args(target.destination()?)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
-        .output()
-        .await
+        .output();
+    // A `Match exec` may run anything.
+    let output = tokio::time::timeout(target.connect_timeout, asked).await;
+    let output = output
+        .map_err(|_| FleetError::Timeout(target.connect_timeout.as_secs()))?
         .map_err(FleetError::local(
             "cannot start ssh: is openssh-client installed?",
         ))?;

@@ -26,11 +26,17 @@ pub struct Stage {
     pub play: i64,
     /// The batch.
     pub batch: i64,
+    /// Tasks that are done later are still to come: hosts end this part, and are not done with it.
+    pub more: bool,
 }
 
 impl Default for Stage {
     fn default() -> Self {
-        Self { play: 1, batch: 1 }
+        Self {
+            play: 1,
+            batch: 1,
+            more: false,
+        }
     }
 }
 
@@ -224,6 +230,11 @@ impl Ledger {
         if ends.is_empty() {
             return Ok(());
         }
+        let phase = if stage.more {
+            HostPhase::Waiting
+        } else {
+            HostPhase::Done
+        };
         let mut tx = self.begin().await?;
         for end in ends {
             let row = sqlx::query(
@@ -246,7 +257,7 @@ impl Ledger {
                 "UPDATE run_host SET phase = $1, result = $2, reason = COALESCE($3, reason), ended_at = $4
                  WHERE run = $5 AND play = $6 AND host = $7",
             )
-            .bind(HostPhase::Done.as_str())
+            .bind(phase.as_str())
             .bind(result.as_str())
             .bind(reason.map(|r| printable(r, MAX_DETAIL)))
             .bind(end.at.as_millisecond())
@@ -334,6 +345,7 @@ impl Ledger {
                     stage: Stage {
                         play: row.int("play")?,
                         batch: row.int("batch")?,
+                        more: false,
                     },
                     play_name: row.text("play_name")?,
                     host: row.parsed("host")?,

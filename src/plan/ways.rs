@@ -43,8 +43,8 @@ pub(super) fn methods(user: &str, effective: &Effective) -> String {
     }
 }
 
-/// Refuses where every way in needs a code: the account that fleetotp itself uses is asked for one, and nobody gets in besides
-/// enrolled admins. A broken module or a wrong clock would then shut out everybody.
+/// Refuses where nobody gets in besides enrolled admins and the account that fleetotp itself uses, and that one is asked for
+/// more than a key as they are: a broken module or a wrong clock would then shut out everybody.
 pub(super) fn only_codes(facts: &Facts, wish: &Wish) -> Option<Finding> {
     let own = facts.connecting_login.as_deref()?;
     let asked = methods(own, facts.effective.get(own)?);
@@ -54,7 +54,7 @@ pub(super) fn only_codes(facts: &Facts, wish: &Wish) -> Option<Finding> {
     (needs_code && !has_another_way(facts, wish)).then(|| {
         Finding::refusal(
             "only-codes",
-            format!("nobody would get in without a code: {own}, the account that fleetotp uses, is asked for one itself"),
+            format!("nobody gets in but enrolled admins and {own}, the account that fleetotp uses, of whom PAM asks for something as well"),
             "name an account with a key kept offline under `protected`, of which sshd asks no code",
         )
     })

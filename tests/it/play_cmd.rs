@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use serde_json::{Value, json};
 
 use crate::support::bare::Bare;
-use crate::support::faults::{ended_within, signal};
+use crate::support::faults::{ended_within, eventually, signal};
 use crate::support::project::Ran;
 use crate::support::simulated::Simulated;
 
@@ -198,10 +198,12 @@ fn what_a_stop_kept_from_its_turn_is_gone_on_with_in_all_plays() {
 fn what_an_interrupt_kept_from_its_turn_is_gone_on_with_in_all_plays() {
     let fleet = Simulated::new(&["w1", "w2", "d1"], &[]);
     fleet.write("two.yml", TWO);
-    let run = fleet.held(&["play", "two.yml", "-o", "json"]);
+    let mut run = fleet.held(&["play", "two.yml", "-o", "json"]);
     signal(&run, "INT");
-    // Given to the program before the host answers.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut said = BufReader::new(run.stderr.take().unwrap());
+    let mut first = String::new();
+    said.read_line(&mut first).unwrap();
+    assert!(first.contains("once more ends at once"), "{first}");
     fleet.set("held", false);
     let ran = Ran::of(&ended_within(run, 60)).expect_code(99);
     let after = statuses(&ran);
@@ -292,6 +294,30 @@ fn whoever_interrupts_twice_is_told_which_hosts_are_left() {
         fleet.journal(),
         ["1 w1: waiting -", "1 w2: waiting -", "2 d1: waiting -"]
     );
+}
+
+#[test]
+fn a_host_for_which_tasks_are_to_come_is_not_done_when_the_run_is_killed() {
+    let fleet = Simulated::new(&["w1", "w2"], &[]);
+    let play = "- {hosts: all, order: sorted, serial: 1, tasks: [{preflight: }, {collect: }]}\n";
+    fleet.write("both.yml", play);
+    let reached = fleet.0.path().join("reached");
+    let pause = format!("connected:2:{}", reached.display());
+    let mut command = fleet.command(&["play", "both.yml"]);
+    let mut run = command.env("FLEETOTP_TEST_PAUSE", pause).spawn().unwrap();
+    eventually("w1 is reached", 60, || {
+        std::fs::remove_file(&reached).is_ok()
+    });
+    eventually("w2 is reached", 60, || reached.exists());
+    run.kill().unwrap();
+    run.wait().unwrap();
+    // Nothing was collected yet, of w1 neither.
+    assert_eq!(fleet.journal(), ["1 w1: waiting ok", "1 w2: waiting -"]);
+    let retry = ["play", "--retry-failed", "last", "-o", "json"];
+    let ran = fleet.run(&retry);
+    assert_eq!(statuses(&ran)[..2], ["1 w1: ok", "1 w2: ok"], "{ran:?}");
+    let left = fleet.journal();
+    assert!(left.iter().all(|l| l.contains(": done ")), "{left:?}");
 }
 
 #[test]

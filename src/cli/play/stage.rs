@@ -89,6 +89,7 @@ impl<'r, 'a> Player<'r, 'a> {
             let stage = Stage {
                 play: number,
                 batch,
+                more: true,
             };
             let turn = (stage, play.name.clone());
             self.run.journal_waiting(&turn, hosts).await?;
@@ -121,10 +122,12 @@ impl<'r, 'a> Player<'r, 'a> {
         let count = batches.len();
         let (mut whole, mut before) = (Outcome::default(), Vec::new());
         let mut told = show::Told::new();
+        let collects = has(play, |a| matches!(a, Action::Collect(_)));
         for (batch, hosts_of_batch) in (1..).zip(batches) {
             let stage = Stage {
                 play: number,
                 batch: i64::try_from(batch).unwrap_or(i64::MAX),
+                more: collects || has(play, is_by_itself),
             };
             let stage = (stage, play.name.clone());
             let turn = (before.as_slice(), hosts_of_batch.as_slice());
@@ -183,6 +186,17 @@ impl<'r, 'a> Player<'r, 'a> {
             show::tell(&outcome);
             whole.merge(outcome);
             if ends {
+                if collects && !whole.interrupted && !self.ends.uncollected {
+                    let (stage, name) = &stage;
+                    let done = (
+                        Stage {
+                            more: false,
+                            ..*stage
+                        },
+                        name.clone(),
+                    );
+                    self.run.journal_ended(&done, &before, &whole).await?;
+                }
                 break;
             }
         }
@@ -226,7 +240,7 @@ impl<'r, 'a> Player<'r, 'a> {
         let mut outcome = Outcome::default();
         // What only rotates, collects or reports brings hosts to nothing: like the commands, it contacts no host for that.
         if play.tasks.iter().any(|t| t.action.converges()) {
-            let has = |is: fn(&Action) -> bool| play.tasks.iter().any(|t| is(&t.action));
+            let has = |is| has(play, is);
             let revokes = has(|a| matches!(a, Action::Revoke | Action::Sync(_)));
             let syncs = has(|a| matches!(a, Action::Sync(_)));
             let no_new = has(|a| matches!(a, Action::Sync(SyncTask { no_new: true })));
@@ -260,7 +274,7 @@ impl<'r, 'a> Player<'r, 'a> {
         }
         let mut cut_short = false;
         for task in &play.tasks {
-            if !matches!(task.action, Action::Rotate(_) | Action::Verify(_)) {
+            if !is_by_itself(&task.action) {
                 continue;
             }
             let well: Vec<HostName> = hosts
@@ -299,14 +313,26 @@ impl<'r, 'a> Player<'r, 'a> {
             self.profile.note(task.name.clone(), since);
         }
         if !cut_short {
-            // Of those that were worked on it is noted already.
+            let (stage, name) = turn;
+            // Of those that were worked on it is noted already, where nothing is to come.
             let rest = hosts.iter().filter(|h| {
                 let report = outcome.hosts.get(*h);
-                report.is_none_or(|r| r.status != Status::Ok)
+                stage.more || report.is_none_or(|r| r.status != Status::Ok)
             });
             let rest: Vec<HostName> = rest.cloned().collect();
-            self.run.journal_ended(turn, &rest, &outcome).await?;
+            let more = has(play, |a| matches!(a, Action::Collect(_)));
+            let done = (Stage { more, ..*stage }, name.clone());
+            self.run.journal_ended(&done, &rest, &outcome).await?;
         }
         Ok(outcome)
     }
+}
+
+fn has(play: &Play, is: fn(&Action) -> bool) -> bool {
+    play.tasks.iter().any(|task| is(&task.action))
+}
+
+/// Whether a task visits the hosts of a batch again, once they are as they are to be.
+const fn is_by_itself(action: &Action) -> bool {
+    matches!(action, Action::Rotate(_) | Action::Verify(_))
 }

@@ -28,6 +28,8 @@ pub(super) struct Ends {
     pub(super) changes: bool,
     /// A task failed on the controller's side: no rotation could be begun, no report made.
     pub(super) failed: bool,
+    /// What was to be collected was not.
+    pub(super) uncollected: bool,
     /// A task that is to judge found something.
     pub(super) findings: bool,
 }
@@ -66,7 +68,10 @@ pub(super) async fn after(
         profile.note(task.name.clone(), since);
         match done {
             Ok(one) => told.extend([(number, one)]),
-            Err(error) => outcome.notes.push(failed(task, ends, &error)),
+            Err(error) => {
+                ends.uncollected |= matches!(task.action, Action::Collect(_));
+                outcome.notes.push(failed(task, ends, &error));
+            }
         }
     }
     told

@@ -375,7 +375,7 @@ forget_asked() {
   while [ -n "$more" ]; do
     conf_files=$conf_files$more
     said=$(each_of "$more" awk -v services="$services" '
-      function scan(name, depth,  d, f, text, w) {
+      function scan(name, depth,  d, f, text, more, w) {
         if (name == "" || name in seen) return
         seen[name]
         for (d = 1; d <= 3; d++) {
@@ -383,10 +383,11 @@ forget_asked() {
           if ((getline text < f) <= 0) continue
           if (depth) print "stack", f
           do {
+            while (text ~ /\\$/ && (getline more < f) > 0) text = substr(text, 1, length(text) - 1) " " more
             sub(/^[ \t]+/, "", text)
             split(text, w, /[ \t]+/)
             if (w[1] == "@include") scan(w[2], 1)
-            else if (tolower(w[2]) ~ /^(include|substack)$/) scan(w[3], 1)
+            else if (tolower(w[1]) ~ /^-?(auth|account|password|session)$/ && tolower(w[2]) ~ /^(include|substack)$/) scan(w[3], 1)
           } while ((getline text < f) > 0)
           close(f)
           return
@@ -401,7 +402,10 @@ forget_asked() {
       k ~ /^match[ \t]+(all|group[ \t]+fleetotp(-pending)?)[ \t]*$/ { next }
       k ~ /^include[ \t]+\/etc\/ssh\/sshd_config\.d\/\*\.conf[ \t]*$/ { next }
       k ~ /^"?include/ { sub(/^"?[A-Za-z]+"?[ \t=]+/, "", l); print "include", l; next }
-      k ~ /^"?(match|allowusers|allowgroups|denyusers|denygroups)/ { print "unlike" }' 2>/dev/null)
+      k ~ /^"?(match|allowusers|allowgroups|denyusers|denygroups)/ { print "unlike" }
+      END { print "whole" }')
+    # What could not be read to its end is nothing to rely on.
+    case "$nl$said" in *"${nl}whole") ;; *) simple= odd=1 ;; esac
     more= services=
     while read -r k patterns; do
       case $k in
