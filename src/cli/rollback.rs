@@ -85,14 +85,18 @@ pub async fn run(
     )
     .await?;
     let logins = run.logins_on(&hosts).await?;
-    let realm_of = |host: &HostName| {
-        let realm = setup.inventory.realm_of(host)?;
-        Some((host.clone(), realm.policy.clone()))
+    // A host that no realm covers any more is proved with codes as they are by default: the temporary member has its own.
+    let mut policies = setup.inventory.enrolment().policies.iter();
+    let default = policies.find(|(name, _)| name.as_str() == "default");
+    let policy_of = |host: &HostName| {
+        let realm = setup.inventory.realm_of(host).map(|r| &r.policy);
+        let policy = realm.or(default.map(|(_, policy)| policy))?;
+        Some((host.clone(), policy.clone()))
     };
     let errand = RollBack {
         texts,
         logins,
-        policies: hosts.iter().filter_map(realm_of).collect(),
+        policies: hosts.iter().filter_map(policy_of).collect(),
         allow_weaker: args.allow_weaker,
     };
     let (mut outcome, mut back) = run.restore(errand, &hosts).await?;

@@ -99,9 +99,7 @@ impl RollBack {
             return Ok(None);
         }
         let Some(policy) = self.policies.get(host) else {
-            return Err(Stop::failed(
-                "no realm covers this host any more, so nothing tells how its codes are computed",
-            ));
+            return Err(Stop::failed("nothing tells how codes are computed there"));
         };
         let policy = policy_of_text(facts, policy);
         Proof::make(shared, &policy, facts)
