@@ -582,3 +582,18 @@ pub fn admins_of(
         )),
     }
 }
+
+/// Returns the admins of a play, narrowed by a flag: those whom both patterns choose, or everyone where there is neither.
+///
+/// # Errors
+/// A pattern that matches nobody.
+pub fn admins_within(
+    setup: &Setup,
+    play: Option<&str>,
+    flag: Option<&str>,
+) -> Result<Option<BTreeSet<AdminName>>, Error> {
+    Ok(match (admins_of(setup, play)?, admins_of(setup, flag)?) {
+        (Some(play), Some(flag)) => Some(play.intersection(&flag).cloned().collect()),
+        (play, flag) => play.or(flag),
+    })
+}

@@ -337,3 +337,41 @@ fn whoever_was_not_begun_is_not_done_by_what_is_done_once_at_the_end() {
         ["1 a1: done unreachable", "1 w1: waiting -"]
     );
 }
+
+#[test]
+fn admins_of_the_command_line_narrow_those_of_a_play_and_add_nobody() {
+    let bare = Bare::new(&json!({
+        "all": {"hosts": {"web1": {"ansible_host": "127.0.0.1", "ansible_port": 1}}},
+        "admins": {"alice": {"groups": ["sre"]}, "bob": {}},
+        "policies": {"default": {"issuer": "Example Corp"}},
+    }));
+    let play = "- {name: Rota, hosts: all, admins: sre, tasks: [{report: }]}\n";
+    std::fs::write(bare.path().join("sre.yml"), play).unwrap();
+    let told = |args: &[&str]| bare.run(&[&["play", "sre.yml"], args].concat());
+    let none = "Rota: none of its admins is among those of --admins";
+    assert!(!told(&[]).expect_code(0).stderr.contains(none));
+    assert!(
+        !told(&["-a", "alice,bob"])
+            .expect_code(0)
+            .stderr
+            .contains(none)
+    );
+    told(&["-a", "bob"]).expect_code(0).expect_text(&[none]);
+    // What is computed says of whom it is.
+    let play = play.replace(
+        "{report: }",
+        "{report: {kinds: [coverage], out: out, formats: [json]}}",
+    );
+    std::fs::write(bare.path().join("sre.yml"), play).unwrap();
+    told(&["-a", "bob"]).expect_code(0);
+    let files = std::fs::read_dir(bare.path().join("out")).unwrap();
+    let texts: Vec<String> = files
+        .map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap())
+        .collect();
+    assert!(
+        texts
+            .iter()
+            .any(|t| t.contains("admins sre; admins limited to bob")),
+        "{texts:?}"
+    );
+}

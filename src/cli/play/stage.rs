@@ -10,7 +10,7 @@ use super::super::journal::Turn;
 use super::super::leavers::Leavers;
 use super::super::profile::Profile;
 use super::super::progress::Part;
-use super::super::run::{Run, Wanted, admins_of, names};
+use super::super::run::{Run, Wanted, admins_within, names};
 use super::super::{show, sync, verify};
 use super::chosen::hosts_of;
 use super::tasks::{self, Ends};
@@ -109,8 +109,7 @@ impl<'r, 'a> Player<'r, 'a> {
         let mut hosts = self.plays.get(chosen).cloned().unwrap_or_default();
         let all = hosts.len();
         hosts.retain(|h| !self.gone.contains(h));
-        let pattern = globals.admins.as_deref().or(play.admins.as_deref());
-        let admins = admins_of(setup, pattern)?;
+        let admins = admins_within(setup, play.admins.as_deref(), globals.admins.as_deref())?;
         let mut batches = play.serial.batches(hosts.clone());
         if batches.is_empty() {
             // What is done once, not host by host, is done all the same.
@@ -121,6 +120,14 @@ impl<'r, 'a> Player<'r, 'a> {
         }
         let count = batches.len();
         let (mut whole, mut before) = (Outcome::default(), Vec::new());
+        if admins.as_ref().is_some_and(BTreeSet::is_empty) {
+            let note = format!(
+                "{}: none of its admins is among those of --admins",
+                play.name
+            );
+            whole.notes.push(note.clone());
+            tracing::warn!("{note}");
+        }
         let mut told = show::Told::new();
         let collects = has(play, |a| matches!(a, Action::Collect(_)));
         for (batch, hosts_of_batch) in (1..).zip(batches) {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::audit::export::Export;
 use crate::cli::globals::Globals;
-use crate::cli::run::{admins_of, names};
+use crate::cli::run::{admins_within, names};
 use crate::cli::setup::{Setup, World};
 use crate::clock::{self, Span, Timestamp};
 use crate::error::Error;
@@ -146,7 +146,10 @@ fn typed(text: &str) -> Result<(Timestamp, Timestamp), Error> {
 pub(in crate::cli) struct Narrow {
     hosts: String,
     limit: Option<String>,
+    /// Those of the play.
     admins: Option<String>,
+    /// Those of the flag.
+    only_admins: Option<String>,
 }
 
 impl Narrow {
@@ -168,8 +171,8 @@ impl Narrow {
         Self {
             hosts: hosts.to_owned(),
             limit: flag("limit", &globals.limit, globals.limit_from_environment),
-            admins: flag("admins", &globals.admins, globals.admins_from_environment)
-                .or_else(|| admins.map(str::to_owned)),
+            admins: admins.map(str::to_owned),
+            only_admins: flag("admins", &globals.admins, globals.admins_from_environment),
         }
     }
 
@@ -180,14 +183,16 @@ impl Narrow {
             words.push(format!("hosts {}", self.hosts));
         }
         words.extend(self.limit.iter().map(|l| format!("hosts limited to {l}")));
-        let admins = self.admins.iter().filter(|a| *a != "all");
-        words.extend(admins.map(|a| format!("admins {a}")));
+        let (play, flag) = self.admin_patterns();
+        words.extend(play.map(|a| format!("admins {a}")));
+        let limited = if play.is_some() { "limited to " } else { "" };
+        words.extend(flag.map(|a| format!("admins {limited}{a}")));
         (!words.is_empty()).then(|| words.join("; "))
     }
 
     fn only(&self, setup: &Setup) -> Result<Only, Error> {
         let all = self.hosts == "all" && self.limit.is_none();
-        let admins = self.admins.as_deref().filter(|a| *a != "all");
+        let (play, flag) = self.admin_patterns();
         Ok(Only {
             hosts: if all {
                 None
@@ -195,8 +200,14 @@ impl Narrow {
                 let hosts = setup.inventory.select(&self.hosts, self.limit.as_deref())?;
                 Some(names(&hosts).into_iter().collect())
             },
-            admins: admins_of(setup, admins)?,
+            admins: admins_within(setup, play, flag)?,
         })
+    }
+
+    fn admin_patterns(&self) -> (Option<&str>, Option<&str>) {
+        let play = self.admins.as_deref().filter(|a| *a != "all");
+        let flag = self.only_admins.as_deref().filter(|a| *a != "all");
+        (play, flag)
     }
 }
 
