@@ -10,6 +10,12 @@ use crate::playbook::outcome::Outcome;
 /// Which part of a run it is, and the play's name, where there is one.
 pub type Turn = (Stage, String);
 
+/// Returns the same part of a run, after which tasks are still to come for its hosts, or none.
+pub fn followed(turn: &Turn, more: bool) -> Turn {
+    let (stage, play) = turn;
+    (Stage { more, ..*stage }, play.clone())
+}
+
 impl Run<'_> {
     /// Notes that hosts wait for a part of the run: until its end is noted they are left undone.
     ///

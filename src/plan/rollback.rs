@@ -109,8 +109,6 @@ pub fn with_texts_of_before(facts: &Facts, texts: &[TextChange]) -> Facts {
             None => drop(facts.files.remove(&path)),
         }
     }
-    // Those who knew it before are not asked.
-    facts.judged_before = false;
     facts
 }
 

@@ -1,4 +1,4 @@
-//! Ways into a host: what sshd asks of whom, and whether somebody is left who needs no code.
+//! Ways into a host: what sshd asks of whom, and whether somebody gets in besides those of whom codes are asked.
 
 use crate::host::facts::{Effective, Facts};
 use crate::names::Login;

@@ -321,6 +321,18 @@ fn a_host_for_which_tasks_are_to_come_is_not_done_when_the_run_is_killed() {
 }
 
 #[test]
+fn what_a_limit_kept_from_a_host_is_left_though_it_was_collected() {
+    let fleet = Simulated::new(&["w1"], &["z1"]);
+    let play = "- {hosts: all, order: sorted, any_errors_fatal: true, tasks: [{preflight: }, {verify: }, {collect: }]}\n";
+    fleet.write("all.yml", play);
+    fleet.run(&["play", "all.yml"]).expect_code(4);
+    assert_eq!(
+        fleet.journal(),
+        ["1 w1: waiting ok", "1 z1: waiting unreachable"]
+    );
+}
+
+#[test]
 fn whoever_was_not_begun_is_not_done_by_what_is_done_once_at_the_end() {
     let fleet = Simulated::new(&["w1"], &["a1"]);
     let play = "- {hosts: all, order: sorted, serial: 1, any_errors_fatal: true, tasks: [{preflight: }, {collect: }]}\n";

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::super::globals::Output;
-use super::super::journal::Turn;
+use super::super::journal::{Turn, followed};
 use super::super::leavers::Leavers;
 use super::super::profile::Profile;
 use super::super::progress::Part;
@@ -119,7 +119,7 @@ impl<'r, 'a> Player<'r, 'a> {
             self.wait(number, play, &batches).await?;
         }
         let count = batches.len();
-        let (mut whole, mut before) = (Outcome::default(), Vec::new());
+        let (mut whole, mut before, mut visited) = (Outcome::default(), Vec::new(), Vec::new());
         if admins.as_ref().is_some_and(BTreeSet::is_empty) {
             let note = format!(
                 "{}: none of its admins is among those of --admins",
@@ -129,7 +129,7 @@ impl<'r, 'a> Player<'r, 'a> {
             tracing::warn!("{note}");
         }
         let mut told = show::Told::new();
-        let collects = has(play, |a| matches!(a, Action::Collect(_)));
+        let collects = has(play, is_collect);
         for (batch, hosts_of_batch) in (1..).zip(batches) {
             let stage = Stage {
                 play: number,
@@ -149,7 +149,7 @@ impl<'r, 'a> Player<'r, 'a> {
                 all: self.hosts.0,
             };
             let since = Instant::now();
-            let mut outcome = self
+            let (mut outcome, cut_short) = self
                 .batch(&stage, play, admins.as_ref(), turn, part)
                 .await?;
             self.hosts.1 += hosts_of_batch.len();
@@ -174,6 +174,9 @@ impl<'r, 'a> Player<'r, 'a> {
                     self.gone.insert(report.host.clone());
                 }
             }
+            if !cut_short {
+                visited.extend_from_slice(&hosts_of_batch);
+            }
             before.extend(hosts_of_batch);
             let ends = batch == count || outcome.stopped.is_some() || outcome.interrupted;
             if ends {
@@ -193,16 +196,10 @@ impl<'r, 'a> Player<'r, 'a> {
             show::tell(&outcome);
             whole.merge(outcome);
             if ends {
+                // Of a batch that was cut short other tasks are left as well.
                 if collects && !whole.interrupted && !self.ends.uncollected {
-                    let (stage, name) = &stage;
-                    let done = (
-                        Stage {
-                            more: false,
-                            ..*stage
-                        },
-                        name.clone(),
-                    );
-                    self.run.journal_ended(&done, &before, &whole).await?;
+                    let done = followed(&stage, false);
+                    self.run.journal_ended(&done, &visited, &whole).await?;
                 }
                 break;
             }
@@ -235,7 +232,8 @@ impl<'r, 'a> Player<'r, 'a> {
         })
     }
 
-    /// Brings a batch to what the tasks want. `before` are the hosts of earlier batches.
+    /// Brings a batch to what the tasks want. `before` are the hosts of earlier batches. Returns also whether it was cut short:
+    /// tasks of its own were left out.
     async fn batch(
         &mut self,
         turn: &Turn,
@@ -243,7 +241,7 @@ impl<'r, 'a> Player<'r, 'a> {
         admins: Option<&BTreeSet<AdminName>>,
         (before, hosts): (&[HostName], &[HostName]),
         part: Part,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<(Outcome, bool), Error> {
         let mut outcome = Outcome::default();
         // What only rotates, collects or reports brings hosts to nothing: like the commands, it contacts no host for that.
         if play.tasks.iter().any(|t| t.action.converges()) {
@@ -320,18 +318,17 @@ impl<'r, 'a> Player<'r, 'a> {
             self.profile.note(task.name.clone(), since);
         }
         if !cut_short {
-            let (stage, name) = turn;
+            let (stage, _) = turn;
             // Of those that were worked on it is noted already, where nothing is to come.
             let rest = hosts.iter().filter(|h| {
                 let report = outcome.hosts.get(*h);
                 stage.more || report.is_none_or(|r| r.status != Status::Ok)
             });
             let rest: Vec<HostName> = rest.cloned().collect();
-            let more = has(play, |a| matches!(a, Action::Collect(_)));
-            let done = (Stage { more, ..*stage }, name.clone());
+            let done = followed(turn, has(play, is_collect));
             self.run.journal_ended(&done, &rest, &outcome).await?;
         }
-        Ok(outcome)
+        Ok((outcome, cut_short))
     }
 }
 
@@ -342,4 +339,9 @@ fn has(play: &Play, is: fn(&Action) -> bool) -> bool {
 /// Whether a task visits the hosts of a batch again, once they are as they are to be.
 const fn is_by_itself(action: &Action) -> bool {
     matches!(action, Action::Rotate(_) | Action::Verify(_))
+}
+
+/// Whether a task is done once, after the last batch, and on its hosts.
+const fn is_collect(action: &Action) -> bool {
+    matches!(action, Action::Collect(_))
 }
