@@ -89,9 +89,18 @@ mkdir -p $d
 : >/opt/keeping.$$
 printf '%s\0' "$@" >$d/args
 keep $d/before
-tee $d/in | timeout.real "$@"
+# The last word is held until all is kept: it may be followed by the next request at once, which changes what is there.
+tee $d/in | timeout.real "$@" | {
+    last=
+    while IFS= read -r line || [ -n "$line" ]; do
+        [ -z "$last" ] || printf '%s\n' "$last"
+        last=
+        case $line in done) last=$line ;; *) printf '%s\n' "$line" ;; esac
+    done
+    if grep -aq '^apply	' $d/in; then keep $d/after; else rm -rf $d; fi
+    [ -z "$last" ] || printf '%s\n' "$last"
+}
 status=${PIPESTATUS[1]}
-if grep -aq '^apply	' $d/in; then keep $d/after; else rm -rf $d; fi
 rm /opt/keeping.$$
 exit $status
 "#;
