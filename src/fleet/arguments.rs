@@ -38,6 +38,8 @@ pub(crate) struct Told {
     pub(crate) way: Option<String>,
     /// A configuration file of its own is named.
     pub(crate) configured: bool,
+    /// How keys are exchanged is told.
+    pub(crate) key_exchange: bool,
     /// What decides who logs in: other logins, keys, agents and configuration files.
     pub(crate) identity: Vec<String>,
 }
@@ -67,6 +69,8 @@ pub(crate) fn told(words: &[String], address: Option<&str>) -> Told {
                 address.map_or_else(|| value.to_owned(), |a| value.replace(a, "%h"))
             };
             told.way = Some(way).filter(|w| !w.is_empty() && w != "none");
+        } else if key == "kexalgorithms" {
+            told.key_exchange = true;
         } else if !is_way
             && ["identit", "user", "certificate", "pkcs11", "preferred"]
                 .iter()

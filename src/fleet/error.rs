@@ -1,5 +1,7 @@
 //! What can go wrong between here and a host.
 
+use std::process::ExitStatus;
+
 use crate::host::reply::ReplyError;
 use crate::names::printable;
 
@@ -79,9 +81,13 @@ pub(crate) enum Connecting {
 }
 
 /// Turns what ssh said into an error, and tells whether trying again can help. What a jump host's ssh said may stand in
-/// between.
-pub(crate) fn explain(log: &str) -> (Connecting, FleetError) {
-    let lines = || log.lines().map(str::trim).filter(|l| !l.is_empty());
+/// between. Its end is told where it said nothing.
+pub(crate) fn explain(log: &str, ended: Option<ExitStatus>) -> (Connecting, FleetError) {
+    // `**` is what ssh since 10.1 thinks of the key exchange.
+    let lines = || {
+        let lines = log.lines().map(str::trim);
+        lines.filter(|l| !l.is_empty() && !l.starts_with("**"))
+    };
     // A jump host's ssh tells the reason, the other one only that it ended.
     let telling = |texts: &[&str]| lines().find(|l| texts.iter().any(|t| l.contains(t)));
     let said = |line: &str| printable(line, 200);
@@ -104,9 +110,13 @@ pub(crate) fn explain(log: &str) -> (Connecting, FleetError) {
         "Connection closed by",
     ]) {
         (Connecting::Dropped, said(line))
-    } else {
-        let last = lines().next_back().unwrap_or("ssh gave no reason");
+    } else if let Some(last) = lines().next_back() {
         (Connecting::Final, said(last))
+    } else {
+        // That a connection was closed is below the level that ssh is told to speak at (packet.c: logdie).
+        let how = ended.map_or_else(String::new, |status| format!(" ({status})"));
+        let why = format!("the connection ended, and ssh gave no reason{how}");
+        (Connecting::Dropped, why)
     };
     (kind, FleetError::Unreachable(why))
 }
@@ -148,11 +158,18 @@ mod tests {
                 Connecting::Final,
             ),
             ("Host key verification failed.", Connecting::Final),
-            ("", Connecting::Final),
+            ("", Connecting::Dropped),
+            (
+                "** WARNING: connection is not using a post-quantum key exchange algorithm.\nroot@h: Permission denied (publickey).",
+                Connecting::Refused,
+            ),
         ] {
-            assert_eq!(explain(log).0, wanted, "{log}");
+            assert_eq!(explain(log, None).0, wanted, "{log}");
         }
-        let (_, error) = explain("Host key verification failed.\nConnection closed by x");
+        let (_, error) = explain(
+            "Host key verification failed.\nConnection closed by x",
+            None,
+        );
         assert!(error.to_string().contains("known_hosts"));
     }
 }

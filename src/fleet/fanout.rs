@@ -13,8 +13,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::clock::Entropy;
+use crate::fleet::FleetError;
 use crate::fleet::own::OwnCodes;
-use crate::fleet::{FleetError, way};
+use crate::fleet::way::Configured;
 use crate::names::HostName;
 
 /// How many connections that are not authenticated one door may have from here: below sshd's default of ten.
@@ -34,8 +35,8 @@ pub struct Fanout {
     patience: Duration,
     /// For hosts that ask the tool's own account for a code.
     own: Option<OwnCodes>,
-    /// ssh's own configuration may name ways to hosts.
-    ways: OnceLock<bool>,
+    /// What ssh's own configuration may say.
+    configured: OnceLock<Configured>,
 }
 
 /// A way of authenticating that stands or falls on all hosts alike.
@@ -107,13 +108,13 @@ impl Fanout {
             stop,
             patience: PATIENCE,
             own,
-            ways: OnceLock::new(),
+            configured: OnceLock::new(),
         }
     }
 
-    /// Returns whether ssh's own configuration may name ways to hosts: looked up once for all of them.
-    pub(crate) fn ways_may_be_configured(&self) -> bool {
-        *self.ways.get_or_init(way::may_be_configured)
+    /// Returns what ssh's own configuration may say: looked up once for all hosts.
+    pub(crate) fn configured(&self) -> Configured {
+        *self.configured.get_or_init(Configured::look)
     }
 
     /// Returns the tokens of the tool's own account.

@@ -72,7 +72,7 @@ impl Fresh {
         let asks = answering.is_some();
         command
             .args(["-oControlMaster=no", "-oControlPath=none"])
-            .args(target.options(asks))
+            .args(target.options_to_confirm(asks))
             .args(target.destination().map_err(fail)?)
             .arg(command_line(target.elevation, Duration::from_secs(60)))
             .stdin(Stdio::piped())
@@ -130,8 +130,10 @@ impl Fresh {
         }
         drop(input);
         let said = read_errors(errors).await;
+        // Its end as it was, where it had come by itself.
+        let ended = child.try_wait().ok().flatten();
         drop(child.kill().await);
-        Err(explain(&said))
+        Err(explain(&said, ended))
     }
 
     /// Sends the request and returns the whole answer.

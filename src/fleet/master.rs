@@ -85,7 +85,10 @@ pub(super) async fn master(
         Ok(())
     } else {
         let text = |path| std::fs::read_to_string(path).unwrap_or_default();
-        Err(explain(&format!("{}\n{}", text(way), text(log))))
+        Err(explain(
+            &format!("{}\n{}", text(way), text(log)),
+            Some(status),
+        ))
     }
 }
 

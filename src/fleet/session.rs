@@ -58,9 +58,7 @@ impl Session {
         control: &ControlDir,
         fanout: &Arc<Fanout>,
     ) -> Result<Self, FleetError> {
-        if !target.local {
-            target.find_way(fanout.ways_may_be_configured()).await?;
-        }
+        target.find_way(fanout.configured()).await?;
         let mut session = Self {
             door: target.door(),
             own: match fanout.own() {

@@ -1,7 +1,9 @@
-//! By which way ssh goes to a host where neither inventory nor flags say so: the user's own configuration may name a jump host.
+//! What ssh's own configuration files may say where neither inventory nor flags do: by which way a host is reached, and how
+//! keys are exchanged.
 //!
 //! Many hosts behind one jump host meet one sshd, and what that asks must not get a code that is meant for the host. ssh
-//! alone reads its configuration (`ssh -G`, ssh(1)); it is asked only where its files can name a way at all.
+//! alone reads its configuration (`ssh -G`, ssh(1)); it is asked only where its files can name a way at all. A key exchange
+//! that somebody has chosen is left alone.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -17,23 +19,77 @@ const OF_ALL: [&str; 2] = ["/etc/ssh/ssh_config", "/usr/etc/ssh/ssh_config"];
 /// What these include on most distributions.
 const INCLUDED: [&str; 2] = ["/etc/ssh/ssh_config.d", "/usr/etc/ssh/ssh_config.d"];
 
-/// Whether one of ssh's configuration files can name a way. What cannot be read or told may.
-pub(super) fn may_be_configured() -> bool {
-    let mut texts: Vec<_> = OF_ALL.map(std::fs::read_to_string).into();
-    for directory in INCLUDED {
-        let included = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        texts.extend(included.map(|file| std::fs::read_to_string(file.path())));
+/// What ssh's configuration files can name. What cannot be read or told may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Configured {
+    /// A way to hosts.
+    pub(crate) way: bool,
+    /// How keys are exchanged.
+    pub(crate) key_exchange: bool,
+}
+
+impl Configured {
+    const ANY: Self = Self {
+        way: true,
+        key_exchange: true,
+    };
+    const NONE: Self = Self {
+        way: false,
+        key_exchange: false,
+    };
+
+    /// Looks into the files.
+    pub(super) fn look() -> Self {
+        let mut texts: Vec<_> = OF_ALL.map(std::fs::read_to_string).into();
+        for directory in INCLUDED {
+            let included = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            texts.extend(included.map(|file| std::fs::read_to_string(file.path())));
+        }
+        match home() {
+            Some(home) => texts.push(std::fs::read_to_string(
+                Path::new(&home).join(".ssh/config"),
+            )),
+            None => return Self::ANY,
+        }
+        let named = texts.into_iter().map(|text| match text {
+            Ok(text) => Self::named_by(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::NONE,
+            Err(_) => Self::ANY,
+        });
+        named.fold(Self::NONE, Self::or)
     }
-    match home() {
-        Some(home) => texts.push(std::fs::read_to_string(
-            Path::new(&home).join(".ssh/config"),
-        )),
-        None => return true,
+
+    /// What a configuration's text names, or other files that may.
+    fn named_by(text: &str) -> Self {
+        let named = text.lines().map(|line| {
+            let word = |c: char| c.is_whitespace() || c == '=' || c == '"';
+            let mut words = line.split(word).filter(|w| !w.is_empty());
+            let elsewhere = |w: &str| {
+                let directory = Path::new(w).parent();
+                !INCLUDED.iter().any(|i| directory == Some(Path::new(i)))
+            };
+            match words.next().map(str::to_ascii_lowercase).as_deref() {
+                Some("proxyjump" | "proxycommand") => Self {
+                    way: true,
+                    ..Self::NONE
+                },
+                Some("kexalgorithms") => Self {
+                    key_exchange: true,
+                    ..Self::NONE
+                },
+                Some("include") if words.any(elsewhere) => Self::ANY,
+                _ => Self::NONE,
+            }
+        });
+        named.fold(Self::NONE, Self::or)
     }
-    texts.into_iter().any(|text| match text {
-        Ok(text) => names_a_way(&text),
-        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-    })
+
+    const fn or(self, other: Self) -> Self {
+        Self {
+            way: self.way || other.way,
+            key_exchange: self.key_exchange || other.key_exchange,
+        }
+    }
 }
 
 /// The home that ssh takes for this user's, whatever the environment says (readconf.c: getpwuid).
@@ -43,22 +99,6 @@ fn home() -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':').skip(2);
         (fields.next() == Some(uid.as_str())).then(|| fields.nth(2).map(str::to_owned))?
-    })
-}
-
-/// Whether a configuration's text names a way, or other files that may.
-fn names_a_way(text: &str) -> bool {
-    text.lines().any(|line| {
-        let word = |c: char| c.is_whitespace() || c == '=' || c == '"';
-        let mut words = line.split(word).filter(|w| !w.is_empty());
-        match words.next().map(str::to_ascii_lowercase).as_deref() {
-            Some("proxyjump" | "proxycommand") => true,
-            Some("include") => words.any(|w| {
-                let directory = Path::new(w).parent();
-                !INCLUDED.iter().any(|i| directory == Some(Path::new(i)))
-            }),
-            _ => false,
-        }
     })
 }
 
@@ -100,20 +140,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configuration_that_names_a_way_is_known() {
-        for (text, wanted) in [
-            ("", false),
+    fn what_a_configuration_names_is_known() {
+        for (text, way, key_exchange) in [
+            ("", false, false),
             (
                 "Host *\n#   ProxyCommand ssh -q -W %h:%p gateway\n    SendEnv LANG\n",
                 false,
+                false,
             ),
-            ("Include /etc/ssh/ssh_config.d/*.conf\n", false),
-            ("Include config.d/*\n", true),
-            ("Include /etc/ssh/ssh_config.d/*.conf ~/.ssh/work\n", true),
-            ("Host web*\n\tproxyjump=ops@bastion\n", true),
-            ("Host web*\n  ProxyCommand ssh -W %h:%p bastion\n", true),
+            ("Include /etc/ssh/ssh_config.d/*.conf\n", false, false),
+            ("Include config.d/*\n", true, true),
+            (
+                "Include /etc/ssh/ssh_config.d/*.conf ~/.ssh/work\n",
+                true,
+                true,
+            ),
+            ("Host web*\n\tproxyjump=ops@bastion\n", true, false),
+            (
+                "Host web*\n  ProxyCommand ssh -W %h:%p bastion\n",
+                true,
+                false,
+            ),
+            ("Host web*\n  KexAlgorithms -diffie*\n", false, true),
+            ("#KexAlgorithms x\nKEXALGORITHMS=x\n", false, true),
         ] {
-            assert_eq!(names_a_way(text), wanted, "{text}");
+            let wanted = Configured { way, key_exchange };
+            assert_eq!(Configured::named_by(text), wanted, "{text}");
         }
     }
 

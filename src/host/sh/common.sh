@@ -20,8 +20,10 @@ read_uptime() {
 start_of() {
   start= stack=
   IFS= read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
-  # Split into words on purpose, after the name; the first is field 3.
-  set -- ${stat##*) }
+  # Split into words on purpose, after the name, which may hold anything; the first is field 3. Looked for from the end:
+  # from the beginning some shells try each length anew.
+  named=${stat%") "*}
+  set -- ${stat#"$named) "}
   start=${20} stack=${26}
 }
 

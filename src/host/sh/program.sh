@@ -441,11 +441,16 @@ count_keys() {
   for line in $homes; do
     case $line in "$1:"*) entry=$line ;; esac
   done
-  IFS=$blanks
-  set +f
   IFS=: read -r _ _ uid gid _ home _ <<LIST
 $entry
 LIST
+  # Few, since what is looked up in a long text costs some shells the square of its length.
+  near=$nl
+  for line in $modes; do
+    case $line in "$home	"* | "$home/"*) near=$near$line$nl ;; esac
+  done
+  IFS=$blanks
+  set +f
   [ -n "$home" ] || return 0
   if [ -z "$alike" ] || [ "$kind" != "$key_kind" ]; then
     key_kind=$kind
@@ -481,9 +486,9 @@ LIST
 believed() {
   p=$1
   while :; do
-    case $modes in
+    case $near in
     *"$nl$p	"*)
-      m=${modes#*"$nl$p	"}
+      m=${near#*"$nl$p	"}
       m=${m%%"$nl"*}
       ;;
     *) m=$(stat -L -c '%u %g %a %s' "$p" 2>/dev/null) || return 1 ;;
@@ -557,12 +562,17 @@ inspect_state() {
   sums=$(sha256sum $present $reaper)
   printf '%s\n' "$sums"
   same=
+  # In the order of the files, but for those that have gone meanwhile.
+  set -- $sums
   for f in $present; do
     l=${f##*/}
     slot=${f%/*}
     slot=${slot##*/}
-    sum=${sums%%"  $f"*}
-    sum=${sum##*"$nl"}
+    sum=
+    if [ "$2" = "$f" ]; then
+      sum=$1
+      shift 2
+    fi
     # A file that has not changed since it was last looked at, or is as it was just written, holds the secret that it held.
     case "$seen " in *" $slot/$l=$sum "*) [ ! -s "$f" ] || { same="$same $f"; continue; } ;; esac
     { IFS= read -r s
@@ -1429,24 +1439,30 @@ LIST
   say opened "$tx" "$window"
 }
 
+refused_by_test() {
+  why=test what=$(printf '%s' "${t#error }" | tr '\n\t' '  ')
+}
+
 # Tests the new configuration before any sshd reads it.
 judge() {
   forget_asked
-  why=test
-  what=$("$sshd" -t -f "$main" $opts 2>&1) || { what=$(printf '%s' "$what" | tr '\n\t' '  '); return 1; }
-  why=weaker
+  # Whoever is asked about has it tested (sshd(8): -T).
+  [ -n "$same$want" ] || t=$("$sshd" -t -f "$main" $opts 2>&1) || { refused_by_test; return 1; }
   for u in $same; do
     effective "$u"
+    case $t in 'error '*) refused_by_test; return 1 ;; esac
+    why=weaker
     printf '%s\n' "$t" | grep -vE "^($may_differ) " >"$LIB/tx/$tx/now" || [ $? = 1 ] || { why=write what="cannot write to $LIB"; return 1; }
     cmp -s "$LIB/tx/$tx/now" "$LIB/tx/$tx/same.$u" || {
       what="sshd would treat $u differently: $(diff "$LIB/tx/$tx/same.$u" "$LIB/tx/$tx/now" | grep '^[<>]' | head -n 4 | tr '\n\t' '  ')"
       return 1
     }
   done
-  why=no-effect
   while IFS='	' read -r u k v; do
     [ -n "$k" ] || continue
     effective "$u"
+    case $t in 'error '*) refused_by_test; return 1 ;; esac
+    why=no-effect
     case "
 $t
 " in *"
