@@ -318,3 +318,53 @@ impl Target {
         Ok(["--".into(), address.into()])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(connection: &Connection) -> Target {
+        let defaults = Defaults {
+            user: None,
+            sudo: false,
+            private_key: None,
+            host_key: HostKey::Strict,
+            connect_timeout: Duration::from_secs(10),
+        };
+        Target::of(&HostName::new("web1").unwrap(), connection, &defaults).unwrap()
+    }
+
+    /// Whether keys are exchanged cheaply: by the first connection, the one that confirms, those of a proof.
+    async fn cheap(connection: Connection, key_exchange: bool) -> [bool; 3] {
+        let mut target = target(&connection);
+        let configured = Configured {
+            way: false,
+            key_exchange,
+        };
+        target.find_way(configured).await.unwrap();
+        let has = |options: Vec<OsString>| options.iter().any(|o| o == QUICK_KEX);
+        [
+            has(target.options(false)),
+            has(target.options_to_confirm(false)),
+            has(target.options_for_proof()),
+        ]
+    }
+
+    #[tokio::test]
+    async fn what_somebody_chose_and_what_carries_a_password_keep_their_key_exchange() {
+        let of = |connection: Connection| cheap(connection, false);
+        assert_eq!(of(Connection::default()).await, [false, true, true]);
+        assert_eq!(cheap(Connection::default(), true).await, [false; 3]);
+        let told = Connection {
+            ssh_args: vec!["-oKexAlgorithms=ecdh-sha2-nistp256".to_owned()],
+            ..Connection::default()
+        };
+        assert_eq!(of(told).await, [false; 3]);
+        let with_password = Connection {
+            use_sudo: Some(true),
+            become_password: Some(Secret::from("of sudo")),
+            ..Connection::default()
+        };
+        assert_eq!(of(with_password).await, [false, false, true]);
+    }
+}

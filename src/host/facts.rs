@@ -61,7 +61,8 @@ pub struct Facts {
     pub judged_before: bool,
     /// Configuration files by path.
     pub files: BTreeMap<String, FileFact>,
-    /// SHA-256 by path of what else decides who gets in: what PAM's text includes, access.conf(5), time.conf(5), programs.
+    /// Checksums by path of what else decides who gets in: SHA-256 of what PAM's text includes, access.conf(5), time.conf(5) and
+    /// modules; what cksum(1) says of sshd.
     pub beside: BTreeMap<String, String>,
     /// Configuration files that are symbolic links, and where they lead.
     pub links: BTreeMap<String, String>,

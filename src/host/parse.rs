@@ -155,6 +155,9 @@ impl Reader {
                     self.sums.insert(path.to_owned(), sum.to_owned());
                 }
             }
+            ("program", [path, sum]) => {
+                self.sums.insert((*path).to_owned(), (*sum).to_owned());
+            }
             ("stat", [mode, uid, gid, _inode, size, path]) => {
                 let fact = FileFact {
                     mode: u32::from_str_radix(mode, 8).unwrap_or(0),

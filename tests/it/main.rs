@@ -63,6 +63,8 @@ mod lab_hostile;
 #[cfg(test)]
 mod lab_hosts;
 #[cfg(test)]
+mod lab_key_exchange;
+#[cfg(test)]
 mod lab_kill;
 #[cfg(test)]
 mod lab_leak;

@@ -194,6 +194,7 @@ LIST
     [ -L "$f" ] && say link "$f" "$(readlink -f "$f")"
   done
   say config "$all"
+  say program "$sshd" "$program"
   printf '%s\n' "$sums"
   shared= names=
   for f in common-auth password-auth system-auth system-login system-remote-login base-auth; do
@@ -310,8 +311,11 @@ config_hash() {
   for f in /etc/security/access.conf /etc/security/access.d/*.conf /etc/security/time.conf; do
     [ ! -f "$f" ] || beside=$beside$f$nl
   done
-  sums=$(each_of "$files$beside$sshd$nl/etc/group$nl$module$nl$oath" sha256sum)
-  all=$(printf '%s\n' "$daemon" "$sums" | sha256sum)
+  sums=$(each_of "$files$beside/etc/group$nl$module$nl$oath" sha256sum)
+  # Whether there is another one is all that matters of a program, which takes a while to hash; who can choose what it holds can
+  # have all else.
+  program=$(cksum <"$sshd" 2>/dev/null) || program=$(sha256sum <"$sshd")
+  all=$(printf '%s\n' "$daemon" "$program" "$sums" | sha256sum)
   all=${all%% *}
 }
 
@@ -1202,7 +1206,9 @@ put() {
     ;;
   esac
   new=$stage/${1##*/}
-  whole= broken=
+  whole= broken= mode=600
+  # What is new has the mode that most need; the rest is changed below.
+  [ "$2" != 644 ] || { umask 022; mode=644; }
   while IFS= read -r line; do
     case $line in
     .) whole=1; break ;;
@@ -1211,13 +1217,14 @@ put() {
     =*) sed -n "${line#=}p" "$1" || broken=1 ;;
     esac
   done >"$new" || fail write "cannot write beside $1"
+  umask 077
   [ -n "$whole" ] || fail protocol "the request is cut off"
   # A full disk takes a part of a file without a word to the loop.
   [ -z "$broken" ] || fail write "cannot write beside $1"
   if [ "$3" != absent ] && [ "$4" = tx ] && owner=$(stat -c %u:%g "$1" 2>/dev/null) && [ "$owner" != 0:0 ]; then
     chown "$owner" "$new" || fail write "cannot give $1 its owner"
   fi
-  [ "$2" = 600 ] || chmod "$2" "$new" || fail write "cannot give $1 its mode"
+  [ "$2" = "$mode" ] || chmod "$2" "$new" || fail write "cannot give $1 its mode"
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
     stagedtx="$stagedtx $new"
@@ -1398,9 +1405,11 @@ arm() {
 
 # Writes file $1 with text $2, unless it has it, for a daemon that reads it at any moment.
 place() {
-  [ "$(cat "$1" 2>/dev/null)" != "$2" ] || return 0
+  [ -f "$1" ] && [ "$(cat "$1")" = "$2" ] && return 0
   own=${1%/*}/.fleetotp.${1##*/}
-  printf '%s\n' "$2" >"$own" && chmod 644 "$own" && mv -f "$own" "$1" || { rm -f "$own"; fail arm "cannot write $1"; }
+  umask 022
+  printf '%s\n' "$2" >"$own" && mv -f "$own" "$1" || { rm -f "$own"; fail arm "cannot write $1"; }
+  umask 077
   placed="$placed $1"
 }
 
