@@ -59,7 +59,7 @@ pub struct Target {
     usual_kex: bool,
 }
 
-/// A key exchange that every sshd of the last ten years knows and that costs a tenth of what OpenSSH prefers since 9.0
+/// A key exchange that every sshd of the last ten years knows and that costs a fraction of what OpenSSH prefers since 9.0
 /// (sntrup761, against computers yet to come). It goes before ssh's own list and takes nothing out of it (ssh_config(5)).
 const QUICK_KEX: &str = "-oKexAlgorithms=^curve25519-sha256";
 
