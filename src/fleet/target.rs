@@ -225,8 +225,7 @@ impl Target {
     /// When ssh cannot be started.
     pub(crate) async fn find_way(&mut self, configured: Configured) -> Result<(), FleetError> {
         let told = self.told();
-        let anything = told.configured || configured.key_exchange;
-        self.usual_kex = !anything && !told.key_exchange;
+        self.usual_kex = !(told.configured || told.key_exchange || configured.key_exchange);
         if !self.local && told.way.is_none() && (told.configured || configured.way) {
             self.way = way::configured(self).await?;
         }

@@ -1206,9 +1206,7 @@ put() {
     ;;
   esac
   new=$stage/${1##*/}
-  whole= broken= mode=600
-  # What is new has the mode that most need; the rest is changed below.
-  [ "$2" != 644 ] || { umask 022; mode=644; }
+  whole= broken=
   while IFS= read -r line; do
     case $line in
     .) whole=1; break ;;
@@ -1217,14 +1215,13 @@ put() {
     =*) sed -n "${line#=}p" "$1" || broken=1 ;;
     esac
   done >"$new" || fail write "cannot write beside $1"
-  umask 077
   [ -n "$whole" ] || fail protocol "the request is cut off"
   # A full disk takes a part of a file without a word to the loop.
   [ -z "$broken" ] || fail write "cannot write beside $1"
   if [ "$3" != absent ] && [ "$4" = tx ] && owner=$(stat -c %u:%g "$1" 2>/dev/null) && [ "$owner" != 0:0 ]; then
     chown "$owner" "$new" || fail write "cannot give $1 its owner"
   fi
-  [ "$2" = "$mode" ] || chmod "$2" "$new" || fail write "cannot give $1 its mode"
+  [ "$2" = 600 ] || chmod "$2" "$new" || fail write "cannot give $1 its mode"
   if [ "$4" = tx ]; then
     into_transaction "$1" "$new"
     stagedtx="$stagedtx $new"
@@ -1407,9 +1404,7 @@ arm() {
 place() {
   [ -f "$1" ] && [ "$(cat "$1")" = "$2" ] && return 0
   own=${1%/*}/.fleetotp.${1##*/}
-  umask 022
-  printf '%s\n' "$2" >"$own" && mv -f "$own" "$1" || { rm -f "$own"; fail arm "cannot write $1"; }
-  umask 077
+  printf '%s\n' "$2" >"$own" && chmod 644 "$own" && mv -f "$own" "$1" || { rm -f "$own"; fail arm "cannot write $1"; }
   placed="$placed $1"
 }
 
@@ -1448,18 +1443,19 @@ LIST
   say opened "$tx" "$window"
 }
 
-refused_by_test() {
-  why=test what=$(printf '%s' "${t#error }" | tr '\n\t' '  ')
+# As effective, for a configuration that is new: what sshd does for a user is told by its extended test (sshd(8): -T).
+effective_now() {
+  effective "$1"
+  case $t in 'error '*) why=test what=$(printf '%s' "${t#error }" | tr '\n\t' '  '); return 1 ;; esac
+  tested=1
 }
 
 # Tests the new configuration before any sshd reads it.
 judge() {
   forget_asked
-  # Whoever is asked about has it tested (sshd(8): -T).
-  [ -n "$same$want" ] || t=$("$sshd" -t -f "$main" $opts 2>&1) || { refused_by_test; return 1; }
+  tested=
   for u in $same; do
-    effective "$u"
-    case $t in 'error '*) refused_by_test; return 1 ;; esac
+    effective_now "$u" || return 1
     why=weaker
     printf '%s\n' "$t" | grep -vE "^($may_differ) " >"$LIB/tx/$tx/now" || [ $? = 1 ] || { why=write what="cannot write to $LIB"; return 1; }
     cmp -s "$LIB/tx/$tx/now" "$LIB/tx/$tx/same.$u" || {
@@ -1469,8 +1465,7 @@ judge() {
   done
   while IFS='	' read -r u k v; do
     [ -n "$k" ] || continue
-    effective "$u"
-    case $t in 'error '*) refused_by_test; return 1 ;; esac
+    effective_now "$u" || return 1
     why=no-effect
     case "
 $t
@@ -1484,6 +1479,11 @@ $k $v
   done <<LIST
 $want
 LIST
+  # A HUP with a configuration that nobody has tested could be the listener's last.
+  [ -n "$tested" ] || what=$("$sshd" -t -f "$main" $opts 2>&1) || {
+    why=test what=$(printf '%s' "$what" | tr '\n\t' '  ')
+    return 1
+  }
 }
 
 # One check of what sshd does for a user now; a failure undoes the group change made in this request.
