@@ -227,7 +227,10 @@ pub fn sweep_ended(sheets: &[SheetRecord]) -> Vec<String> {
         .iter()
         .filter(|s| !s.state.is_open())
         .filter(|s| match (&s.path, &s.sha256) {
-            (Some(path), Some(sha256)) => store::verify(std::path::Path::new(path), sha256),
+            (Some(path), Some(sha256)) => {
+                let path = std::path::Path::new(path);
+                store::verify(path, sha256) || store::removal_was_cut_short(path)
+            }
             _ => false,
         })
         .filter_map(destroy)

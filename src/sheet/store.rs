@@ -161,18 +161,52 @@ pub fn verify(path: &Path, sha256: &str) -> bool {
 
 /// Overwrites and removes a file; returns whether it was there.
 ///
+/// It takes the name of an unfinished file first: once its bytes are gone its hash no longer tells what it was, and whoever
+/// is killed before the end leaves what [`sweep_temps`] and [`removal_was_cut_short`] find.
+///
 /// This is removal, not erasure: copies in backups, snapshots and in the cells of a flash disk stay.
 ///
 /// # Errors
 /// [`SheetError::Io`].
 pub fn remove(path: &Path) -> Result<bool, SheetError> {
+    let Some(unfinished) = unfinished_name(path) else {
+        return erase(path);
+    };
+    let cut_short = erase(&unfinished)?;
+    if !is_single_file(path) {
+        return Ok(erase(path)? || cut_short);
+    }
+    std::fs::rename(path, &unfinished).map_err(SheetError::io("rename", path))?;
+    sync_dir_of(path)?;
+    erase(&unfinished)
+}
+
+/// Tells whether the removal of a sheet's file has begun and did not come to its end.
+pub fn removal_was_cut_short(path: &Path) -> bool {
+    unfinished_name(path).is_some_and(|name| name.symlink_metadata().is_ok())
+}
+
+/// The name that a sheet's file has before it is published and while it is removed; nothing for such a name itself.
+fn unfinished_name(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let id = name.split('.').next().filter(|id| !id.is_empty())?;
+    Some(path.with_file_name(format!(".{id}{TEMPORARY}")))
+}
+
+/// A link's target is not ours, and neither is a file with a second name.
+fn is_single_file(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    path.symlink_metadata()
+        .is_ok_and(|m| m.is_file() && m.nlink() == 1)
+}
+
+fn erase(path: &Path) -> Result<bool, SheetError> {
     let metadata = match path.symlink_metadata() {
         Ok(metadata) => metadata,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(SheetError::io("examine", path)(e)),
     };
-    // A link's target is not ours, and neither is a file with a second name.
-    if metadata.is_file() && std::os::unix::fs::MetadataExt::nlink(&metadata) == 1 {
+    if is_single_file(path) {
         let overwrite = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).open(path)?;
             std::io::copy(&mut std::io::repeat(0).take(metadata.len()), &mut file)?;
@@ -327,5 +361,37 @@ mod tests {
         let mut bytes = Vec::new();
         still_open.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, [0u8; 6]);
+    }
+
+    #[test]
+    fn a_removal_that_was_cut_short_is_finished() {
+        for extension in [Extension::Pdf, Extension::PdfAge] {
+            let dir = tempfile::tempdir().unwrap();
+            let sheet = stage(dir.path(), "S-1", extension, b"secret").unwrap();
+            publish(&sheet).unwrap();
+            assert!(!removal_was_cut_short(&sheet.final_path));
+            // Whoever removed it was killed: no name tells that it was published, and no hash what it was.
+            std::fs::rename(&sheet.final_path, &sheet.temp_path).unwrap();
+            std::fs::write(&sheet.temp_path, [0u8; 6]).unwrap();
+            assert!(removal_was_cut_short(&sheet.final_path));
+            assert!(remove(&sheet.final_path).unwrap());
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_removal_follows_no_link_and_spares_a_second_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, linked, also) = (
+            dir.path().join("kept"),
+            dir.path().join("S-1.pdf"),
+            dir.path().join("S-2.pdf"),
+        );
+        std::fs::write(&kept, b"precious").unwrap();
+        std::os::unix::fs::symlink(&kept, &linked).unwrap();
+        std::fs::hard_link(&kept, &also).unwrap();
+        assert!(remove(&linked).unwrap() && remove(&also).unwrap());
+        assert_eq!(std::fs::read(&kept).unwrap(), b"precious");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -119,7 +119,7 @@ fn assert_witnessed(lab: &Lab, project: &Project<'_>) {
     );
 
     // A host that is not read is named: what it would say is unknown.
-    project.change_settings("#connect_timeout: 10s", "connect_timeout: 2s");
+    project.change_settings("#connect_timeout: 10s", "connect_timeout: 5s");
     lab.host("web1").cut();
     let ran = project
         .fleetotp(&["audit", "verify", "--witnesses"])

@@ -53,7 +53,7 @@ fn one_of_a_hundred_leaves_forty_hosts_of_which_three_are_down() {
         &lab,
         &json!({"all": all(&lab, &hosts), "admins": admins, "policies": policies()}),
     );
-    project.change_settings("#connect_timeout: 10s", "connect_timeout: 3s");
+    project.change_settings("#connect_timeout: 10s", "connect_timeout: 6s");
     let ran = project.rollout(&["-o", "json"]).expect_code(0);
     let mut leaver = ran.sheet("a42", "default").scan().wide_totp();
     let mut stays = ran.sheet("a7", "default").scan().wide_totp();

@@ -20,7 +20,7 @@ fn project(site: &Site) -> Project<'_> {
             "policies": {"default": {"issuer": "Example Corp", "rate_limit": "30/30s", "window": WINDOW, "rotate_every": "90d"}},
         }),
     );
-    project.change_settings("#connect_timeout: 10s", "connect_timeout: 4s");
+    project.change_settings("#connect_timeout: 10s", "connect_timeout: 8s");
     project
 }
 

@@ -94,6 +94,25 @@ fn sheet_code(sheet: &crate::support::project::Sheet) -> String {
     sheet.scan().totp().fresh()
 }
 
+/// A run that is killed while it removes a sheet's file leaves it without its bytes and under another name.
+#[test]
+fn the_next_run_finishes_a_removal_that_was_cut_short() {
+    let bare = project();
+    let sheet = bare.enroll("bob", &[]);
+    bare.fed(&sheet_code(&sheet), &["confirm", "bob", "--no-push"])
+        .expect_code(0);
+    assert_eq!(bare.sheet_files(), Vec::<std::path::PathBuf>::new());
+    let left = bare
+        .path()
+        .join("sheets")
+        .join(format!(".{}.pdf.tmp", sheet.id));
+    std::fs::write(&left, [0u8; 4096]).unwrap();
+    // One that issues nothing.
+    bare.fed("123456", &["confirm", "bob", "--no-push"])
+        .expect_text(&["bob has no unconfirmed sheet"]);
+    assert_eq!(bare.sheet_files(), Vec::<std::path::PathBuf>::new());
+}
+
 #[test]
 fn purge_removes_what_nobody_needs_and_nothing_else() {
     let bare = project();

@@ -63,7 +63,6 @@ impl Site {
             "#revert_after: 90s",
             &format!("revert_after: {revert_after}s"),
         );
-        project.change_settings("#connect_timeout: 10s", "connect_timeout: 4s");
         project
     }
 

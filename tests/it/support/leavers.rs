@@ -158,7 +158,7 @@ impl<'lab> Fleet<'lab> {
                 "policies": {"default": policy},
             }),
         );
-        project.change_settings("#connect_timeout: 10s", "connect_timeout: 3s");
+        project.change_settings("#connect_timeout: 10s", "connect_timeout: 6s");
         let ran = project.rollout(&["-o", "json"]).expect_code(0);
         let totp = |admin| ran.sheet(admin, "default").scan().wide_totp();
         let (alices, bobs) = (totp("alice"), totp("bob"));

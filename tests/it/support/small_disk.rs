@@ -27,10 +27,12 @@ is_kept() {
     for e in $LIBS; do [ ! -e /var/lib/$e ] && [ ! -e $1/lib/$e ] || diff -rq /var/lib/$e $1/lib/$e || return 1; done
     diff -rq /home $1/home
 } >/dev/null 2>&1
-# It is again what was kept; what still ran there is ended first.
+# It is again what was kept; what still ran there is ended first: before a watcher whoever would start it once more.
 restore() {
     room_again
-    kill -9 $(grep -lz '[f]leetotp/reaper' /proc/[0-9]*/cmdline | cut -d/ -f3) 2>/dev/null
+    for ours in '[F]LEETOTP/1' '[f]leetotp/reaper'; do
+        kill -9 $(grep -lz "$ours" /proc/[0-9]*/cmdline | cut -d/ -f3) 2>/dev/null
+    done
     is_kept $1 && return
     diff -rq /etc/ssh $1/etc/ssh >/dev/null && same=yes || same=
     for e in $OURS; do rm -rf /etc/$e; [ ! -e $1/etc/$e ] || cp -a $1/etc/$e /etc/; done
@@ -72,6 +74,16 @@ tick() {
         case $w in *.done/* | *.reverted/* | *.new/* | *'*'*) ;; *) echo '0 1' >$w.now && mv $w.now $w || echo '0 1' >$w ;; esac
     done 2>/dev/null
     [ ! -e /var/lib/fleetotp/reaper ] || /bin/sh /var/lib/fleetotp/reaper tick
+}
+# Says what a check still says after five seconds: the change's own watcher may be at work at this moment, with a lock and
+# files that are not in their place yet.
+lasting() {
+    for _ in $(seq 50); do
+        found=$("$@")
+        [ -n "$found" ] || return 0
+        sleep 0.1
+    done
+    echo "$found"
 }
 still_open() {
     ls /var/lib/fleetotp/tx 2>/dev/null | grep -vE '\.(done|reverted)$'
@@ -169,9 +181,12 @@ pub(crate) fn ask_again(
         xargs -0 -a {request}/args timeout.real <{request}/in >/opt/answer 2>/dev/null
         grep -aE '^(fail	|done$)' /opt/answer | head -n 1
         echo ==
-        broken {request}/before {request}/after
-        if grep -aqx done /opt/answer; then texts_are {request}/after || echo "the text is not what it is to be"
-        else texts_are {request}/before || echo "the text is not what it was"; fi
+        wrong() {{
+            broken {request}/before {request}/after
+            if grep -aqx done /opt/answer; then texts_are {request}/after || echo "the text is not what it is to be"
+            else texts_are {request}/before || echo "the text is not what it was"; fi
+        }}
+        lasting wrong
         true"#
     ));
     let (answer, wrong) = text.split_once("==\n").expect("both parts");
@@ -193,8 +208,9 @@ pub(crate) fn ask_again(
 pub(crate) fn after_the_window(host: Host<'_>, reverted: &str, done: &str) -> String {
     host.sh(&format!(
         r#". /opt/common
-        room_again; tick; still_open
-        texts_are {reverted}/before || texts_are {done}/after || echo "the text is neither"
+        room_again; tick
+        wrong() {{ still_open; texts_are {reverted}/before || texts_are {done}/after || echo "the text is neither"; }}
+        lasting wrong
         true"#
     ))
 }
@@ -214,9 +230,11 @@ pub(crate) fn window_ends(
         restore {inside}/before
         squeeze {place} {scarce} {left}
         tick
-        texts_are {opener}/before || {{ ! {at_once} && [ -n "$(still_open)" ]; }} || echo "the text was not put back"
-        room_again; tick; still_open
-        texts_are {opener}/before || echo "the text is not what it was"
+        full() {{ texts_are {opener}/before || {{ ! {at_once} && [ -n "$(still_open)" ]; }} || echo "the text was not put back"; }}
+        lasting full
+        room_again; tick
+        wrong() {{ still_open; texts_are {opener}/before || echo "the text is not what it was"; }}
+        lasting wrong
         true"#
     ))
 }
