@@ -66,6 +66,9 @@ pub fn key_is_enough_for_others(facts: &Facts) -> bool {
 
 /// Returns the addresses at which sshd can be reached from the host itself through the open connection, as `ssh -W` names
 /// them; none where forwarding is off for the account of the connection (sshd_config(5), `AllowTcpForwarding`).
+///
+/// 127.0.0.1 comes first: a log reader that bans knows that one for the host's own under any circumstances, and `::1` only
+/// where the host's files name it (fail2ban 1.0, `DNSUtils.getSelfIPs`, resolves `localhost` and the host's name).
 pub fn inside(facts: &Facts) -> Vec<String> {
     let login = facts.connecting_login.as_deref().unwrap_or("root");
     let Some(effective) = facts
@@ -99,6 +102,7 @@ pub fn inside(facts: &Facts) -> Vec<String> {
     if found.is_empty() {
         found.push(LOOPBACK.to_owned());
     }
+    found.sort_by_key(|address| address != LOOPBACK);
     found
 }
 
@@ -130,7 +134,7 @@ mod tests {
     fn a_host_is_reached_from_inside_where_its_sshd_listens() {
         assert_eq!(inside(&Facts::default()), ["127.0.0.1"]);
         let listens = |value| inside(&with("listenaddress", value));
-        assert_eq!(listens("[::]:22 0.0.0.0:22"), ["[::1]", "127.0.0.1"]);
+        assert_eq!(listens("[::]:22 0.0.0.0:22"), ["127.0.0.1", "[::1]"]);
         assert_eq!(listens("127.0.1.1:2201"), ["127.0.1.1"]);
         assert_eq!(listens("0.0.0.0:22 0.0.0.0:2222"), ["127.0.0.1"]);
         for (key, value) in [

@@ -493,7 +493,8 @@ impl Logins<'_> {
         canary::login(self.session, &self.proof.pair, wanted).await
     }
 
-    /// From the host itself, by the `nth` of its addresses, or the one that it has.
+    /// From the host itself: by the `nth` of its addresses where sshd counts failed logins against each, else by the first.
+    /// Where nothing comes of that, a firewall or a log reader may keep that one out, so another is tried.
     async fn inside(
         &self,
         offer: Offer,
@@ -501,11 +502,21 @@ impl Logins<'_> {
         nth: usize,
     ) -> Result<Outcome, FleetError> {
         let inside = &self.proof.inside;
+        let nth = if self.proof.penalises { nth } else { 0 };
         let Some(address) = inside.get(nth).or(inside.last()) else {
             let why = "the connection forwards nothing to the host itself";
             return Ok(Outcome::Unclear(why.to_owned()));
         };
-        self.direct(offer, codes, Route::Inside(address)).await
+        let outcome = self.direct(offer, codes, Route::Inside(address)).await?;
+        match inside.iter().find(|other| *other != address) {
+            // Whom a single failed login keeps out is kept out by both.
+            Some(other)
+                if matches!(outcome, Outcome::Unclear(_)) && !self.proof.penalises_at_once =>
+            {
+                self.direct(offer, codes, Route::Inside(other)).await
+            }
+            _ => Ok(outcome),
+        }
     }
 }
 

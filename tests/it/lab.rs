@@ -41,6 +41,8 @@ pub(crate) enum Suite {
     BookwormWithoutModule,
     /// Debian 12 with pam_oath besides.
     BookwormWithOath,
+    /// Debian 12 with fail2ban, which is not started.
+    BookwormWithFail2ban,
 }
 
 impl Suite {
@@ -51,6 +53,7 @@ impl Suite {
             Self::Trixie => "trixie",
             Self::BookwormWithoutModule => "bookworm+no-module",
             Self::BookwormWithOath => "bookworm+oath",
+            Self::BookwormWithFail2ban => "bookworm+fail2ban",
         }
     }
 }

@@ -53,6 +53,8 @@ mod lab_enrol;
 #[cfg(test)]
 mod lab_everyone;
 #[cfg(test)]
+mod lab_fail2ban;
+#[cfg(test)]
 mod lab_fanout;
 #[cfg(test)]
 mod lab_faults;

@@ -8,7 +8,7 @@ lab_describe_hosts() {
     mkdir "$DIR/hosts"
     printf '127.0.0.1 localhost\n' >"$DIR/etc-hosts"
     for spec in ${1//,/ }; do
-        [[ $spec =~ ^([a-z0-9][a-z0-9-]{0,30})=([a-z]+)(\+no-module|\+oath)?$ ]] ||
+        [[ $spec =~ ^([a-z0-9][a-z0-9-]{0,30})=([a-z]+)(\+no-module|\+oath|\+fail2ban)?$ ]] ||
             die "\`$spec\` is not NAME=SUITE, such as web1=bookworm or web1=bookworm+no-module"
         name=${BASH_REMATCH[1]} suite=${BASH_REMATCH[2]}
         index=$((index + 1))
@@ -64,7 +64,7 @@ lab_write_json() {
 
 # Makes the root file system $2 that of host $1, before its first boot.
 host_personalise() {
-    local name=$1 root=$2 deb
+    local name=$1 root=$2 variant deb
     same_directory "$root/etc" /etc && die "the root of $name is this machine's own: nothing is done"
     install -m 0600 "$DIR/hosts/$name/host_key" "$root/etc/ssh/ssh_host_ed25519_key"
     install -m 0644 "$DIR/hosts/$name/host_key.pub" "$root/etc/ssh/ssh_host_ed25519_key.pub"
@@ -74,14 +74,15 @@ host_personalise() {
     install -d -m 0700 "$root/root" "$root/root/.ssh"
     install -d -m 0755 "$root/home"
     install -m 0600 "$DIR/root_key.pub" "$root/root/.ssh/authorized_keys"
-    case $(cat "$DIR/hosts/$name/variant") in
+    variant=$(cat "$DIR/hosts/$name/variant")
+    case $variant in
         +no-module)
             chroot "$root" "${HOST_ENV[@]}" dpkg --force-unsafe-io --purge libpam-google-authenticator >/dev/null
             ;;
-        +oath)
-            # Unpacked only: what its package does besides is to ask pam-auth-update for a profile that it does not have.
-            # /lib is a link, and stays one.
-            for deb in "$(oath_packages "$(cat "$DIR/hosts/$name/suite")")"/*.deb; do
+        +oath | +fail2ban)
+            # Unpacked only: what the package of pam_oath does besides is to ask pam-auth-update for a profile that it does not
+            # have, and Python's are for speed. /lib is a link, and stays one.
+            for deb in "$(extra_dir "$(cat "$DIR/hosts/$name/suite")" "${variant#+}")"/*.deb; do
                 dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$root"
             done
             ;;

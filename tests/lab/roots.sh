@@ -105,34 +105,44 @@ make_package_source() {
     echo 'deb [trusted=yes] file:/srv/packages ./' >"$root/etc/apt/sources.list"
 }
 
-# Where the packages of pam_oath for a suite are kept.
-oath_packages() { echo "$(roots_dir)/$1.oath"; }
+# What a host may have besides, by the word behind its suite.
+extra_packages() {
+    case $1 in
+        oath) echo libpam-oath ;;
+        fail2ban) echo fail2ban iproute2 ;;
+        *) die "\`$1\` is nothing that a host can have besides: oath, fail2ban" ;;
+    esac
+}
 
-# Fetches them once. They are kept beside the root, not in it: most hosts have no other module, and another one in the roots
+# Where the packages of extra $2 for suite $1 are kept.
+extra_dir() { echo "$(roots_dir)/$1.$2"; }
+
+# Fetches them once. They are kept beside the root, not in it: most hosts have no such thing, and another one in the roots
 # would make everybody build them anew. apt works on directories of its own, so the machine may be of another suite.
-ensure_oath() {
-    local suite=$1 dir work
+ensure_extra() {
+    local suite=$1 extra=$2 dir work
     dir=$(roots_dir)
     (
         flock 9
-        [[ -d $(oath_packages "$suite") ]] && exit 0
-        work=$dir/$suite.oath.new
+        [[ -d $(extra_dir "$suite" "$extra") ]] && exit 0
+        work=$dir/$suite.$extra.new
         rm -rf -- "$work"
         mkdir -p "$work"/apt/{lists,archives/partial}
         echo "deb ${FLEETOTP_LAB_MIRROR:-$(debian_mirror)} $suite main" >"$work/apt/sources.list"
         local options=(-q -o "Dir::State::status=$dir/$suite/var/lib/dpkg/status" -o "Dir::State::lists=$work/apt/lists"
             -o "Dir::Cache=$work/apt" -o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
             -o APT::Sandbox::User=root -o Acquire::Languages=none)
+        # shellcheck disable=SC2046 # One word per package is meant.
         if ! { apt-get "${options[@]}" update &&
-            apt-get "${options[@]}" -y --no-install-recommends --download-only install libpam-oath &&
-            mv -- "$work"/apt/archives/*.deb "$work/"; } >"$dir/$suite.oath.log" 2>&1; then
-            tail -n 5 "$dir/$suite.oath.log" >&2
+            apt-get "${options[@]}" -y --no-install-recommends --download-only install $(extra_packages "$extra") &&
+            mv -- "$work"/apt/archives/*.deb "$work/"; } >"$dir/$suite.$extra.log" 2>&1; then
+            tail -n 5 "$dir/$suite.$extra.log" >&2
             rm -rf -- "$work"
-            die "the packages of pam_oath could not be fetched: the whole log is $dir/$suite.oath.log"
+            die "the packages for $extra could not be fetched: the whole log is $dir/$suite.$extra.log"
         fi
         rm -rf -- "$work/apt"
-        mv -- "$work" "$(oath_packages "$suite")"
-    ) 9>"$dir/$suite.oath.lock"
+        mv -- "$work" "$(extra_dir "$suite" "$extra")"
+    ) 9>"$dir/$suite.$extra.lock"
 }
 
 # Makes sure that the roots of the given suites, or of `all`, are there.
