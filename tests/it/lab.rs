@@ -24,6 +24,9 @@ pub(crate) use sudo::PASSWORD;
 /// The lab's program.
 pub(crate) const LAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/lab");
 
+/// What the lab's program itself starts for a command on a host or on the controller's side.
+const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/enter");
+
 /// The key exchange that every ssh of the tests asks for. What OpenSSH prefers since 9.0 (sntrup761) takes the client ten
 /// times as long, at each of some thousand logins.
 pub(crate) const QUICK_KEX: &str = "KexAlgorithms=curve25519-sha256";
@@ -180,8 +183,30 @@ impl Lab {
     ///
     /// A signal to the child reaches the program itself.
     pub(crate) fn controller(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = self.command("exec");
+        let mut command = if self.mode() == "namespaces" {
+            self.entrance("controller")
+        } else {
+            self.command("exec")
+        };
         command.arg("--").arg(program);
+        command
+    }
+
+    /// A command inside a host, as its root.
+    fn inside(&self, host: &str, words: &[&str]) -> Command {
+        let mut command = if self.mode() == "namespaces" {
+            self.entrance("host")
+        } else {
+            self.command("host")
+        };
+        command.args([host, "--"]).args(words);
+        command
+    }
+
+    /// The short way in, past the lab's program.
+    fn entrance(&self, place: &str) -> Command {
+        let mut command = Command::new(ENTER);
+        command.arg(&self.dir).arg(place);
         command
     }
 

@@ -25,6 +25,7 @@ namespaces_stop() {
     # Killing the world itself (not unshare) lets unshare return only when everything inside is gone.
     kill -KILL "$(cat "$DIR/world" 2>/dev/null || echo "$UNSHARE_PID")" 2>/dev/null || true
     wait "$UNSHARE_PID" 2>/dev/null || true
+    [[ -z ${CONTROLLER_PID:-} ]] || { kill -KILL "$CONTROLLER_PID" 2>/dev/null && wait "$CONTROLLER_PID" 2>/dev/null; } || true
 }
 
 # Runs a command inside the world, from the machine's side.
@@ -32,24 +33,27 @@ in_world() {
     nsenter -t "$(cat "$DIR/world")" --net --mount --pid -- bash "$LAB_SELF" --dir "$DIR" "$@"
 }
 
-# Becomes a command in the lab's network that else sees the machine as it is. Every step replaces the process, so a
-# signal sent to the caller's child reaches the command itself.
-namespaces_exec() {
+# Keeps a view of the machine in which the hosts' names resolve and ssh knows their keys, with the lab's network. It ends
+# with the supervisor, however that ends; what is mounted on the machine meanwhile is seen in it.
+namespaces_controller() {
     local world
     read -r world <"$DIR/world"
-    exec nsenter --net="/proc/$world/ns/net" -- \
-        unshare --mount --propagation private -- \
-        setpriv --pdeathsig KILL -- \
+    nsenter --net="/proc/$world/ns/net" -- unshare --mount --propagation slave -- setpriv --pdeathsig KILL -- \
         sh -c 'mount --bind "$1/etc-hosts" /etc/hosts && mount --bind "$1/system_ssh_config" /etc/ssh/ssh_config &&
-            shift && exec "$@"' sh "$DIR" "$@"
+            echo $$ >"$1/controller.new" && mv "$1/controller.new" "$1/controller" && exec sleep infinity' sh "$DIR" \
+        </dev/null >/dev/null 2>>"$DIR/world.log" {LIFELINE}>&- &
+    CONTROLLER_PID=$!
+    until [[ -e $DIR/controller ]]; do
+        kill -0 "$CONTROLLER_PID" 2>/dev/null || die "the controller's side did not come up: $(cat "$DIR/world.log")"
+        sleep 0.01
+    done
 }
 
-# Becomes a command inside a host, as its root.
+namespaces_exec() { exec "$LAB_HOME/enter" "$DIR" controller -- "$@"; }
 namespaces_host() {
-    local pid
-    read -r pid <"$DIR/hosts/$1/pid"
+    local name=$1
     shift
-    exec nsenter -t "$pid" --net --mount --pid --uts --root --wd -- "${HOST_ENV[@]}" "$@"
+    exec "$LAB_HOME/enter" "$DIR" host "$name" -- "$@"
 }
 
 # --- inside the world

@@ -52,9 +52,7 @@ impl<'lab> Host<'lab> {
 
     /// A command inside the host, as root.
     pub(crate) fn command(self, words: &[&str]) -> Command {
-        let mut command = self.lab.command("host");
-        command.args([self.name, "--"]).args(words);
-        command
+        self.lab.inside(self.name, words)
     }
 
     /// Runs a shell script that has to succeed, and returns what it printed.
