@@ -52,9 +52,7 @@ fn lab_fail2ban_finds_nothing_against_the_controller() {
     host.sh(&format!(
         "logger -p authpriv.info -t 'sshd[99999]' 'Failed password for root from {MARK} port 2222 ssh2'"
     ));
-    eventually("all of the log is read", 60, || {
-        banned(host).contains(MARK)
-    });
+    eventually("all of the log is read", 60, || banned(host).contains(MARK));
     assert_eq!(banned(host), MARK);
     // It has seen the proofs' failed logins. Of the host's own addresses it knows those that the host's files name, which
     // is not `::1` here.
