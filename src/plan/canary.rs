@@ -67,8 +67,8 @@ pub fn key_is_enough_for_others(facts: &Facts) -> bool {
 /// Returns the addresses at which sshd can be reached from the host itself through the open connection, as `ssh -W` names
 /// them; none where forwarding is off for the account of the connection (sshd_config(5), `AllowTcpForwarding`).
 ///
-/// 127.0.0.1 comes first: a log reader that bans knows that one for the host's own under any circumstances, and `::1` only
-/// where the host's files name it (fail2ban 1.0, `DNSUtils.getSelfIPs`, resolves `localhost` and the host's name).
+/// 127.0.0.1 comes first, where sshd listens there: a log reader that bans knows it for the host's own by the name `localhost`,
+/// and `::1` only where the host's files name that as well (fail2ban 1.0, `DNSUtils.getSelfIPs`).
 pub fn inside(facts: &Facts) -> Vec<String> {
     let login = facts.connecting_login.as_deref().unwrap_or("root");
     let Some(effective) = facts

@@ -173,12 +173,15 @@ pub fn remove(path: &Path) -> Result<bool, SheetError> {
         return erase(path);
     };
     let cut_short = erase(&unfinished)?;
-    if !is_single_file(path) {
+    if !path.symlink_metadata().is_ok_and(|m| is_single_file(&m)) {
         return Ok(erase(path)? || cut_short);
     }
     std::fs::rename(path, &unfinished).map_err(SheetError::io("rename", path))?;
     sync_dir_of(path)?;
-    erase(&unfinished)
+    erase(&unfinished).inspect_err(|_| {
+        // Best effort: whoever is told to delete it by hand finds it where it was.
+        drop(std::fs::rename(&unfinished, path));
+    })
 }
 
 /// Tells whether the removal of a sheet's file has begun and did not come to its end.
@@ -194,10 +197,8 @@ fn unfinished_name(path: &Path) -> Option<PathBuf> {
 }
 
 /// A link's target is not ours, and neither is a file with a second name.
-fn is_single_file(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    path.symlink_metadata()
-        .is_ok_and(|m| m.is_file() && m.nlink() == 1)
+fn is_single_file(metadata: &std::fs::Metadata) -> bool {
+    metadata.is_file() && std::os::unix::fs::MetadataExt::nlink(metadata) == 1
 }
 
 fn erase(path: &Path) -> Result<bool, SheetError> {
@@ -206,7 +207,7 @@ fn erase(path: &Path) -> Result<bool, SheetError> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(SheetError::io("examine", path)(e)),
     };
-    if is_single_file(path) {
+    if is_single_file(&metadata) {
         let overwrite = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).open(path)?;
             std::io::copy(&mut std::io::repeat(0).take(metadata.len()), &mut file)?;
@@ -377,6 +378,23 @@ mod tests {
             assert!(remove(&sheet.final_path).unwrap());
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_overwritten_is_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let sheet = dir.path().join("S-1.pdf");
+        std::fs::copy("/bin/sleep", &sheet).unwrap();
+        // Whoever is run cannot be written to, whoever writes (execve(2), ETXTBSY).
+        let mut running = std::process::Command::new(&sheet)
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let error = remove(&sheet).unwrap_err();
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert!(error.to_string().contains("overwrite"), "{error}");
+        assert!(sheet.is_file() && !removal_was_cut_short(&sheet));
     }
 
     #[test]

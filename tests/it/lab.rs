@@ -183,30 +183,18 @@ impl Lab {
     ///
     /// A signal to the child reaches the program itself.
     pub(crate) fn controller(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = if self.mode() == "namespaces" {
-            self.entrance("controller")
-        } else {
-            self.command("exec")
-        };
+        let mut command = self.way_in("exec");
         command.arg("--").arg(program);
         command
     }
 
-    /// A command inside a host, as its root.
-    fn inside(&self, host: &str, words: &[&str]) -> Command {
-        let mut command = if self.mode() == "namespaces" {
-            self.entrance("host")
-        } else {
-            self.command("host")
-        };
-        command.args([host, "--"]).args(words);
-        command
-    }
-
-    /// The short way in, past the lab's program.
-    fn entrance(&self, place: &str) -> Command {
+    /// The way in by `exec` or `host`: past the lab's program, where all that it does is to start [`ENTER`].
+    fn way_in(&self, by: &str) -> Command {
+        if self.mode() != "namespaces" {
+            return self.command(by);
+        }
         let mut command = Command::new(ENTER);
-        command.arg(&self.dir).arg(place);
+        command.arg(&self.dir).arg(by);
         command
     }
 

@@ -61,6 +61,25 @@ fn lab_fail2ban_finds_nothing_against_the_controller() {
     assert!(ignored.count() > 2, "{log}");
     assert!(!log.contains(&format!("Found {CONTROLLER}")), "{log}");
 
+    // 127.0.0.1 leads nowhere: the proof is made by another of the host's own addresses, and still not from here.
+    host.sh("ip addr del 127.0.0.1/8 dev lo && ip route add unreachable 127.0.0.1");
+    let verified = project
+        .fleetotp(&["verify", "--strict", "-o", "json"])
+        .expect_code(0);
+    host.sh("ip route del unreachable 127.0.0.1 && ip addr add 127.0.0.1/8 dev lo");
+    assert!(
+        !verified.stdout.contains("not tried"),
+        "{}",
+        verified.stdout
+    );
+    let log = host.read_file("/var/log/auth.log");
+    let failed_from = |address: &str| {
+        log.contains(&format!(
+            "Failed keyboard-interactive/pam for fleetotp-canary from {address} "
+        ))
+    };
+    assert!(failed_from("::1") && !failed_from(CONTROLLER), "{log}");
+
     // One failed login of anybody else there, and nobody gets in.
     let stranger = site.lab.key_pair("stranger");
     let mut ssh = site.lab.controller("ssh");

@@ -25,7 +25,10 @@ namespaces_stop() {
     # Killing the world itself (not unshare) lets unshare return only when everything inside is gone.
     kill -KILL "$(cat "$DIR/world" 2>/dev/null || echo "$UNSHARE_PID")" 2>/dev/null || true
     wait "$UNSHARE_PID" 2>/dev/null || true
-    [[ -z ${CONTROLLER_PID:-} ]] || { kill -KILL "$CONTROLLER_PID" 2>/dev/null && wait "$CONTROLLER_PID" 2>/dev/null; } || true
+    if [[ -n ${CONTROLLER_PID:-} ]]; then
+        kill -KILL "$CONTROLLER_PID" 2>/dev/null || true
+        wait "$CONTROLLER_PID" 2>/dev/null || true
+    fi
 }
 
 # Runs a command inside the world, from the machine's side.
@@ -49,7 +52,7 @@ namespaces_controller() {
     done
 }
 
-namespaces_exec() { exec "$LAB_HOME/enter" "$DIR" controller -- "$@"; }
+namespaces_exec() { exec "$LAB_HOME/enter" "$DIR" exec -- "$@"; }
 namespaces_host() {
     local name=$1
     shift

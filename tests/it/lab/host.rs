@@ -52,7 +52,9 @@ impl<'lab> Host<'lab> {
 
     /// A command inside the host, as root.
     pub(crate) fn command(self, words: &[&str]) -> Command {
-        self.lab.inside(self.name, words)
+        let mut command = self.lab.way_in("host");
+        command.args([self.name, "--"]).args(words);
+        command
     }
 
     /// Runs a shell script that has to succeed, and returns what it printed.
